@@ -1,0 +1,47 @@
+"""Score a checkpoint on the validation photographs: bash test_1p.sh, or python3 eval.py --help."""
+import contextlib
+
+from utils import errors, score_utils
+from utils.flags import eval_flags, from_root
+from utils.progress import progress
+
+# Edit these lines for another checkpoint. A relative folder counts from the repository's root.
+TMP_MODEL_PATF = './model/'
+CHECKPOINT = "model_007.h5"
+
+
+def main(argv=None):
+    """Score as the flags say, print the table; returns the metrics by name."""
+    flags = eval_flags(argv)
+
+    import numpy as np
+
+    from utils import checkpoint, data_loader, device, nima
+
+    path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF), flags.checkpoint or CHECKPOINT)
+    _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path,
+                                    images=flags.base_images_path, report=print)
+
+    with device.open_run(flags.device, threads=flags.threads) as run:
+        model = checkpoint.load_for_scoring(path)
+        run.initialise()
+        batches = data_loader.val_batches(val, flags.batchsize, image_size=model.input_shape[1],
+                                          session_config=run.host_config)
+        with contextlib.closing(batches):
+            steps = -(-val.count // flags.batchsize)
+            predicted = np.concatenate([nima.predict(model, images, flags.batchsize)
+                                        for images, _ in progress(batches, steps, 'scoring')])
+
+    metrics = score_utils.metrics(val.scores, predicted)
+    constant = score_utils.metrics(val.scores, score_utils.constant_prediction(val.scores))
+    print(f'{path}: {val.count} photographs')
+    print(score_utils.table(metrics, constant))
+    reason = score_utils.undefined_reason(score_utils.mean_score(val.scores), score_utils.mean_score(predicted))
+    if reason:
+        print(f'SRCC is undefined: {reason}')
+    print(f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
+    return metrics
+
+
+if __name__ == '__main__':
+    errors.run(main, 'eval.py')

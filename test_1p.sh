@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Evaluates a trained model on one device: bash test_1p.sh [eval.py's flags]
+set -euo pipefail
+
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=utils/env.sh
+source "$root/utils/env.sh"
+exec "$NIMA_PYTHON" "$root/eval.py" "$@"

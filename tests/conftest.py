@@ -1,0 +1,57 @@
+"""Data that several tests share: tiny datasets made on the spot, and the folder of real data beside the project."""
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / 'shared'
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+
+
+@pytest.fixture
+def shared():
+    """The folder of real photographs, labels, weights and golden predictions."""
+    if not SHARED.is_dir():
+        pytest.skip('no folder shared/ beside the project: it holds the real photographs and weights')
+    return SHARED
+
+
+class Dataset:
+    """A folder with AVA.txt and image/images/ID.jpg, as flags."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.labels = folder / 'AVA.txt'
+        self.images = folder / 'image' / 'images'
+
+    @property
+    def flags(self):
+        return ['--ava_dataset_path', str(self.labels), '--base_images_path', str(self.images)]
+
+
+def make_dataset(folder: Path, count: int, side: int = 48) -> Dataset:
+    """`count` JPEGs of noise around a grey level; the lighter a picture, the higher its votes."""
+    from PIL import Image
+    dataset = Dataset(folder)
+    dataset.images.mkdir(parents=True)
+    random = np.random.RandomState(0)
+    lines = []
+    for number in range(count):
+        light = random.randint(40, 215)
+        pixels = np.clip(light + random.normal(0, 20, (side, side + number % 5, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(dataset.images / f'{1000 + number}.jpg', quality=95)
+        votes = random.multinomial(200, np.exp(-((np.arange(10) - light / 25) ** 2) / 4) /
+                                   np.exp(-((np.arange(10) - light / 25) ** 2) / 4).sum())
+        lines.append(' '.join(map(str, [number + 1, 1000 + number, *votes, 0, 0, 1])))
+    dataset.labels.write_text('\n'.join(lines) + '\n')
+    return dataset
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    """Twelve small photographs with labels."""
+    return make_dataset(tmp_path / 'data', 12)

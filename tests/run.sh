@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Every check: ruff, mypy, shellcheck, pytest.      bash tests/run.sh [--slow] [pytest's arguments]
+# The long tests (marked slow) run only with --slow as the first argument.
+set -euo pipefail
+
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=utils/env.sh
+NIMA_TEST_TOOLS=1 source "$root/utils/env.sh"
+cd -- "$root"
+
+selection=(-m 'not slow')
+if [[ ${1:-} == --slow ]]; then
+    selection=(-m 'slow or not slow')
+    shift
+fi
+
+# The program shellcheck comes as a script of this Python, whose folder need not be on the PATH.
+PATH=$("$NIMA_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("scripts"))'):$PATH
+
+"$NIMA_PYTHON" -m ruff check .
+"$NIMA_PYTHON" -m mypy
+shopt -s globstar nullglob
+shellcheck -x -- **/*.sh .ci/run
+exec "$NIMA_PYTHON" -m pytest "${selection[@]}" "$@"

@@ -1,0 +1,75 @@
+"""Checkpoints: names, whole or not at all, what is said when one is missing or broken."""
+import os
+
+import pytest
+import tensorflow as tf
+
+from utils import checkpoint
+from utils.errors import InputError
+
+
+@pytest.fixture
+def model():
+    tf.compat.v1.keras.backend.clear_session()
+    inputs = tf.keras.Input((32, 32, 3))
+    yield tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.Flatten()(inputs)))
+    tf.compat.v1.keras.backend.clear_session()
+
+
+def test_names_and_order(tmp_path):
+    for name in ('model_010.h5', 'model_002.h5', 'model_1000.h5', 'model_7.h5', 'weights.h5', 'model_003.h5.tmp'):
+        (tmp_path / name).write_bytes(b'')
+    assert [os.path.basename(path) for path in checkpoint.existing(str(tmp_path))] == [
+        'model_002.h5', 'model_010.h5', 'model_1000.h5']
+    assert checkpoint.path_of('model', 7) == os.path.join('model', 'model_007.h5')
+    assert checkpoint.existing(str(tmp_path / 'nowhere')) == []
+
+
+def test_restart_removes_checkpoints_and_nothing_else(tmp_path):
+    for name in ('model_001.h5', 'model_002.h5', 'notes.txt'):
+        (tmp_path / name).write_bytes(b'')
+    checkpoint.open_folder(str(tmp_path))
+    assert len(os.listdir(str(tmp_path))) == 3
+    checkpoint.open_folder(str(tmp_path), restart=True)
+    assert os.listdir(str(tmp_path)) == ['notes.txt']
+
+
+def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / 'model_001.h5'
+    path.write_bytes(b'old')
+
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(OSError):
+        checkpoint.save(model, str(path))
+    assert path.read_bytes() == b'old'
+    monkeypatch.undo()
+    checkpoint.save(model, str(path))
+    assert path.read_bytes()[:4] == b'\x89HDF' and os.listdir(str(tmp_path)) == ['model_001.h5']
+
+
+def test_a_file_where_the_folder_should_be(tmp_path):
+    (tmp_path / 'model').write_text('')
+    with pytest.raises(InputError, match='model: found a place where no folder can be made .*--TMP_MODEL_PATF'):
+        checkpoint.open_folder(str(tmp_path / 'model'))
+
+
+def test_nothing_trained_yet(tmp_path):
+    with pytest.raises(InputError, match=r'model_007\.h5: found no checkpoint, and no other .*bash train_1p\.sh'):
+        checkpoint.find(str(tmp_path), 'model_007.h5')
+
+
+def test_a_name_or_a_path(tmp_path, monkeypatch):
+    (tmp_path / 'model_003.h5').write_bytes(b'')
+    assert checkpoint.find(str(tmp_path), 'model_003.h5') == str(tmp_path / 'model_003.h5')
+    monkeypatch.chdir(tmp_path)
+    assert checkpoint.find('/nowhere', './model_003.h5') == str(tmp_path / 'model_003.h5')
+
+
+@pytest.mark.parametrize('content', [b'', b'<html>', b'\x89HDF\r\n\x1a\n' + bytes(100)])
+def test_a_file_that_is_no_model(tmp_path, content):
+    (tmp_path / 'model_007.h5').write_bytes(content)
+    with pytest.raises(InputError, match=r'model_007\.h5: found a file that Keras cannot load'):
+        checkpoint.load_for_scoring(str(tmp_path / 'model_007.h5'))

@@ -1,0 +1,175 @@
+"""The network: sizes, loss, gradient, twin, weights by name."""
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import nima, score_utils
+from utils.errors import InputError
+
+
+@pytest.fixture
+def graph():
+    """A fresh graph and Keras session with learning phase 1, as in training."""
+    tf.compat.v1.keras.backend.clear_session()
+    tf.keras.backend.set_learning_phase(1)
+    yield tf.compat.v1.keras.backend
+    tf.compat.v1.keras.backend.clear_session()
+
+
+def mobilenet(size=32, alpha=1):
+    return tf.keras.applications.MobileNet((size, size, 3), alpha=alpha, include_top=False, pooling='avg',
+                                           weights=None)
+
+
+def run_loss(true, predicted):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        prediction = tf.constant(predicted, tf.float32)
+        loss = nima.earth_mover_loss(tf.constant(true, tf.float32), prediction)
+        return session.run([loss, tf.gradients(loss, prediction)[0]])
+
+
+def test_parameter_counts(graph):
+    model = nima.with_head(mobilenet(224), 0.75)
+    assert model.count_params() == 3228864 + 1024 * 10 + 10 == 3239114
+    moving_averages = 3239114 - 3217226
+    trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+    assert trainable == model.count_params() - moving_averages == 3217226
+    assert len(model.trainable_weights) == 83 and len(model.weights) == 137
+    assert model.input.op.name == 'input_1' and model.output.op.name == 'dense/Softmax'
+
+
+def test_loss_of_one_vote_moved_by_one_score():
+    true, predicted = np.zeros((1, 10)), np.zeros((1, 10))
+    true[0, 4], predicted[0, 5] = 1, 1
+    loss, _ = run_loss(true, predicted)
+    assert loss == pytest.approx(np.sqrt(1 / 10), abs=1e-6)  # one of the ten CDF differences is 1
+
+
+shares = st.lists(st.floats(0.001, 1), min_size=10, max_size=10).map(lambda row: np.array(row) / sum(row))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
+def test_loss_equals_the_metric_in_numpy(rows):
+    true, predicted = (np.stack(side) for side in zip(*rows))
+    assert run_loss(true, predicted)[0] == pytest.approx(score_utils.emd(true, predicted, 2), abs=1e-6)
+
+
+def test_gradient_is_finite_where_prediction_and_label_are_equal():
+    rows = np.full((3, 10), 1 / 10)
+    rows[1] = np.eye(10)[3]
+    other = rows.copy()
+    other[2] = np.eye(10)[9]
+    loss, gradient = run_loss(rows, other)
+    assert np.isfinite(gradient).all()
+    assert not gradient[:2].any() and gradient[2].any()
+    assert loss == pytest.approx(np.sqrt(np.mean((np.arange(1, 10) / 10) ** 2 * 9 / 10)) / 3, abs=1e-6)
+
+
+def test_no_switch_or_merge_and_two_placeholders_in_the_training_graph(graph):
+    model = nima.with_head(mobilenet(), 0.75)
+    model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=0), nima.earth_mover_loss)
+    nima.inference_twin(model)
+    model._make_train_function()
+    operations = graph.get_session().graph.get_operations()
+    assert not [op.name for op in operations if op.type in ('Switch', 'Merge')]
+    assert sorted(op.name for op in operations if op.type == 'Placeholder') == ['dense_target', 'input_1']
+
+
+def test_the_twin_predicts_with_moving_averages_and_follows_training(graph):
+    tf.compat.v1.set_random_seed(1)
+    model = nima.with_head(mobilenet(), 0.0)
+    model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=0), nima.earth_mover_loss)
+    twin = nima.inference_twin(model)
+    random = np.random.RandomState(0)
+    images = random.uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    labels = np.eye(10)[[0, 3, 6, 9]]
+
+    def loaded_with_phase_0():
+        config, weights = model.to_json(), model.get_weights()
+        with tf.Graph().as_default(), tf.compat.v1.Session().as_default():
+            tf.keras.backend.set_learning_phase(0)
+            plain = tf.keras.models.model_from_json(config)
+            plain.set_weights(weights)
+            return plain.predict_on_batch(images)
+
+    before = nima.predict(twin, images, 4)
+    np.testing.assert_allclose(before, loaded_with_phase_0(), rtol=0, atol=1e-6)
+    for _ in range(3):
+        model.train_on_batch(images, labels)
+    after = nima.predict(twin, images, 4)
+    np.testing.assert_allclose(after, loaded_with_phase_0(), rtol=0, atol=1e-6)
+    assert np.abs(after - before).max() > 1e-4
+
+
+def test_padding_does_not_change_a_prediction(graph):
+    twin = nima.inference_twin(nima.with_head(mobilenet(), 0.75))
+    images = np.random.RandomState(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
+    assert nima.predict(twin, images, 8).shape == (3, 10)
+    np.testing.assert_allclose(nima.predict(twin, images, 8), nima.predict(twin, images, 3), rtol=0, atol=1e-6)
+
+
+def test_optimisers():
+    sgd = nima.optimizer('sgd', learning_rate=0.25, momentum=0.5, decay=0.125).get_config()
+    assert (sgd['name'], sgd['learning_rate'], sgd['momentum'], sgd['decay'], sgd['nesterov']) == (
+        'SGD', 0.25, 0.5, 0.125, True)
+    adam = nima.optimizer('adam', learning_rate=0.25, momentum=0.5, decay=0.125).get_config()
+    assert (adam['name'], adam['learning_rate'], adam['decay']) == ('Adam', 0.25, 0.125)
+
+
+def test_weights_by_name_are_read(graph, tmp_path):
+    source = mobilenet()
+    source.save_weights(str(tmp_path / 'base.h5'))
+    target = mobilenet()
+    nima.load_base_weights(target, str(tmp_path / 'base.h5'))
+    for ours, theirs in zip(target.get_weights(), source.get_weights()):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_layer_without_a_match_stops_the_run(graph, tmp_path):
+    path = tmp_path / 'base.h5'
+    mobilenet().save_weights(str(path))
+    with h5py.File(str(path), 'a') as file:
+        names = [name for name in file.attrs['layer_names'] if name != b'conv_pw_7']
+        file.attrs['layer_names'] = names
+    with pytest.raises(InputError, match=r"base\.h5: found no weights for the layer 'conv_pw_7' of mobilenet_1"):
+        nima.load_base_weights(mobilenet(), str(path))
+
+
+def test_another_width_stops_the_run(graph, tmp_path):
+    path = tmp_path / 'half.h5'
+    mobilenet(alpha=0.5).save_weights(str(path))
+    with pytest.raises(InputError, match=r"half\.h5: found shapes \[\(3, 3, 3, 16\)\] for the layer 'conv1', "
+                                         r'expected \[\(3, 3, 3, 32\)\]'):
+        nima.load_base_weights(mobilenet(), str(path))
+
+
+@pytest.mark.parametrize('content', [b'', b'<!DOCTYPE html><html>404</html>', b'\x89HDF\r\n\x1a\n' + bytes(50)])
+def test_a_file_that_is_not_keras_weights(graph, tmp_path, content):
+    path = tmp_path / 'page.h5'
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r'page\.h5: found a file that is not Keras weights'):
+        nima.load_base_weights(mobilenet(), str(path))
+
+
+def test_weights_that_are_not_there(tmp_path):
+    with pytest.raises(InputError, match=r'mobilenet\.h5: found no file, .*https://github\.com/fchollet/.*'
+                                         r'--weights none'):
+        nima.find_weights('mobilenet.h5', str(tmp_path))
+    assert nima.find_weights('none', str(tmp_path)) is None
+
+
+def test_a_name_is_looked_up_and_a_path_is_taken_as_it_stands(tmp_path, monkeypatch):
+    (tmp_path / 'a.h5').write_bytes(b'')
+    assert nima.find_weights('a.h5', str(tmp_path)) == str(tmp_path / 'a.h5')
+    monkeypatch.chdir(tmp_path)
+    assert nima.find_weights('./a.h5', '/nowhere') == str(tmp_path / 'a.h5')
+
+
+def test_the_reconstructed_imagenet_weights_load(graph, shared):
+    model = mobilenet(224)
+    nima.load_base_weights(model, str(shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'))
+    assert model.get_layer('conv1').get_weights()[0].std() > 0.1

@@ -1,0 +1,33 @@
+"""Progress with and without tqdm, in processes of their own."""
+import subprocess
+import sys
+
+from conftest import ROOT
+
+CODE = 'from utils.progress import progress; print(list(progress(range(3), 3, "counting")))'
+
+
+def run(code):
+    return subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), capture_output=True, text=True, check=True)
+
+
+def test_with_tqdm_the_bar_goes_to_standard_error():
+    done = run(CODE)
+    assert done.stdout == '[0, 1, 2]\n'
+    assert 'counting: 100%' in done.stderr and '3/3' in done.stderr
+
+
+def test_without_tqdm_progress_is_plain_lines():
+    done = run('import sys; sys.modules["tqdm"] = None; ' + CODE)
+    assert done.stdout == '[0, 1, 2]\n'
+    assert done.stderr == 'counting 3/3\n'
+
+
+def test_plain_lines_come_at_intervals_and_carry_the_loss():
+    done = run('import sys; sys.modules["tqdm"] = None\n'
+               'from utils import progress\n'
+               'progress.PLAIN_LINE_SECONDS = 0\n'
+               'bar = progress.bar(2, "epoch 1/1")\n'
+               'bar.set_postfix_str("loss 0.5")\n'
+               'bar.update()\n')
+    assert done.stderr == 'epoch 1/1 1/2 loss 0.5\n'

@@ -1,0 +1,193 @@
+"""train.py and eval.py as a whole, on photographs made by the tests."""
+import csv
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import eval as score
+import train
+from utils import checkpoint, data_loader, flags
+from utils.errors import InputError
+
+TINY = ['--image_size', '32', '--batchsize', '4', '--val_size', '4', '--weights', 'none', '--device', 'cpu']
+ROOT = os.path.dirname(os.path.abspath(train.__file__))
+
+
+def train_tiny(dataset, folder, *more):
+    return train.main([*dataset.flags, *TINY, '--TMP_MODEL_PATF', str(folder), '--TMP_LOG_PATH', str(folder / 'log'),
+                       *more])
+
+
+def score_tiny(dataset, folder, *more):
+    return score.main([*dataset.flags, '--val_size', '4', '--TMP_MODEL_PATF', str(folder), '--device', 'cpu', *more])
+
+
+def weights_of(path):
+    from tensorflow import keras
+    return keras.models.load_model(str(path), compile=False).get_weights()
+
+
+def test_train_writes_a_checkpoint_an_epoch_and_logs(dataset, tmp_path, capsys):
+    history = train_tiny(dataset, tmp_path / 'model', '--epochs', '2')
+    assert [os.path.basename(path) for path in checkpoint.existing(str(tmp_path / 'model'))] == [
+        'model_001.h5', 'model_002.h5']
+    printed = capsys.readouterr()
+    for epoch in (1, 2):
+        assert f'epoch {epoch}: loss {history.history["loss"][epoch - 1]:.4f}' in printed.out
+    assert 'val_srcc' in printed.out
+    assert f'asked for 250502, found {12 - 4} training photographs' in printed.out
+    assert 'epoch 2/2: 100%' in printed.err
+    with open(str(tmp_path / 'model' / 'log' / 'train.csv')) as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row['val_loss']) for row in rows] == pytest.approx(history.history['val_loss'])
+    assert any(name.startswith('events.out.tfevents') for name in os.listdir(str(tmp_path / 'model' / 'log')))
+
+
+def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, capsys):
+    history = train_tiny(dataset, tmp_path, '--epochs', '1')
+    capsys.readouterr()
+    metrics = score_tiny(dataset, tmp_path, '--checkpoint', 'model_001.h5')
+    assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
+
+
+@pytest.mark.parametrize('batchsize', ['1', '3', '4', '50'])
+def test_every_photograph_counts_once_whatever_the_batch_size(dataset, tmp_path_factory, batchsize):
+    folder = tmp_path_factory.getbasetemp() / 'one_checkpoint'
+    if not checkpoint.existing(str(folder)):
+        train_tiny(dataset, folder, '--epochs', '1')
+    reference = score_tiny(dataset, folder, '--checkpoint', 'model_001.h5', '--val_size', '7', '--batchsize', '7')
+    metrics = score_tiny(dataset, folder, '--checkpoint', 'model_001.h5', '--val_size', '7', '--batchsize', batchsize)
+    assert metrics['emd_r2'] == pytest.approx(reference['emd_r2'], abs=1e-6)
+
+
+def test_the_same_seed_gives_the_same_losses_and_weights(dataset, tmp_path):
+    histories = [train_tiny(dataset, tmp_path / name, '--epochs', '2', '--seed', seed)
+                 for name, seed in (('a', '5'), ('b', '5'), ('c', '6'))]
+    a, b, c = (weights_of(tmp_path / name / 'model_002.h5') for name in 'abc')
+    assert histories[0].history['loss'] == histories[1].history['loss'] != histories[2].history['loss']
+    assert all(np.array_equal(left, right) for left, right in zip(a, b))
+    assert not all(np.array_equal(left, right) for left, right in zip(a, c))
+
+
+def test_a_checkpoint_goes_on_training_as_the_model_would_have(tmp_path):
+    import tensorflow as tf
+
+    from utils import nima
+    keras = tf.compat.v1.keras.backend
+    random = np.random.RandomState(0)
+    images = random.uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+    labels = np.eye(10)[[1, 4, 5, 8]]
+    keras.clear_session()
+    tf.keras.backend.set_learning_phase(1)
+    base = tf.keras.applications.MobileNet((32, 32, 3), include_top=False, pooling='avg', weights=None)
+    model = nima.with_head(base, 0.0)
+    model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=1e-3), nima.earth_mover_loss)
+    model.train_on_batch(images, labels)
+    checkpoint.save(model, str(tmp_path / 'model_001.h5'))
+    predictions = nima.inference_twin(model).predict_on_batch(images)
+    next_loss = model.train_on_batch(images, labels)
+    trained_on = model.get_weights()
+
+    keras.clear_session()
+    loaded = checkpoint.load_for_scoring(str(tmp_path / 'model_001.h5'))
+    np.testing.assert_allclose(loaded.predict_on_batch(images), predictions, rtol=0, atol=1e-6)
+
+    keras.clear_session()
+    tf.keras.backend.set_learning_phase(1)
+    resumed = tf.keras.models.load_model(str(tmp_path / 'model_001.h5'),
+                                         custom_objects={'earth_mover_loss': nima.earth_mover_loss})
+    assert type(resumed.optimizer).__name__ == 'SGD'
+    assert resumed.train_on_batch(images, labels) == pytest.approx(next_loss, abs=1e-6)
+    for ours, theirs in zip(resumed.get_weights(), trained_on):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    keras.clear_session()
+
+
+def test_the_cards_own_load_line_works(dataset, tmp_path):
+    train_tiny(dataset, tmp_path, '--epochs', '1')
+    from tensorflow import keras
+
+    from utils.nima import earth_mover_loss
+    TMP_MODEL_PATF = str(tmp_path) + '/'
+    model = keras.models.load_model(TMP_MODEL_PATF + "model_001.h5",
+                                    custom_objects={'earth_mover_loss': earth_mover_loss})
+    assert model.output_shape == (None, 10)
+
+
+def test_a_missing_checkpoint_lists_those_that_are_there(dataset, tmp_path):
+    train_tiny(dataset, tmp_path, '--epochs', '1')
+    with pytest.raises(InputError, match=r'model_007\.h5: found no such checkpoint, but model_001\.h5: for the '
+                                         r'newest type --checkpoint .*model_001\.h5'):
+        score_tiny(dataset, tmp_path)
+
+
+def test_an_untrained_constant_prediction_says_why_srcc_is_undefined(dataset, tmp_path, capsys):
+    import tensorflow as tf
+
+    from utils import nima
+    tf.compat.v1.keras.backend.clear_session()
+    base = tf.keras.applications.MobileNet((32, 32, 3), include_top=False, pooling='avg', weights=None)
+    model = nima.with_head(base, 0.75)
+    model.get_layer('dense').set_weights([np.zeros((1024, 10)), np.zeros(10)])
+    model.compile('sgd', nima.earth_mover_loss)
+    checkpoint.save(model, str(tmp_path / 'model_007.h5'))
+    metrics = score_tiny(dataset, tmp_path)
+    assert np.isnan(metrics['srcc_mean'])
+    printed = capsys.readouterr().out
+    assert 'SRCC is undefined: ' in printed and 'equal' in printed
+    assert printed.splitlines()[-1].endswith('srcc nan')
+
+
+def test_demo_settings_give_way_to_typed_flags(tmp_path):
+    typed = flags.train_flags(['--demo', '--epochs', '2', '--TMP_MODEL_PATF', str(tmp_path)])
+    assert (typed.epochs, typed.TMP_MODEL_PATF) == (2, str(tmp_path))
+    assert typed.batchsize == flags.DEMO['batchsize']
+    assert flags.train_flags(['--demo', '--batchsize', '100']).batchsize == 100
+    own = flags.train_flags(['--demo']).TMP_MODEL_PATF
+    assert own == os.path.join(ROOT, 'model', 'demo')
+
+
+def test_the_cards_defaults():
+    card = vars(flags.train_flags([]))
+    expected = {'epochs': 7, 'batchsize': 100, 'train_size': 250502, 'val_size': 5000, 'image_size': 224,
+                'learning_rate': 1e-4, 'momentum': 0.9, 'decay': 1e-6, 'dropout': 0.75, 'optimizer': 'sgd',
+                'base_images_path': None, 'ava_dataset_path': None, 'TMP_WEIGHTS_PATH': None, 'weights': None,
+                'device': 'auto'}
+    assert {name: card[name] for name in expected} == expected
+
+
+def test_help_is_instant_and_shows_the_cards_flags_first():
+    for script in ('train.py', 'eval.py'):
+        done = subprocess.run([sys.executable, '-X', 'importtime', os.path.join(ROOT, script), '--help'],
+                              capture_output=True, text=True, check=True)
+        assert 'tensorflow' not in done.stderr and 'scipy' not in done.stderr
+        groups = [line for line in done.stdout.splitlines() if line.endswith(':') and not line.startswith(' ')]
+        assert groups[1] == "the model card's flags:"
+
+
+@pytest.mark.parametrize('argv, text', [
+    (['--epochs', '0'], "found '0', expected a whole number from 1"),
+    (['--batchsize', '1.5'], "found '1.5', expected a whole number from 1"),
+    (['--learning_rate', 'nan'], "found 'nan', expected a number above 0"),
+    (['--dropout', '1'], "found '1', expected a number from 0 up to, but not, 1"),
+    (['--image_size', '16'], "found '16', expected a whole number from 32"),
+    (['--batch', '4'], 'unrecognized arguments: --batch 4'),
+    (['--TMP_MODEL_PATF', ''], 'found an empty path'),
+])
+def test_impossible_flags(argv, text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        flags.train_flags(argv)
+    assert stopped.value.code == 2
+    assert text in capsys.readouterr().err
+
+
+def test_typed_paths_count_from_the_current_folder_and_edited_ones_from_the_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert flags.train_flags(['--ava_dataset_path', 'AVA.txt']).ava_dataset_path == str(tmp_path / 'AVA.txt')
+    assert flags.from_root(data_loader.ava_dataset_path) == os.path.join(ROOT, 'AVA_dataset', 'AVA.txt')
+    assert flags.from_root('/data/AVA.txt') == '/data/AVA.txt'

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Trains on one device: bash train_1p.sh [train.py's flags]
+set -euo pipefail
+
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=utils/env.sh
+source "$root/utils/env.sh"
+exec "$NIMA_PYTHON" "$root/train.py" "$@"

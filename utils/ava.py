@@ -1,0 +1,298 @@
+"""AVA's labels: a line of AVA.txt -> (image id, ten vote shares), joined with the photographs on disk."""
+import contextlib
+import math
+import os
+from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from utils.errors import InputError
+
+SCORES = np.arange(1, 11, dtype=np.float64)
+
+ENDINGS = ('.jpg', '.jpeg', '.JPG', '.JPEG', '.png', '.PNG')  # of a photograph's file, preferred first
+ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
+MAX_DIGITS = 9  # of a vote count on the fast path: fits an int64 with room to spare
+
+_LINE = "lines of 'index id v1 ... v10'"
+_NOT_TEXT = {b'\xff\xd8\xff': 'a JPEG photograph', b'\x89PNG': 'a PNG picture', b'GIF8': 'a GIF picture',
+             b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
+             b'\xff\xfe': 'UTF-16 text', b'\xfe\xff': 'UTF-16 text'}
+_FOUND = {FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
+# Where copies of AVA tend to stand, seen from a folder at or above the path that was given.
+_LIKELY_LABEL_FOLDERS = ('', 'AVA_dataset', 'AVA_dataset/AVA_dataset')
+_LIKELY_IMAGE_FOLDERS = ('', 'images', 'image', 'image/images', 'images/images', 'AVA_dataset/image/images',
+                         'AVA_dataset/images', 'AVA_dataset/AVA_dataset/image/images')
+
+
+BadLine = Tuple[int, str]  # line number from 1, what is wrong with it
+
+
+class Labels(NamedTuple):
+    """The label file as it stands, whether or not the photographs are there."""
+
+    ids: np.ndarray     # object (str) [N]: AVA's image id, or a file name
+    shares: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
+    bad: List[BadLine]  # the lines left out; empty unless skip_bad
+
+
+class Ratings(NamedTuple):
+    """Photographs that exist and how their votes spread; row i of every array is the same photograph."""
+
+    ids: np.ndarray     # object (str) [N]
+    paths: np.ndarray   # object (str) [N]: path of the image file
+    scores: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
+
+    @property
+    def count(self) -> int:  # type: ignore[override]  # len() of a NamedTuple would be its three fields
+        """The number of photographs, N."""
+        return len(self.ids)
+
+    def take(self, indices: Any) -> 'Ratings':
+        """The ratings at `indices`: a slice, an int array or a bool mask [N]."""
+        return Ratings(self.ids[indices], self.paths[indices], self.scores[indices])
+
+
+def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
+    """The labels of a file of lines 'index id v1 ... v10 tag tag challenge', in the file's order.
+
+    Only id and votes are used, so 12 columns are enough. Votes are finite numbers from 0, decimals allowed,
+    not all 0; an id stands once. Blank lines are ignored; LF, CRLF, trailing blanks and a UTF-8 BOM are read.
+    `skip_bad` lists bad lines in `bad` instead of raising.
+
+    Raises InputError, `AVA.txt:17: found ..., expected ...: what to do`, for a bad line, and for a file that
+    is missing, empty or no UTF-8 text.
+    """
+    data = _read_text(ava_dataset_path)
+    ids, votes, bad = _parse_well_formed(data) or _parse_line_by_line(data, ava_dataset_path, skip_bad)
+    if not ids:
+        found = f'no usable line (line {bad[0][0]}: {bad[0][1]})' if bad else 'no lines'
+        raise InputError(f'{ava_dataset_path}: found {found}, expected {_LINE}: give the label file AVA.txt')
+    # Strings as objects: in a fixed-width array the longest would set the size of all.
+    return Labels(np.array(ids, dtype=object), votes / votes.sum(axis=1, keepdims=True), bad)
+
+
+def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, np.ndarray]:
+    """The path of each id's photograph, object (str) [N], and whether it is there, bool [N].
+
+    An id that ends like an image file is that file's name; any other is tried with ENDINGS, in their order. A
+    photograph that is not there gets the path where it was expected first. The folder is listed once and no
+    file in it is touched. Raises InputError where there is no folder, or none of the photographs in it.
+    """
+    try:
+        listing = set(os.listdir(base_images_path))
+    except OSError as error:
+        raise _no_images(base_images_path, _found(error), ids) from error
+    names = [_name_in(listing, image_id) for image_id in ids]
+    mask = np.array([name is not None for name in names], dtype=bool)
+    if len(names) and not mask.any():
+        raise _no_images(base_images_path, f'none of the {len(names)} labelled photographs', ids)
+    paths = [os.path.join(base_images_path, name or _file_names(image_id)[0])
+             for name, image_id in zip(names, ids)]
+    return np.array(paths, dtype=object), mask
+
+
+def read(ava_dataset_path: str, base_images_path: str, *, skip_bad: bool = False,
+         report: Optional[Callable[[str], Any]] = None) -> Ratings:
+    """The labels that have a photograph, in the file's order.
+
+    `report`, such as print, gets one sentence on the labels without photograph and one on the lines that
+    `skip_bad` left out, where there are any. Raises InputError as read_labels and find_images do.
+    """
+    if os.path.isdir(ava_dataset_path) and os.path.isfile(base_images_path):
+        raise InputError(f'ava_dataset_path, base_images_path: found a folder, {ava_dataset_path}, and a '
+                         f'file, {base_images_path}, expected a file and a folder: exchange the two')
+    labels = read_labels(ava_dataset_path, skip_bad=skip_bad)
+    paths, found = find_images(labels.ids, base_images_path)
+    if report and labels.bad:
+        line, reason = labels.bad[0]
+        report(f'{ava_dataset_path}: bad lines left out: {len(labels.bad)}, first line {line}: {reason}')
+    if report and not found.all():
+        report(f'{ava_dataset_path}: labels left out because {base_images_path} has no such photograph: '
+               f'{np.sum(~found)} of {len(found)}, first {labels.ids[~found][0]}')
+    return Ratings(labels.ids, paths, labels.shares).take(found)
+
+
+def split(ratings: Ratings, val_size: int) -> Tuple[Ratings, Ratings]:
+    """The training and the validation ratings: the last `val_size` rows are for validation.
+
+    Raises InputError unless both parts get at least one photograph.
+    """
+    if ratings.count < 2:
+        raise InputError(f'photographs with a label: found {ratings.count}, expected one to train and one to '
+                         f'validate, or more: add photographs')
+    if not 1 <= val_size < ratings.count:
+        raise InputError(f'val_size: found {val_size}, expected 1 to {ratings.count - 1} of the '
+                         f'{ratings.count} photographs: type --val_size {max(1, ratings.count // 10)}')
+    return ratings.take(slice(None, -val_size)), ratings.take(slice(-val_size, None))
+
+
+def _read_text(path: str) -> bytes:
+    """The bytes of a UTF-8 text file, without its BOM."""
+    try:
+        with open(path, 'rb') as file:
+            data = file.read()
+    except OSError as error:
+        raise InputError(f'{path}: found {_found(error)}, expected the label file: '
+                         f'{_labels_hint(path)}') from error
+    for magic, kind in _NOT_TEXT.items():
+        if data.startswith(magic):
+            raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_LINE}: '
+                             f'give the label file AVA.txt')
+    try:
+        data.decode('utf-8')
+    except UnicodeDecodeError as error:
+        line = len(data[:error.start + 1].splitlines())
+        raise InputError(f'{path}:{line}: found bytes that are not UTF-8, expected UTF-8 text with {_LINE}: '
+                         f'give the label file AVA.txt or save it as UTF-8') from error
+    return data[3:] if data.startswith(b'\xef\xbb\xbf') else data
+
+
+def _found(error: OSError) -> str:
+    return _FOUND.get(type(error), f'a path that cannot be read ({error.strerror})')
+
+
+def _parse_well_formed(data: bytes) -> Optional[Tuple[List[str], np.ndarray, List[BadLine]]]:
+    """Ids [N], votes float64 [N, 10] and no bad lines; None where a line needs a closer look.
+
+    All lines at once, several times faster than one by one: `starts` and `ends` are the offsets of every
+    column in the file.
+    """
+    if data.count(b'\r') != data.count(b'\r\n'):
+        return None
+    text = np.frombuffer(b'\n' + data + b'\n', np.uint8)
+    blank = (text == ord(' ')) | ((text >= ord('\t')) & (text <= ord('\r')))
+    edges = np.flatnonzero(blank[1:] != blank[:-1]) + 1
+    starts, ends = edges[::2], edges[1::2]
+    first = np.searchsorted(starts, np.flatnonzero(text == ord('\n')))  # the first column of each line
+    columns = np.diff(first)
+    first, columns = first[:-1][columns > 0], columns[columns > 0]
+    if not len(first) or columns.min() < MIN_COLUMNS:
+        return None
+    cells = first[:, np.newaxis] + np.arange(FIRST_VOTE, MIN_COLUMNS)
+    votes = _whole_numbers(text, starts[cells], ends[cells])
+    # -1: `starts` counts the line feed that was put in front.
+    places = zip((starts[first + ID_COLUMN] - 1).tolist(), (ends[first + ID_COLUMN] - 1).tolist())
+    ids = [data[start:end].decode() for start, end in places]
+    if votes is None or not votes.any(axis=1).all():
+        return None
+    if len(set(ids)) < len(ids) or not _is_name('\n'.join(ids)):
+        return None
+    return ids, votes.astype(np.float64), []
+
+
+def _whole_numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Optional[np.ndarray]:
+    """The numbers, int64, that stand in text[starts:ends]; None unless all are one to MAX_DIGITS digits."""
+    digits = ends - starts
+    if digits.max() > MAX_DIGITS:
+        return None
+    numbers = np.zeros(starts.shape, np.int64)
+    for place in range(digits.max()):
+        inside = place < digits
+        digit = text[np.where(inside, starts + place, starts)].astype(np.int64) - ord('0')
+        if ((digit < 0) | (digit > 9)).any():
+            return None
+        numbers = np.where(inside, 10 * numbers + digit, numbers)
+    return numbers
+
+
+def _parse_line_by_line(data: bytes, path: str,
+                        skip_bad: bool) -> Tuple[List[str], np.ndarray, List[BadLine]]:
+    """Ids [N], votes float64 [N, 10] and the bad lines, which raise InputError unless `skip_bad`."""
+    votes: List[List[float]] = []
+    bad: List[BadLine] = []
+    line_of: Dict[str, int] = {}
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            image_id, line_votes = _parse_line(line)
+            if image_id in line_of:
+                raise InputError(f'found id {image_id}, which line {line_of[image_id]} has too, '
+                                 f'expected each id once: delete one of the two lines')
+        except InputError as error:
+            if not skip_bad:
+                raise InputError(f'{path}:{number}: {error}') from error
+            bad.append((number, str(error)))
+        else:
+            line_of[image_id] = number
+            votes.append(line_votes)
+    return list(line_of), np.array(votes, dtype=np.float64).reshape(-1, len(SCORES)), bad
+
+
+def _parse_line(line: bytes) -> Tuple[str, List[float]]:
+    columns = line.split(None, MIN_COLUMNS)
+    if len(columns) < MIN_COLUMNS:
+        raise _bad_line(f'{len(columns)} of {MIN_COLUMNS} columns, {_shown(line)}', 'index, id and ten votes')
+    image_id = columns[ID_COLUMN].decode()
+    if not _is_name(image_id):
+        raise _bad_line(f'id {_shown(columns[ID_COLUMN])}', "a name without '/', '\\', '..' and NUL")
+    votes = [_vote(column) for column in columns[FIRST_VOTE:MIN_COLUMNS]]
+    for score, vote in enumerate(votes, 1):
+        if not 0 <= vote < math.inf:
+            column = columns[ID_COLUMN + score]
+            raise _bad_line(f'{_shown(column)} votes for score {score}', 'a number from 0')
+    if not 0 < sum(votes) < math.inf:
+        raise _bad_line(f'votes that add up to {sum(votes):g}', 'at least one vote')
+    return image_id, votes
+
+
+def _bad_line(found: str, expected: str) -> InputError:
+    return InputError(f'found {found}, expected {expected}: correct or delete the line')
+
+
+def _vote(column: bytes) -> float:
+    try:
+        return float(column) if b'_' not in column else math.nan  # Python reads 1_0 as 10
+    except ValueError:
+        return math.nan
+
+
+def _is_name(image_id: str) -> bool:
+    return not any(part in image_id for part in ('/', '\\', '..', '\0'))
+
+
+def _shown(text: bytes) -> str:
+    shown = text.decode().strip()
+    return repr(shown if len(shown) <= 40 else shown[:40] + '...')
+
+
+def _file_names(image_id: str) -> List[str]:
+    return [image_id] if image_id.lower().endswith(ENDINGS) else [image_id + ending for ending in ENDINGS]
+
+
+def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
+    return next((name for name in _file_names(image_id) if name in listing), None)
+
+
+def _near(path: str, likely: Sequence[str]) -> Iterator[str]:
+    """Folders at, below and above `path`, or its nearest parent that exists, where AVA tends to stand."""
+    folder = os.path.abspath(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    for _ in range(3):
+        for part in likely:
+            candidate = os.path.normpath(os.path.join(folder, part))
+            if os.path.isdir(candidate):
+                yield candidate
+        folder = os.path.dirname(folder)
+
+
+def _labels_hint(path: str) -> str:
+    for folder in _near(path, _LIKELY_LABEL_FOLDERS):
+        for name in (os.path.basename(path), 'AVA.txt'):
+            candidate = os.path.join(folder, name)
+            if name and os.path.isfile(candidate):
+                return f'set ava_dataset_path to {candidate}, which is there'
+    return 'set ava_dataset_path to your copy of AVA.txt'
+
+
+def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:
+    hint = 'set base_images_path to the folder of ID.jpg'
+    for folder in _near(base_images_path, _LIKELY_IMAGE_FOLDERS):
+        with contextlib.suppress(OSError):
+            listing = set(os.listdir(folder))
+            if any(_name_in(listing, image_id) for image_id in ids):
+                hint = f'set base_images_path to {folder}, where photographs are'
+                break
+    return InputError(f'{base_images_path}: found {found}, expected the folder of photographs: {hint}')

@@ -1,0 +1,162 @@
+"""How well predicted votes agree with true ones: SRCC, LCC, accuracy and EMD.
+
+`true` and `pred` are spreads of votes [N, 10], rows summing to 1, in the order of ava.SCORES, or one number
+for each photograph [N] on the scale of the scores. Arithmetic is float64; a wrong shape is a ValueError.
+"""
+import math
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from utils.ava import SCORES
+
+# Mean scores tie, and some are exactly 5; the last bits of float64 would break the ties and push 5 to either
+# side. Two different means of up to 549 votes, AVA's most, are at least 1 / (549 * 548) = 3.3e-6 apart.
+DECIMALS = 6
+GOOD = 5.0  # the score that parts good from bad photographs in AVA's two-class accuracy
+
+LABELS = {
+    'srcc_mean': 'SRCC of the mean score',
+    'lcc_mean': 'LCC of the mean score',
+    'srcc_std': 'SRCC of the standard deviation',
+    'lcc_std': 'LCC of the standard deviation',
+    'accuracy_gt5': 'accuracy, good is a mean above 5',
+    'accuracy_ge5': 'accuracy, good is a mean from 5',
+    'emd_r1': 'EMD, r=1',
+    'emd_r2': 'EMD, r=2 (the loss)',
+}
+
+
+def mean_score(scores: Any) -> np.ndarray:
+    """The mean score, in [1, 10]: float64 [N] for spreads of votes [N, 10], a number for one spread [10]."""
+    return _spreads(scores, 'scores') @ SCORES
+
+
+def std_score(scores: Any) -> np.ndarray:
+    """The votes' standard deviation, in [0, 4.5]: float64 [N] for [N, 10], a number for one spread [10]."""
+    spreads = _spreads(scores, 'scores')
+    return np.sqrt(np.maximum(spreads @ SCORES ** 2 - (spreads @ SCORES) ** 2, 0))
+
+
+def srcc(true: Any, pred: Any) -> float:
+    """Spearman's rank correlation, in [-1, 1], ties sharing their mean rank; NaN where undefined_reason says why."""
+    true, pred = _pair(true, pred)
+    if undefined_reason(true, pred) is not None:
+        return math.nan
+    from scipy.stats import spearmanr  # here, because importing SciPy takes half a second
+    return float(spearmanr(true, pred)[0])
+
+
+def lcc(true: Any, pred: Any) -> float:
+    """Pearson's linear correlation, in [-1, 1]; NaN where undefined_reason says why."""
+    true, pred = _pair(true, pred)
+    if undefined_reason(true, pred) is not None:
+        return math.nan
+    from scipy.stats import pearsonr
+    return float(pearsonr(true, pred)[0])
+
+
+def undefined_reason(true: Any, pred: Any) -> Optional[str]:
+    """Why a correlation of `true` [N] and `pred` [N] is undefined, as a clause; None where it is defined.
+
+    Values that differ by less than 1e-6 are equal, so an untrained model's rounding noise is no ranking.
+    """
+    true, pred = _pair(true, pred)
+    for name, values in (('predictions', pred), ('labels', true)):
+        wrong = np.sum(~np.isfinite(values))
+        if wrong:
+            return f'{wrong} of {len(values)} {name} are not a number'
+    if len(true) < 2:
+        return f'fewer than 2 photographs ({len(true)})'
+    for name, values in (('predictions', pred), ('labels', true)):
+        if values.min() == values.max():
+            return f'all {name} are equal ({values[0]:g})'
+    return None
+
+
+def emd(true: Any, pred: Any, r: int) -> float:
+    """Mean over photographs of (mean over scores of |CDF_true - CDF_pred|^r)^(1/r): arXiv:1709.05424, eq. 1.
+
+    Papers quote r=1; r=2 is the training loss. NaN for no photographs or where a prediction is NaN.
+    """
+    true, pred = _spread_pair(true, pred)
+    if not len(true):
+        return math.nan
+    with np.errstate(invalid='ignore'):
+        distance = np.abs(np.cumsum(true, axis=-1) - np.cumsum(pred, axis=-1))
+        return float(np.mean(np.mean(distance ** r, axis=-1) ** (1 / r)))
+
+
+def accuracy(true_means: Any, pred_means: Any, at_least: bool = False) -> float:
+    """The share of photographs put on the right side of a mean score of 5, in [0, 1].
+
+    A photograph is good above 5, or from 5 with `at_least`. NaN for no photographs or where a mean is NaN.
+    """
+    true, pred = _pair(true_means, pred_means)
+    if not len(true) or not (np.isfinite(true).all() and np.isfinite(pred).all()):
+        return math.nan
+    is_good = np.greater_equal if at_least else np.greater
+    return float(np.mean(is_good(true, GOOD) == is_good(pred, GOOD)))
+
+
+def metrics(true: Any, pred: Any) -> Dict[str, float]:
+    """Every measure of LABELS, by its key, for spreads of votes [N, 10]; NaN where undefined."""
+    true, pred = _spread_pair(true, pred)
+    means = mean_score(true), mean_score(pred)
+    stds = std_score(true), std_score(pred)
+    return {
+        'srcc_mean': srcc(*means),
+        'lcc_mean': lcc(*means),
+        'srcc_std': srcc(*stds),
+        'lcc_std': lcc(*stds),
+        'accuracy_gt5': accuracy(*means),
+        'accuracy_ge5': accuracy(*means, at_least=True),
+        'emd_r1': emd(true, pred, r=1),
+        'emd_r2': emd(true, pred, r=2),
+    }
+
+
+def constant_prediction(true: Any) -> np.ndarray:
+    """The photographs' own mean spread of votes, repeated for each: float64 [N, 10].
+
+    What a model reaches that has learnt nothing from the pictures, and knows the average vote.
+    """
+    true = _spread_pair(true, true)[0]
+    return np.tile(true.mean(axis=0), (len(true), 1)) if len(true) else true
+
+
+def table(model: Dict[str, float], constant: Dict[str, float]) -> str:
+    """A model's metrics beside those of constant_prediction, as aligned lines of text; NaN is `undefined`."""
+    rows = [('', 'model', 'constant')]
+    rows += [(label, _shown(model[key]), _shown(constant[key])) for key, label in LABELS.items()]
+    width = max(len(label) for label, _, _ in rows)
+    return '\n'.join(f'{label:<{width}}  {left:>9}  {right:>9}' for label, left, right in rows)
+
+
+def _shown(value: float) -> str:
+    return 'undefined' if math.isnan(value) else f'{value:.6f}'
+
+
+def _spreads(scores: Any, name: str) -> np.ndarray:
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim not in (1, 2) or array.shape[-1] != len(SCORES):
+        raise ValueError(f'{name}: found shape {array.shape}, expected (10,) or (N, 10): give one share for '
+                         f'each score from 1 to 10')
+    return array
+
+
+def _spread_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
+    true, pred = np.atleast_2d(_spreads(true, 'true')), np.atleast_2d(_spreads(pred, 'pred'))
+    if true.shape != pred.shape:
+        raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected the same: '
+                         f'give one prediction for each photograph')
+    return true, pred
+
+
+def _pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
+    """Two float64 arrays [N], rounded to DECIMALS."""
+    true, pred = np.asarray(true, dtype=np.float64), np.asarray(pred, dtype=np.float64)
+    if true.ndim != 1 or true.shape != pred.shape:
+        raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected (N,) twice: '
+                         f'give one number for each photograph')
+    return np.round(true, DECIMALS), np.round(pred, DECIMALS)
