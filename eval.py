@@ -19,14 +19,15 @@ def main(argv=None):
     from utils import checkpoint, data_loader, device, nima
 
     path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF), flags.checkpoint or CHECKPOINT)
-    _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path,
-                                    images=flags.base_images_path, report=print)
+    _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
+                                    skip_bad=flags.skip_bad_labels, report=print)
 
-    with device.open_run(flags.device, threads=flags.threads) as run:
+    with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         model = checkpoint.load_for_scoring(path)
+        preprocessing = checkpoint.preprocessing_of(path, model, report=print)
         run.initialise()
-        batches = data_loader.val_batches(val, flags.batchsize, image_size=model.input_shape[1],
-                                          session_config=run.host_config)
+        batches = data_loader.val_batches(val, flags.batchsize, image_size=preprocessing['image_size'],
+                                          resize=preprocessing['resize'], session_config=run.host_config)
         with contextlib.closing(batches):
             steps = -(-val.count // flags.batchsize)
             predicted = np.concatenate([nima.predict(model, images, flags.batchsize)

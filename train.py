@@ -18,38 +18,38 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import callbacks, checkpoint, data_loader, device, nima
+    from utils import callbacks, data_loader, device, model_file, nima
 
     image_size = flags.image_size
-    weights = nima.find_weights(flags.weights or WEIGHTS_NAME, flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
-    train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path,
-                                        images=flags.base_images_path, report=print)
+    train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
+                                        skip_bad=flags.skip_bad_labels, report=print)
     steps = data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
-    checkpoint.open_folder(flags.TMP_MODEL_PATF, restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL)
+    weights = nima.find_weights(flags.weights or WEIGHTS_NAME, flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
+    preprocessing = model_file.preprocessing_to_start_from(weights, image_size, report=print)
+    errors.check_output_folder(flags.TMP_MODEL_PATF, '--TMP_MODEL_PATF')
+    errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
-    with device.open_run(flags.device, threads=flags.threads, seed=flags.seed) as run:
+    with device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
-        if weights:
-            nima.load_base_weights(base_model, weights)
-        model = nima.with_head(base_model, flags.dropout)
-        model.compile(nima.optimizer(flags.optimizer, learning_rate=flags.learning_rate,
-                                     momentum=flags.momentum, decay=flags.decay), loss=nima.earth_mover_loss)
+        model = nima.with_head(nima.with_padding(base_model, preprocessing['padding']), flags.dropout)
+        nima.load_weights(model, weights)
+        model.compile(nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
+                                     loss_scale=flags.loss_scale), loss=nima.earth_mover_loss)
         twin = nima.inference_twin(model)
         run.initialise()
+        reading = {'image_size': image_size, 'resize': preprocessing['resize'], 'session_config': run.host_config}
         train_batches = data_loader.train_generator(flags.batchsize, ratings=train, train_size=flags.train_size,
-                                                    image_size=image_size, seed=flags.seed,
-                                                    session_config=run.host_config)
-        val_batches = data_loader.val_generator(flags.batchsize, ratings=val, image_size=image_size,
-                                                session_config=run.host_config)
-        with contextlib.closing(train_batches), contextlib.closing(val_batches):
+                                                    seed=flags.seed, **reading)
+        val_batches = data_loader.val_generator(flags.batchsize, ratings=val, **reading)
+        watching = callbacks.for_training(
+            twin, val_batches, val, batchsize=flags.batchsize, device=run.device, model_folder=flags.TMP_MODEL_PATF,
+            log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},
+            restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL)
+        with contextlib.closing(train_batches), contextlib.closing(val_batches), contextlib.closing(watching[0]):
             # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.
-            return model.fit_generator(
-                train_batches, steps_per_epoch=steps, epochs=flags.epochs, workers=0, verbose=0,
-                callbacks=[callbacks.ProgressBar(flags.batchsize),
-                           callbacks.Validation(twin, val_batches, val, flags.batchsize),
-                           callbacks.SaveEpoch(flags.TMP_MODEL_PATF), *callbacks.logs(flags.TMP_LOG_PATH)])
+            return model.fit_generator(train_batches, steps, flags.epochs, callbacks=watching, verbose=0, workers=0)
 
 
 if __name__ == '__main__':

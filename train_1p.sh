@@ -5,4 +5,7 @@ set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=utils/env.sh
 source "$root/utils/env.sh"
+# shellcheck source=utils/cann.sh
+source "$root/utils/cann.sh"
+nima_one_device
 exec "$NIMA_PYTHON" "$root/train.py" "$@"

@@ -13,6 +13,7 @@ from utils import ava
 from utils.errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2] / 'shared'
+HOW = '(a flag, and a line of utils/data_loader.py)'
 VOTES = '0 1 5 17 38 36 15 6 5 1'  # AVA's photograph 953619
 ID_PARTS = 'abcXYZ019_-é中'
 
@@ -188,7 +189,8 @@ def test_a_file_that_is_not_utf8_names_the_line(write):
 def test_a_missing_label_file(tmp_path):
     path = str(tmp_path / 'nowhere' / 'labels.txt')
     assert error_of(ava.read_labels, path) == (
-        f'{path}: found nothing, expected the label file: set ava_dataset_path to your copy of AVA.txt')
+        f'{path}: found nothing, expected the label file: set ava_dataset_path {HOW} to '
+        'your copy of AVA.txt, or try everything without a dataset: bash train_1p.sh --demo')
 
 
 @pytest.mark.parametrize('given, real', [
@@ -203,14 +205,14 @@ def test_labels_that_stand_nearby_are_pointed_at(tmp_path, given, real):
     (tmp_path / real).write_text(line())
     assert error_of(ava.read_labels, str(tmp_path / given)) == (
         f'{tmp_path / given}: found nothing, expected the label file: '
-        f'set ava_dataset_path to {tmp_path / real}, which is there')
+        f'set ava_dataset_path {HOW} to {tmp_path / real}, which is there')
 
 
 def test_a_folder_given_as_label_file(write, tmp_path):
     path = write(line())
     assert error_of(ava.read_labels, str(tmp_path)) == (
         f'{tmp_path}: found a folder, expected the label file: '
-        f'set ava_dataset_path to {path}, which is there')
+        f'set ava_dataset_path {HOW} to {path}, which is there')
 
 
 def test_a_file_without_permission(write, monkeypatch):
@@ -290,21 +292,21 @@ def test_images_that_stand_nearby_are_pointed_at(images, tmp_path, given, real):
     text = error_of(ava.find_images, ['7', '8'], str(tmp_path / given))
     found = 'none of the 2 labelled photographs' if (tmp_path / given).is_dir() else 'nothing'
     assert text == (f'{tmp_path / given}: found {found}, expected the folder of photographs: '
-                    f'set base_images_path to {folder}, where photographs are')
+                    f'set base_images_path {HOW} to {folder}, where photographs are')
 
 
 def test_no_images_anywhere(images):
     folder = images('unrelated.jpg')
     assert error_of(ava.find_images, ['7'], folder) == (
         f'{folder}: found none of the 1 labelled photographs, expected the folder of photographs: '
-        f'set base_images_path to the folder of ID.jpg')
+        f'set base_images_path {HOW} to the folder of ID.jpg')
 
 
 def test_a_file_given_as_image_folder(images, write):
     folder, path = images('7.jpg'), write(line('7'))
     assert error_of(ava.read, path, path) == (
         f'{path}: found no folder, expected the folder of photographs: '
-        f'set base_images_path to {folder}, where photographs are')
+        f'set base_images_path {HOW} to {folder}, where photographs are')
 
 
 def test_the_two_paths_the_wrong_way_round(images, write):

@@ -4,8 +4,10 @@ import os
 import pytest
 import tensorflow as tf
 
-from utils import checkpoint
+from utils import checkpoint, model_file
 from utils.errors import InputError
+
+RECORD = {'preprocessing': model_file.preprocessing(32), 'epoch': 1}
 
 
 @pytest.fixture
@@ -25,13 +27,11 @@ def test_names_and_order(tmp_path):
     assert checkpoint.existing(str(tmp_path / 'nowhere')) == []
 
 
-def test_restart_removes_checkpoints_and_nothing_else(tmp_path):
-    for name in ('model_001.h5', 'model_002.h5', 'notes.txt'):
+def test_remove_others_removes_checkpoints_and_nothing_else(tmp_path):
+    for name in ('model_001.h5', 'model_002.h5', 'notes.txt', 'model_003.h5.tmp'):
         (tmp_path / name).write_bytes(b'')
-    checkpoint.open_folder(str(tmp_path))
-    assert len(os.listdir(str(tmp_path))) == 3
-    checkpoint.open_folder(str(tmp_path), restart=True)
-    assert os.listdir(str(tmp_path)) == ['notes.txt']
+    checkpoint.remove_others(str(tmp_path / 'model_001.h5'))
+    assert sorted(os.listdir(str(tmp_path))) == ['model_001.h5', 'model_003.h5.tmp', 'notes.txt']
 
 
 def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
@@ -42,18 +42,12 @@ def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(OSError):
-        checkpoint.save(model, str(path))
-    assert path.read_bytes() == b'old'
+    with pytest.raises(InputError, match=r'model_001\.h5: found that it cannot be written \(No space left on device\)'):
+        checkpoint.save(model, str(path), RECORD)
+    assert path.read_bytes() == b'old' and os.listdir(str(tmp_path)) == ['model_001.h5']
     monkeypatch.undo()
-    checkpoint.save(model, str(path))
+    checkpoint.save(model, str(path), RECORD)
     assert path.read_bytes()[:4] == b'\x89HDF' and os.listdir(str(tmp_path)) == ['model_001.h5']
-
-
-def test_a_file_where_the_folder_should_be(tmp_path):
-    (tmp_path / 'model').write_text('')
-    with pytest.raises(InputError, match='model: found a place where no folder can be made .*--TMP_MODEL_PATF'):
-        checkpoint.open_folder(str(tmp_path / 'model'))
 
 
 def test_nothing_trained_yet(tmp_path):
@@ -68,8 +62,11 @@ def test_a_name_or_a_path(tmp_path, monkeypatch):
     assert checkpoint.find('/nowhere', './model_003.h5') == str(tmp_path / 'model_003.h5')
 
 
-@pytest.mark.parametrize('content', [b'', b'<html>', b'\x89HDF\r\n\x1a\n' + bytes(100)])
-def test_a_file_that_is_no_model(tmp_path, content):
+@pytest.mark.parametrize('content, found', [
+    (b'', 'an empty file'), (b'<html>', 'a web page'), (b'PK\x03\x04', 'a file that is not HDF5'),
+    (b'\x89HDF\r\n\x1a\n' + bytes(100), r'a truncated or damaged HDF5 file \(.*\)')])
+def test_a_file_that_is_no_model(tmp_path, content, found):
     (tmp_path / 'model_007.h5').write_bytes(content)
-    with pytest.raises(InputError, match=r'model_007\.h5: found a file that Keras cannot load'):
+    with pytest.raises(InputError, match=rf'model_007\.h5: found {found}, expected a checkpoint that train\.py or the '
+                                         r'import wrote: take a complete copy of the \.h5 file'):
         checkpoint.load_for_scoring(str(tmp_path / 'model_007.h5'))

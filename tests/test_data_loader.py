@@ -179,8 +179,28 @@ def test_a_file_that_cannot_be_decoded_is_named(dataset):
 
 
 def test_the_pipeline_leaves_no_default_session(dataset):
+    before = tf.compat.v1.get_default_graph().get_operations()
     generator = data_loader.val_generator(4, ratings=read(dataset), image_size=SIZE)
     next(generator)
     assert tf.compat.v1.get_default_session() is None
-    assert not tf.compat.v1.get_default_graph().get_operations()
+    assert tf.compat.v1.get_default_graph().get_operations() == before
     generator.close()
+
+
+def test_verdicts_in_the_files_order(dataset):
+    names = sorted(dataset.images.iterdir())
+    for bad in (0, 5, 6, 11):
+        names[bad].write_bytes(b'not a photograph')
+    verdicts = list(data_loader.verdicts([str(name) for name in [*names, dataset.images / 'nowhere.jpg']]))
+    assert [number for number, reason in enumerate(verdicts) if reason] == [0, 5, 6, 11, 12]
+    assert 'unknown format' in verdicts[0] and 'No such file' in verdicts[12]
+
+
+def test_verdicts_of_more_files_than_a_batch(dataset, monkeypatch):
+    monkeypatch.setattr(data_loader, 'CHECK_BATCH', 2)
+    names = sorted(dataset.images.iterdir())
+    for bad in (1, 2, 3, 4, 5):
+        names[bad].write_bytes(b'')
+    verdicts = data_loader.verdicts(list(map(str, names)))
+    assert [bool(reason) for reason in verdicts] == [False] + [True] * 5 + [False] * 6
+    assert list(data_loader.verdicts([])) == []

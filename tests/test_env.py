@@ -92,7 +92,7 @@ class Machine:
             if shutil.which(tool):
                 (self.tools / tool).symlink_to(shutil.which(tool))
         script(self.tools / 'env', f'#!/bin/sh\nexec {shutil.which("env")} "$@"\n')
-        for name in ('utils/env.sh', 'train_1p.sh', 'test_1p.sh', 'requirements.txt'):
+        for name in ('utils/env.sh', 'utils/cann.sh', 'train_1p.sh', 'test_1p.sh', 'requirements.txt'):
             shutil.copy(str(ROOT / name), str(self.root / name))
         (self.root / 'tests' / 'requirements.txt').write_text('pytest\nkeras==2.3.1\n')
         (self.root / 'tests' / 'constraints.txt').write_text('pytest==7.4.4\n')

@@ -123,9 +123,10 @@ def test_optimisers():
 def test_weights_by_name_are_read(graph, tmp_path):
     source = mobilenet()
     source.save_weights(str(tmp_path / 'base.h5'))
-    target = mobilenet()
-    nima.load_base_weights(target, str(tmp_path / 'base.h5'))
-    for ours, theirs in zip(target.get_weights(), source.get_weights()):
+    target = nima.with_head(mobilenet(), 0.75)
+    head = target.get_layer('dense').get_weights()
+    nima.load_weights(target, str(tmp_path / 'base.h5'))
+    for ours, theirs in zip(target.get_weights(), [*source.get_weights(), *head]):
         np.testing.assert_array_equal(ours, theirs)
 
 
@@ -135,8 +136,9 @@ def test_a_layer_without_a_match_stops_the_run(graph, tmp_path):
     with h5py.File(str(path), 'a') as file:
         names = [name for name in file.attrs['layer_names'] if name != b'conv_pw_7']
         file.attrs['layer_names'] = names
-    with pytest.raises(InputError, match=r"base\.h5: found no weights for the layer 'conv_pw_7' of mobilenet_1"):
-        nima.load_base_weights(mobilenet(), str(path))
+    with pytest.raises(InputError, match=r"base\.h5: found no weights for the layer 'conv_pw_7', "
+                                         r'expected shapes \[\(1, 1, 512, 512\)\]: use weights of this architecture'):
+        nima.load_weights(nima.with_head(mobilenet(), 0.75), str(path))
 
 
 def test_another_width_stops_the_run(graph, tmp_path):
@@ -144,15 +146,17 @@ def test_another_width_stops_the_run(graph, tmp_path):
     mobilenet(alpha=0.5).save_weights(str(path))
     with pytest.raises(InputError, match=r"half\.h5: found shapes \[\(3, 3, 3, 16\)\] for the layer 'conv1', "
                                          r'expected \[\(3, 3, 3, 32\)\]'):
-        nima.load_base_weights(mobilenet(), str(path))
+        nima.load_weights(nima.with_head(mobilenet(), 0.75), str(path))
 
 
-@pytest.mark.parametrize('content', [b'', b'<!DOCTYPE html><html>404</html>', b'\x89HDF\r\n\x1a\n' + bytes(50)])
-def test_a_file_that_is_not_keras_weights(graph, tmp_path, content):
+@pytest.mark.parametrize('content, found', [
+    (b'', 'an empty file'), (b'\n<!DOCTYPE html><html>404</html>', 'a web page'),
+    (b'\x89HDF\r\n\x1a\n' + bytes(50), 'a truncated or damaged HDF5 file')])
+def test_a_file_that_is_not_keras_weights(graph, tmp_path, content, found):
     path = tmp_path / 'page.h5'
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r'page\.h5: found a file that is not Keras weights'):
-        nima.load_base_weights(mobilenet(), str(path))
+    with pytest.raises(InputError, match=rf'page\.h5: found {found}.*, expected Keras weights: take'):
+        nima.load_weights(nima.with_head(mobilenet(), 0.75), str(path))
 
 
 def test_weights_that_are_not_there(tmp_path):
@@ -171,5 +175,6 @@ def test_a_name_is_looked_up_and_a_path_is_taken_as_it_stands(tmp_path, monkeypa
 
 def test_the_reconstructed_imagenet_weights_load(graph, shared):
     model = mobilenet(224)
-    nima.load_base_weights(model, str(shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'))
+    path = shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'
+    nima.load_weights(nima.with_head(model, 0.75), str(path))
     assert model.get_layer('conv1').get_weights()[0].std() > 0.1

@@ -18,17 +18,21 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {'train', 'eval', 'predict'},
     {'check_dataset', 'labels', 'demo_dataset'},
-    {'callbacks', 'data_loader', 'records', 'nima', 'checkpoint', 'device', 'report', 'export'},
+    {'callbacks', 'data_loader', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device', 'report',
+     'export'},
     {'distribute'},
-    {'ava', 'score_utils', 'errors', 'progress', 'flags'},
+    {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'model_file'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
-    ('ava', 'errors'), ('score_utils', 'ava'), ('score_utils', 'errors'), ('flags', 'errors'),
+    ('data_loader', 'image_guard'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
+    ('predict', 'eval'), ('nima', 'checkpoint'),
+    ('flags', 'model_file'), ('model_file', 'ava'), ('model_file', 'errors'),
+    ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('score_utils', 'errors'), ('flags', 'errors'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'ava', 'score_utils', 'errors', 'progress', 'flags'}
+TENSORFLOW_FREE = {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'model_file'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

@@ -9,7 +9,7 @@ import pytest
 
 import eval as score
 import train
-from utils import checkpoint, data_loader, flags
+from utils import checkpoint, data_loader, flags, model_file
 from utils.errors import InputError
 
 TINY = ['--image_size', '32', '--batchsize', '4', '--val_size', '4', '--weights', 'none', '--device', 'cpu']
@@ -88,7 +88,7 @@ def test_a_checkpoint_goes_on_training_as_the_model_would_have(tmp_path):
     model = nima.with_head(base, 0.0)
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=1e-3), nima.earth_mover_loss)
     model.train_on_batch(images, labels)
-    checkpoint.save(model, str(tmp_path / 'model_001.h5'))
+    checkpoint.save(model, str(tmp_path / 'model_001.h5'), {'preprocessing': model_file.preprocessing(32)})
     predictions = nima.inference_twin(model).predict_on_batch(images)
     next_loss = model.train_on_batch(images, labels)
     trained_on = model.get_weights()
@@ -135,7 +135,7 @@ def test_an_untrained_constant_prediction_says_why_srcc_is_undefined(dataset, tm
     model = nima.with_head(base, 0.75)
     model.get_layer('dense').set_weights([np.zeros((1024, 10)), np.zeros(10)])
     model.compile('sgd', nima.earth_mover_loss)
-    checkpoint.save(model, str(tmp_path / 'model_007.h5'))
+    checkpoint.save(model, str(tmp_path / 'model_007.h5'), {'preprocessing': model_file.preprocessing(32)})
     metrics = score_tiny(dataset, tmp_path)
     assert np.isnan(metrics['srcc_mean'])
     printed = capsys.readouterr().out

@@ -1,11 +1,11 @@
 """AVA's labels: a line of AVA.txt -> (image id, ten vote shares), joined with the photographs on disk."""
-import contextlib
 import math
 import os
-from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
+from utils import whereabouts
 from utils.errors import InputError
 
 SCORES = np.arange(1, 11, dtype=np.float64)
@@ -19,11 +19,6 @@ _NOT_TEXT = {b'\xff\xd8\xff': 'a JPEG photograph', b'\x89PNG': 'a PNG picture', 
              b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
              b'\xff\xfe': 'UTF-16 text', b'\xfe\xff': 'UTF-16 text'}
 _FOUND = {FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
-# Where copies of AVA tend to stand, seen from a folder at or above the path that was given.
-_LIKELY_LABEL_FOLDERS = ('', 'AVA_dataset', 'AVA_dataset/AVA_dataset')
-_LIKELY_IMAGE_FOLDERS = ('', 'images', 'image', 'image/images', 'images/images', 'AVA_dataset/image/images',
-                         'AVA_dataset/images', 'AVA_dataset/AVA_dataset/image/images')
-
 
 BadLine = Tuple[int, str]  # line number from 1, what is wrong with it
 
@@ -99,9 +94,7 @@ def read(ava_dataset_path: str, base_images_path: str, *, skip_bad: bool = False
     `report`, such as print, gets one sentence on the labels without photograph and one on the lines that
     `skip_bad` left out, where there are any. Raises InputError as read_labels and find_images do.
     """
-    if os.path.isdir(ava_dataset_path) and os.path.isfile(base_images_path):
-        raise InputError(f'ava_dataset_path, base_images_path: found a folder, {ava_dataset_path}, and a '
-                         f'file, {base_images_path}, expected a file and a folder: exchange the two')
+    refuse_exchanged(ava_dataset_path, base_images_path)
     labels = read_labels(ava_dataset_path, skip_bad=skip_bad)
     paths, found = find_images(labels.ids, base_images_path)
     if report and labels.bad:
@@ -111,6 +104,13 @@ def read(ava_dataset_path: str, base_images_path: str, *, skip_bad: bool = False
         report(f'{ava_dataset_path}: labels left out because {base_images_path} has no such photograph: '
                f'{np.sum(~found)} of {len(found)}, first {labels.ids[~found][0]}')
     return Ratings(labels.ids, paths, labels.shares).take(found)
+
+
+def refuse_exchanged(ava_dataset_path: str, base_images_path: str) -> None:
+    """Raise InputError where the two paths stand the wrong way round."""
+    if os.path.isdir(ava_dataset_path) and os.path.isfile(base_images_path):
+        raise InputError(f'ava_dataset_path, base_images_path: found a folder, {ava_dataset_path}, and a '
+                         f'file, {base_images_path}, expected a file and a folder: exchange the two')
 
 
 def split(ratings: Ratings, val_size: int) -> Tuple[Ratings, Ratings]:
@@ -134,7 +134,7 @@ def _read_text(path: str) -> bytes:
             data = file.read()
     except OSError as error:
         raise InputError(f'{path}: found {_found(error)}, expected the label file: '
-                         f'{_labels_hint(path)}') from error
+                         f'{whereabouts.labels_hint(path)}') from error
     for magic, kind in _NOT_TEXT.items():
         if data.startswith(magic):
             raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_LINE}: '
@@ -212,7 +212,8 @@ def _parse_line_by_line(data: bytes, path: str,
                                  f'expected each id once: delete one of the two lines')
         except InputError as error:
             if not skip_bad:
-                raise InputError(f'{path}:{number}: {error}') from error
+                raise InputError(f'{path}:{number}: {error}, or leave out bad lines with '
+                                 '--skip_bad_labels') from error
             bad.append((number, str(error)))
         else:
             line_of[image_id] = number
@@ -265,34 +266,9 @@ def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
     return next((name for name in _file_names(image_id) if name in listing), None)
 
 
-def _near(path: str, likely: Sequence[str]) -> Iterator[str]:
-    """Folders at, below and above `path`, or its nearest parent that exists, where AVA tends to stand."""
-    folder = os.path.abspath(path)
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    for _ in range(3):
-        for part in likely:
-            candidate = os.path.normpath(os.path.join(folder, part))
-            if os.path.isdir(candidate):
-                yield candidate
-        folder = os.path.dirname(folder)
-
-
-def _labels_hint(path: str) -> str:
-    for folder in _near(path, _LIKELY_LABEL_FOLDERS):
-        for name in (os.path.basename(path), 'AVA.txt'):
-            candidate = os.path.join(folder, name)
-            if name and os.path.isfile(candidate):
-                return f'set ava_dataset_path to {candidate}, which is there'
-    return 'set ava_dataset_path to your copy of AVA.txt'
-
-
 def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:
-    hint = 'set base_images_path to the folder of ID.jpg'
-    for folder in _near(base_images_path, _LIKELY_IMAGE_FOLDERS):
-        with contextlib.suppress(OSError):
-            listing = set(os.listdir(folder))
-            if any(_name_in(listing, image_id) for image_id in ids):
-                hint = f'set base_images_path to {folder}, where photographs are'
-                break
-    return InputError(f'{base_images_path}: found {found}, expected the folder of photographs: {hint}')
+    def has_one(listing: Container[str]) -> bool:
+        return any(_name_in(listing, image_id) for image_id in ids)
+
+    return InputError(f'{base_images_path}: found {found}, expected the folder of photographs: '
+                      f'{whereabouts.images_hint(base_images_path, has_one)}')

@@ -1,4 +1,6 @@
 """What happens around training: the bar, the validation scores, the checkpoints, the logs."""
+import json
+import math
 import os
 import time
 from typing import Any, Dict, Iterator, List, Optional
@@ -19,6 +21,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
     def __init__(self, batchsize: int) -> None:
         super().__init__()
         self._batchsize = batchsize
+        self._bar: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         label = f'epoch {epoch + 1}/{self.params["epochs"]}'
@@ -31,8 +34,14 @@ class ProgressBar(tf.keras.callbacks.Callback):
         self._bar.set_postfix_str(f'loss {self._loss / self._steps:.4f}', refresh=False)
         self._bar.update()
 
+    def close(self) -> None:
+        """Leave the bar as it stands, so that what is printed next has a line of its own."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        self._bar.close()
+        self.close()
         seconds = time.monotonic() - self._start
         if logs is not None:
             logs['images_per_second'] = self._steps * self._batchsize / seconds
@@ -62,20 +71,68 @@ class Validation(tf.keras.callbacks.Callback):
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):
-    """Writes model_001.h5, model_002.h5, ... into a folder."""
+    """Writes model_001.h5, model_002.h5, ... into a folder, each with `record` and its epoch.
 
-    def __init__(self, folder: str) -> None:
+    With `restart` the first of them takes the place of all that an earlier run left.
+    """
+
+    def __init__(self, folder: str, record: Dict[str, Any], *, restart: bool = False) -> None:
         super().__init__()
-        self._folder = folder
+        self._folder, self._record, self._restart = folder, record, restart
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        checkpoint.save(self.model, checkpoint.path_of(self._folder, epoch + 1))
+        path = checkpoint.path_of(self._folder, epoch + 1)
+        checkpoint.save(self.model, path, {**self._record, 'epoch': epoch + 1})
+        if self._restart:
+            checkpoint.remove_others(path)
+            self._restart = False
 
 
-def logs(folder: str) -> List[tf.keras.callbacks.Callback]:
-    """TensorBoard's events and train.csv in `folder`, one entry an epoch."""
-    os.makedirs(folder, exist_ok=True)
-    return [tf.keras.callbacks.CSVLogger(os.path.join(folder, 'train.csv')),
+class Summary(tf.keras.callbacks.Callback):
+    """Writes FOLDER/summary.json after every epoch: the figures of the run so far, for scripts.
+
+    The first epoch, in which an NPU compiles the graph, does not count in the speed, which is null until there is
+    a second; so is a score that is undefined.
+    """
+
+    def __init__(self, folder: str, *, device: str, batchsize: int) -> None:
+        super().__init__()
+        self._path, self._device, self._batchsize = os.path.join(folder, 'summary.json'), device, batchsize
+        self._losses: List[float] = []
+        self._speeds: List[float] = []
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        self._start = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs = logs or {}
+        self._losses.append(float(logs['loss']))
+        self._speeds.append(logs['images_per_second'])
+        counted = self._speeds[1:]
+        speed = len(counted) / sum(1 / each for each in counted) if counted else math.nan  # all images by all seconds
+        figures = {'device': self._device, 'batchsize': self._batchsize, 'epoch': epoch + 1,
+                   'images_per_second': speed, 'seconds_per_step': self._batchsize / speed,
+                   'loss': self._losses[-1], 'val_loss': logs['val_loss'], 'val_srcc': logs['val_srcc'],
+                   'training_seconds': time.monotonic() - self._start}
+        for name, value in figures.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                figures[name] = None  # JSON knows no NaN
+        with open(self._path, 'w') as stream:
+            json.dump({**figures, 'losses': self._losses}, stream, indent=1)
+
+
+def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, batchsize: int, device: str,
+                 model_folder: str, log_folder: str, record: Dict[str, Any],
+                 restart: bool) -> List[tf.keras.callbacks.Callback]:
+    """All of them in the order in which an epoch's end needs them; the first is the bar, to be closed at last.
+
+    TensorBoard's events, train.csv and summary.json come into `log_folder`, one entry an epoch.
+    """
+    os.makedirs(log_folder, exist_ok=True)
+    return [ProgressBar(batchsize), Validation(twin, val_batches, val, batchsize),
+            SaveEpoch(model_folder, record, restart=restart),
+            tf.keras.callbacks.CSVLogger(os.path.join(log_folder, 'train.csv')),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
-            tf.keras.callbacks.TensorBoard(folder, histogram_freq=0, write_graph=False, profile_batch=0,
-                                           update_freq='epoch')]
+            tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
+                                           update_freq='epoch'),
+            Summary(log_folder, device=device, batchsize=batchsize)]

@@ -1,12 +1,15 @@
 """Checkpoints: their names, writing them whole or not at all, finding and loading them."""
+import contextlib
 import io
 import os
 import re
-from typing import List
+from typing import Any, Callable, Dict, List, Optional
 
 import h5py
 import tensorflow as tf
 
+from utils import model_file
+from utils.ava import SCORES
 from utils.errors import InputError
 
 _NAME = re.compile(r'model_(\d{3,})\.h5')
@@ -25,31 +28,35 @@ def existing(folder: str) -> List[str]:
     return [os.path.join(folder, match.group()) for match in sorted(found, key=lambda match: int(match.group(1)))]
 
 
-def open_folder(folder: str, *, restart: bool = False) -> None:
-    """Make the folder that receives checkpoints; with `restart` the checkpoints of an earlier run are removed."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise InputError(f'{folder}: found a place where no folder can be made ({error.strerror}), expected one '
-                         'for the checkpoints: type another --TMP_MODEL_PATF') from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f'{folder}: found a folder that cannot be written, expected one for the checkpoints: '
-                         'change its permissions or type another --TMP_MODEL_PATF')
-    for path in existing(folder) if restart else []:
-        os.remove(path)
+def remove_others(path: str) -> None:
+    """Remove all other checkpoints in the folder of `path`."""
+    for other in existing(os.path.dirname(path)):
+        if other != path:
+            os.remove(other)
 
 
-def save(model: tf.keras.Model, path: str) -> None:
-    """Write model, weights and optimiser state; `path` is either as it was before or complete."""
+def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
+    """Write model, weights, optimiser state and the record; `path` is either as it was before or complete.
+
+    model_file says what stands in a record. InputError where the file cannot be written.
+    """
     buffer = io.BytesIO()
     with h5py.File(buffer, 'w') as file:
         model.save(file)
+        model_file.write_record(file, record)
     temporary = path + '.tmp'
-    with open(temporary, 'wb') as stream:
-        stream.write(buffer.getbuffer())
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+    try:
+        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        with open(temporary, 'wb') as stream:
+            stream.write(buffer.getbuffer())
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for a checkpoint: '
+                         'free some, or type another folder; the checkpoints before it are whole') from error
 
 
 def find(folder: str, checkpoint: str) -> str:
@@ -67,10 +74,30 @@ def find(folder: str, checkpoint: str) -> str:
 
 
 def load_for_scoring(path: str) -> tf.keras.Model:
-    """The model of a checkpoint with learning phase 0, without its optimiser."""
+    """The model of a checkpoint with learning phase 0, without its optimiser.
+
+    InputError where the file is no checkpoint, or its network does not turn square images into ten shares.
+    """
+    model_file.require_checkpoint(path)
     tf.keras.backend.set_learning_phase(0)
     try:
-        return tf.keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f'{path}: found a file that Keras cannot load ({error}), expected a checkpoint that '
-                         'train.py wrote') from error
+        model = tf.keras.models.load_model(path, compile=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise InputError(f'{path}: found a network that tf.keras cannot build ({error}), expected '
+                         f'{model_file.CHECKPOINT}: if it holds the weights of a NIMA-MobileNet, import them with '
+                         f'{model_file.import_command(path)}') from error
+    inputs, outputs = model.input_shape, model.output_shape
+    if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3:
+        raise InputError(f'{path}: found a network from {inputs} to {outputs}, expected a NIMA, from '
+                         f'(None, 224, 224, 3) to (None, {len(SCORES)}): give {model_file.CHECKPOINT}')
+    return model
+
+
+def preprocessing_of(path: str, model: tf.keras.Model, report: Callable[[str], Any]) -> Dict[str, Any]:
+    """What to do with photographs for the `model` of a checkpoint, as model_file.preprocessing() describes it."""
+    return model_file.preprocessing_of(path, model.input_shape[1], report)
+
+
+def read_record(path: str) -> Optional[Dict[str, Any]]:
+    """The record of a checkpoint; None where it has none, as other people's files."""
+    return model_file.read(path).record

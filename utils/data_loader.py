@@ -1,6 +1,9 @@
 """AVA photographs as batches: JPEG -> float32 [B, S, S, 3] in [-1, 1], through tf.data on the host."""
+import contextlib
 import itertools
-from typing import Any, Callable, Iterator, NamedTuple, Optional, Tuple
+import os
+import re
+from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -9,15 +12,17 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from utils import ava
 from utils.errors import InputError
 from utils.flags import from_root
+from utils.image_guard import count_decoded
+from utils.model_file import IMAGE_SIZE
 
 # Edit these two lines for your own data. Relative paths count from the repository's root.
 base_images_path = r'./AVA_dataset/image/images/'
 ava_dataset_path = r'./AVA_dataset/AVA.txt'
 
-IMAGE_SIZE = 224
 RESIZE = 256  # the side that a training photograph is resized to before a crop of IMAGE_SIZE
 VAL_SIZE = 5000
 PREFETCH_BATCHES = 2
+CHECK_BATCH = 64  # verdicts a step
 
 Batch = Tuple[np.ndarray, np.ndarray]
 
@@ -59,18 +64,39 @@ def scale(pixels: Any) -> Any:
     return (pixels - 127.5) / 127.5
 
 
-def read_image(path: tf.Tensor, size: int) -> tf.Tensor:
-    """A photograph as float32 [size, size, 3] in [0, 255]: RGB, TF 1's own (legacy) bilinear resize."""
-    image = tf.image.decode_jpeg(tf.io.read_file(path), channels=3)
+def decode(data: tf.Tensor, size: int, resize: str = 'bilinear') -> tf.Tensor:
+    """A photograph's file as float32 [size, size, 3] in [0, 255], RGB.
+
+    'bilinear' is TF 1's own (legacy) resize. 'nearest' has half-pixel centres, as in Pillow, which gives other
+    people's models the scores that their makers published; TF 1's own nearest does not.
+    """
+    image = tf.image.decode_jpeg(data, channels=3)
+    if resize == 'nearest':
+        return tf.cast(tf.compat.v2.image.resize(image, [size, size], method='nearest'), tf.float32)
     return tf.compat.v1.image.resize_images(image, [size, size])
 
 
+def read_image(path: tf.Tensor, size: int, resize: str = 'bilinear') -> tf.Tensor:
+    """A photograph as float32 [size, size, 3] in [0, 255]: decode() of the file at `path`."""
+    return decode(tf.io.read_file(path), size, resize)
+
+
 def read_training_image(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
-                        image_size: int) -> tf.Tensor:
+                        image_size: int, resize: str = 'bilinear') -> tf.Tensor:
     """A photograph as float32 [image_size, image_size, 3] in [-1, 1]: resized, cropped, flipped, scaled."""
-    image = read_image(path, resize_before_crop(image_size))
+    image = read_image(path, resize_before_crop(image_size), resize)
     crop = tf.slice(image, tf.stack([top, left, 0]), [image_size, image_size, 3])
     return scale(tf.cond(flip, lambda: tf.reverse(crop, [1]), lambda: crop))
+
+
+def host_session(graph: tf.Graph, session_config: Optional[tf.compat.v1.ConfigProto]) -> tf.compat.v1.Session:
+    """A session for `graph`, which decodes and resizes photographs; the caller closes it."""
+    config = tf.compat.v1.ConfigProto()
+    config.CopyFrom(session_config or config)
+    # Constant folding would turn the division in scale() into a product that differs in the last bit.
+    config.graph_options.rewrite_options.constant_folding = RewriterConfig.OFF
+    # A `with` around a yield would leak this session into the caller's thread as its default session.
+    return tf.compat.v1.Session(graph=graph, config=config)
 
 
 class _Pipeline:
@@ -81,22 +107,20 @@ class _Pipeline:
     """
 
     def __init__(self, read_row: Any, columns: Tuple[Tuple[Any, Tuple[int, ...]], ...], *, batchsize: int,
-                 drop_remainder: bool, session_config: Optional[tf.compat.v1.ConfigProto]) -> None:
+                 drop_remainder: bool, session_config: Optional[tf.compat.v1.ConfigProto],
+                 leave_out_bad: bool = False) -> None:
         with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
             self._feeds = [tf.compat.v1.placeholder(dtype, (None,) + shape) for dtype, shape in columns]
             rows = tf.data.Dataset.from_tensor_slices(tuple(self._feeds))
             batches = rows.map(read_row, num_parallel_calls=tf.data.experimental.AUTOTUNE)
+            if leave_out_bad:
+                batches = batches.apply(tf.data.experimental.ignore_errors())
             batches = batches.batch(batchsize, drop_remainder=drop_remainder).prefetch(PREFETCH_BATCHES)
             iterator = tf.compat.v1.data.make_initializable_iterator(batches)
             self._start, self._next = iterator.initializer, iterator.get_next()
             self._path = tf.compat.v1.placeholder(tf.string, ())
-            self._decode_one = read_image(self._path, 1)
-        config = tf.compat.v1.ConfigProto()
-        config.CopyFrom(session_config or config)
-        # Constant folding would turn the division in scale() into a product that differs in the last bit.
-        config.graph_options.rewrite_options.constant_folding = RewriterConfig.OFF
-        # A `with` around a yield would leak this session into the caller's thread as its default session.
-        self._session = tf.compat.v1.Session(graph=graph, config=config)
+            self._decode_one = count_decoded(self._path)
+        self._session = host_session(graph, session_config)
         self._batchsize = batchsize
 
     def run(self, *arrays: np.ndarray) -> Iterator[Batch]:
@@ -107,7 +131,7 @@ class _Pipeline:
                 batch = self._session.run(self._next)
             except tf.errors.OutOfRangeError:
                 return
-            except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+            except tf.errors.OpError as error:
                 first = number * self._batchsize
                 self._name_bad_image(arrays[0][first:first + self._batchsize])
                 raise InputError(f'a photograph of batch {number + 1} cannot be read: {error.message}') from error
@@ -115,12 +139,19 @@ class _Pipeline:
 
     def _name_bad_image(self, paths: np.ndarray) -> None:
         for path in paths:
-            try:
-                self._session.run(self._decode_one, feed_dict={self._path: path})
-            except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-                reason = error.message.splitlines()[0]
+            reason = self.why_bad(path)
+            if reason:
                 raise InputError(f'{path}: found a file that cannot be decoded ({reason}), expected a JPEG: '
-                                 f'replace the file or take its line out of the labels') from error
+                                 'replace the file or take its line out of the labels; python3 -m '
+                                 'utils.check_dataset lists all such files')
+
+    def why_bad(self, path: Any) -> Optional[str]:
+        """Why a photograph cannot be decoded, as a clause; None where it can."""
+        try:
+            self._session.run(self._decode_one, feed_dict={self._path: path})
+        except tf.errors.OpError as error:
+            return re.sub(r'^assertion failed: \[(.*)\]$', r'\1', error.message.splitlines()[0])
+        return None
 
     def close(self) -> None:
         self._session.close()
@@ -141,16 +172,22 @@ def steps_per_epoch(available: int, train_size: int, batchsize: int, *,
     return images // batchsize
 
 
+def dataset_paths(labels: Optional[str] = None, images: Optional[str] = None) -> Tuple[str, str]:
+    """The label file and the folder of photographs, each by default the edited path."""
+    return labels or from_root(ava_dataset_path), images or from_root(base_images_path)
+
+
 def read_split(val_size: int = VAL_SIZE, *, labels: Optional[str] = None, images: Optional[str] = None,
+               skip_bad: bool = False,
                report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, ava.Ratings]:
     """The training and the validation ratings of a label file and its photographs, by default the edited paths."""
-    ratings = ava.read(labels or from_root(ava_dataset_path), images or from_root(base_images_path), report=report)
+    ratings = ava.read(*dataset_paths(labels, images), skip_bad=skip_bad, report=report)
     return ava.split(ratings, val_size)
 
 
 def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[ava.Ratings] = None,
-                    train_size: Optional[int] = None, image_size: int = IMAGE_SIZE, seed: int = 0,
-                    first_epoch: int = 0,
+                    train_size: Optional[int] = None, image_size: int = IMAGE_SIZE,
+                    resize: str = 'bilinear', seed: int = 0, first_epoch: int = 0,
                     session_config: Optional[tf.compat.v1.ConfigProto] = None) -> Iterator[Batch]:
     """Training batches for ever: images float32 [B, S, S, 3] in [-1, 1], vote shares float32 [B, 10].
 
@@ -166,7 +203,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
 
     def read_row(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
                  row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return read_training_image(path, top, left, flip, image_size), row
+        return read_training_image(path, top, left, flip, image_size, resize), row
 
     columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
     pipeline = _Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True,
@@ -181,10 +218,10 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
         pipeline.close()
 
 
-def val_batches(ratings: ava.Ratings, batchsize: int, *, image_size: int = IMAGE_SIZE,
+def val_batches(ratings: ava.Ratings, batchsize: int, *, image_size: int = IMAGE_SIZE, resize: str = 'bilinear',
                 session_config: Optional[tf.compat.v1.ConfigProto] = None) -> Iterator[Batch]:
     """One pass in the list's order: every photograph once, the last batch as short as it comes."""
-    pipeline = _val_pipeline(batchsize, image_size, session_config)
+    pipeline = _val_pipeline(batchsize, image_size, resize, session_config)
     try:
         yield from pipeline.run(ratings.paths, ratings.scores.astype(np.float32))
     finally:
@@ -192,11 +229,12 @@ def val_batches(ratings: ava.Ratings, batchsize: int, *, image_size: int = IMAGE
 
 
 def val_generator(batchsize: int, *, ratings: Optional[ava.Ratings] = None, image_size: int = IMAGE_SIZE,
+                  resize: str = 'bilinear',
                   session_config: Optional[tf.compat.v1.ConfigProto] = None) -> Iterator[Batch]:
     """Validation batches for ever, pass after pass of val_batches. Without `ratings` the edited paths are read."""
     if ratings is None:
         _, ratings = read_split()
-    pipeline = _val_pipeline(batchsize, image_size, session_config)
+    pipeline = _val_pipeline(batchsize, image_size, resize, session_config)
     try:
         while True:
             yield from pipeline.run(ratings.paths, ratings.scores.astype(np.float32))
@@ -204,10 +242,31 @@ def val_generator(batchsize: int, *, ratings: Optional[ava.Ratings] = None, imag
         pipeline.close()
 
 
-def _val_pipeline(batchsize: int, image_size: int,
+def _val_pipeline(batchsize: int, image_size: int, resize: str,
                   session_config: Optional[tf.compat.v1.ConfigProto]) -> _Pipeline:
     def read_row(path: tf.Tensor, row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return scale(read_image(path, image_size)), row
+        return scale(read_image(path, image_size, resize)), row
 
     return _Pipeline(read_row, ((tf.string, ()), (tf.float32, (10,))), batchsize=batchsize,
                      drop_remainder=False, session_config=session_config)
+
+
+def verdicts(paths: Sequence[str]) -> Iterator[Optional[str]]:
+    """For each photograph, in order, why TensorFlow cannot decode it, as a clause; None where it can.
+
+    They are decoded whole, on all cores. More than MAX_PIXELS in the header count as a reason.
+    """
+    def read_row(path: tf.Tensor, index: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        return index, count_decoded(path)  # a result that nobody fetches would be optimised away
+
+    pipeline = _Pipeline(read_row, ((tf.string, ()), (tf.int64, ())), batchsize=CHECK_BATCH, drop_remainder=False,
+                         session_config=tf.compat.v1.ConfigProto(device_count={'GPU': 0}), leave_out_bad=True)
+    files = np.array(list(map(os.fsencode, paths)), dtype=object)  # as bytes, as names need not be UTF-8
+    position = 0
+    with contextlib.closing(pipeline):
+        for good, _ in pipeline.run(files, np.arange(len(files))):
+            for index in good:
+                yield from map(pipeline.why_bad, files[position:index])
+                yield None
+                position = index + 1
+        yield from map(pipeline.why_bad, files[position:])

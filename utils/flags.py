@@ -1,8 +1,14 @@
-"""Every flag of train.py and eval.py. No TensorFlow here, so that --help is instant."""
+"""Every flag of the scripts and of utils.nima. No TensorFlow here, so that --help is instant."""
 import argparse
+import difflib
 import math
 import os
-from typing import Any, Callable, Dict, Optional, Sequence
+import re
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+
+from utils.model_file import PADDINGS, RESIZES
+
+PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -45,21 +51,36 @@ def _number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected
 
 count = _number(int, lambda n: n >= 1, 'a whole number from 1')
 seed = _number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
-size = _number(int, lambda n: n >= 32, "a whole number from 32, MobileNet's smallest image")
+size = _number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet's smallest image, to 4096")
 rate = _number(float, lambda x: x > 0, 'a number above 0')
 share = _number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
 not_negative = _number(float, lambda x: x >= 0, 'a number from 0')
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(description=description, allow_abbrev=False,
-                                   formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100))
+class _Parser(argparse.ArgumentParser):
+    """Its errors are one sentence, without the list of all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: error: {message} (--help lists all flags)\n')
+
+    def unknown(self, arguments: List[str]) -> NoReturn:
+        """Refuse what is no flag, and name the flag that may have been meant."""
+        near = difflib.get_close_matches(arguments[0].split('=')[0], re.findall(r'--\w+', self.format_usage()), n=1)
+        meant = f': did you mean {near[0]}?' if near else ''
+        self.error(f'unrecognized arguments: {" ".join(arguments)}{meant}')
 
 
-def _parse(parser: argparse.ArgumentParser, argv: Optional[Sequence[str]],
-           demo: Dict[str, Any]) -> argparse.Namespace:
-    flags = parser.parse_args(argv)
-    if flags.demo:
+def _parser(description: str) -> _Parser:
+    return _Parser(description=description, allow_abbrev=False,
+                   formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100))
+
+
+def _parse(parser: _Parser, argv: Optional[Sequence[str]],
+           demo: Optional[Dict[str, Any]] = None) -> argparse.Namespace:
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.unknown(unknown)
+    if demo and flags.demo:
         parser.set_defaults(**{name: value for name, value in demo.items() if hasattr(flags, name)})
         flags = parser.parse_args(argv)
     return flags
@@ -77,12 +98,44 @@ def _add_dataset_paths(group: Any) -> None:
                        help='label file, AVA.txt (default: the line in utils/data_loader.py)')
 
 
+def _add_skip_bad_labels(group: Any) -> None:
+    group.add_argument('--skip_bad_labels', action='store_true',
+                       help='leave out label lines that cannot be used, and say how many, instead of stopping')
+
+
 def _add_device(group: Any) -> None:
-    group.add_argument('--device', choices=('auto', 'gpu', 'cpu'), default='auto',
-                       help='where the model runs (default: auto, a GPU where TensorFlow lists one)')
+    group.add_argument('--device', choices=('auto', 'npu', 'gpu', 'cpu'), default='auto',
+                       help='where the model runs (default: auto, the Ascend NPU or the GPU that is there, else '
+                            'the CPU)')
     group.add_argument('--threads', type=count, metavar='N',
                        help='CPU threads of one operation; another number changes the last bits of the weights '
                             '(default: one for each core this process may use)')
+
+
+def _add_npu(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Ascend NPU (without effect on other devices; all but the first are off by '
+                                      'default)')
+
+    def add(name: str, **settings: Any) -> None:
+        group.add_argument(name, action=_Npu, dest='npu', default={}, **settings)
+
+    add('--precision_mode', choices=PRECISION_MODES, help=f'(default: {PRECISION_MODES[0]})')
+    add('--modify_mixlist', type=_typed_path, metavar='FILE',
+        help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')
+    add('--op_compiler_cache_dir', type=_typed_path, metavar='DIR',
+        help='keeps compiled operators, which makes the next first step shorter')
+    add('--profiling_dump_path', type=_typed_path, metavar='DIR', help='records profiles of the device')
+    add('--data_dump_path', type=_typed_path, metavar='DIR', help='records inputs and outputs of all operators')
+    add('--data_dump_step', metavar='STEPS', help="of --data_dump_path, such as '0|5|10-20' (default: 0)")
+    add('--over_dump_path', type=_typed_path, metavar='DIR', help='records the operators that overflow')
+
+
+class _Npu(argparse.Action):
+    """Collects the typed flags of an NPU in one dict, by name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: Optional[str] = None) -> None:
+        namespace.npu = {**namespace.npu, self.option_strings[0][2:]: values}
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -91,8 +144,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                        help="side of the model's input in pixels; photographs are resized to S*256/224 and "
                             'cropped (default: 224)')
     model.add_argument('--weights', metavar='NAME|PATH|none',
-                       help='pre-trained MobileNet without top: a name in TMP_WEIGHTS_PATH, a path, or none '
-                            '(default: the line in train.py)')
+                       help='pre-trained MobileNet without top, or a whole NIMA, whose head, resize and padding are '
+                            'then taken too: a name in TMP_WEIGHTS_PATH, a path, or none (default: the line in '
+                            'train.py)')
     model.add_argument('--dropout', type=share, default=0.75, metavar='P',
                        help='share of features dropped before the last layer (default: 0.75)')
     model.add_argument('--optimizer', choices=('sgd', 'adam'), default='sgd',
@@ -103,6 +157,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument('--decay', type=not_negative, default=1e-6, metavar='D',
                        help="Keras's decay of the learning rate: R / (1 + D * steps); the card calls it weight "
                             'decay (default: 1e-6)')
+    model.add_argument('--loss_scale', type=rate, default=1.0, metavar='X',
+                       help='multiplies the loss and divides its gradients, which keeps small ones from vanishing '
+                            'in half precision (default: 1)')
 
 
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -121,9 +178,11 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run = parser.add_argument_group('run')
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
+    _add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
     _add_device(run)
+    _add_npu(parser)
 
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     _add_dataset_paths(paths)
@@ -136,6 +195,16 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return _parse(parser, argv, DEMO)
 
 
+def _add_checkpoint(group: Any) -> None:
+    group.add_argument('--checkpoint', metavar='NAME|PATH',
+                       help='a name in TMP_MODEL_PATF or a path (default: the line in eval.py)')
+
+
+def _add_checkpoint_folder(group: Any) -> None:
+    group.add_argument('--TMP_MODEL_PATF', type=_typed_path, metavar='DIR',
+                       help='folder of the checkpoints (default: the line in eval.py)')
+
+
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of eval.py; --demo changes the defaults of those that were not typed."""
     parser = _parser('Score a NIMA checkpoint on the validation photographs: SRCC, LCC, accuracy, EMD.')
@@ -145,13 +214,70 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     _add_val_size(card)
 
     run = parser.add_argument_group('run')
-    run.add_argument('--checkpoint', metavar='NAME|PATH',
-                     help='a name in TMP_MODEL_PATF or a path (default: the line in eval.py)')
+    _add_checkpoint(run)
     run.add_argument('--demo', action='store_true', help='score what train.py --demo trained')
+    _add_skip_bad_labels(run)
     _add_device(run)
+    _add_npu(parser)
 
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     _add_dataset_paths(paths)
-    paths.add_argument('--TMP_MODEL_PATF', type=_typed_path, metavar='DIR',
-                       help='folder of the checkpoints (default: the line in eval.py)')
+    _add_checkpoint_folder(paths)
     return _parse(parser, argv, DEMO)
+
+
+def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of predict.py."""
+    parser = _parser('Predict the votes that photographs would get: their mean score, from 1 to 10, and the standard '
+                     'deviation.')
+    parser.add_argument('photographs', nargs='+', metavar='PATH',
+                        help='a photograph, or a folder: its .jpg, .jpeg, .png and .gif files')
+    _add_checkpoint(parser)
+    _add_checkpoint_folder(parser)
+    parser.add_argument('--format', choices=('table', 'csv', 'json'), default='table',
+                        help='of the results on standard output (default: table)')
+    parser.add_argument('--batchsize', type=count, default=32, metavar='N',
+                        help='photographs a step; the scores do not depend on it (default: 32)')
+    _add_device(parser)
+    _add_npu(parser)
+    return parser.parse_args(argv)
+
+
+def check_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of utils/check_dataset.py."""
+    parser = _parser('Check a dataset: labels without a photograph, photographs without a label, photographs that '
+                     'cannot be decoded, label lines that cannot be used. Exit code 1 if anything was found.')
+    paths = parser.add_argument_group('paths (typed ones count from the current folder)')
+    _add_dataset_paths(paths)
+    paths.add_argument('--list', type=_typed_path, default=from_root('./log/check_dataset.tsv'), metavar='FILE',
+                       help='list to write, one finding a line: kind, name, reason, parted by tabs (default: the '
+                            "repository's log/check_dataset.tsv)")
+    return _parse(parser, argv)
+
+
+def nima_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of python3 -m utils.nima: `command` is 'import' or 'describe'."""
+    parser = _parser("Model files: import other people's NIMA weights, describe a file.")
+    commands = parser.add_subparsers(dest='command', metavar='import|describe')
+    commands.required = True
+
+    importing = commands.add_parser(
+        'import', allow_abbrev=False, help='turn the weights of a NIMA-MobileNet into a checkpoint',
+        description='Turn the weights of a NIMA-MobileNet into a checkpoint that eval.py, predict.py and train.py '
+                    'take. How photographs were resized and images padded in its training stands in no such file '
+                    'and moves the scores by half a point and more, so both must be said.',
+        epilog="idealo's weights_mobilenet_*.hdf5 need nearest and symmetric. titu1994's mobilenet_weights.h5 was "
+               'trained with bilinear; its padding is taken to be tf, which was not checked against published scores.')
+    importing.add_argument('file', type=_typed_path, metavar='FILE', help='Keras weights, .h5 or .hdf5')
+    importing.add_argument('--resize', choices=RESIZES, required=True, help='of the photographs it was trained on')
+    importing.add_argument('--padding', choices=PADDINGS, required=True,
+                           help='of stride-2 convolutions: tf is ((0, 1), (0, 1)); symmetric is ((1, 1), (1, 1)), '
+                                'as in Keras 2.1.5 and 2.1.6')
+    importing.add_argument('-o', '--output', type=_typed_path, required=True, metavar='MODEL.h5',
+                           help='checkpoint to write; must not exist')
+
+    describing = commands.add_parser('describe', allow_abbrev=False, help='print what stands in a model file',
+                                     description='Print the record of a model file, its layers, parameters and size.')
+    describing.add_argument('file', type=_typed_path, metavar='FILE', help='a checkpoint or Keras weights')
+    describing.add_argument('--json', action='store_true', help='as one JSON object')
+    return parser.parse_args(argv)

@@ -1,43 +1,84 @@
-"""The NIMA network: a base model with a 10-way softmax head, its loss, its optimiser, its predictions."""
+"""The NIMA network: a base model with a 10-way softmax head, its loss, its optimiser, its predictions.
+
+    python3 -m utils.nima import FILE --resize bilinear|nearest --padding tf|symmetric -o MODEL.h5
+    python3 -m utils.nima describe FILE [--json]
+
+TensorFlow is imported inside the functions, so that the command's --help and describe are instant.
+"""
+import json
 import os
-from typing import Any, Dict, List, Optional, Tuple
+import sys
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 import numpy as np
-import tensorflow as tf
 
-from utils import ava
-from utils.errors import InputError
+if TYPE_CHECKING:
+    import tensorflow as tf
+if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from utils import ava, errors, model_file  # noqa: E402
+from utils.errors import InputError  # noqa: E402
+from utils.flags import nima_flags  # noqa: E402
+
+DROPOUT = 0.75  # of the published model
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
-def with_head(base_model: tf.keras.Model, dropout: float) -> tf.keras.Model:
+def with_head(base_model: 'tf.keras.Model', dropout: float) -> 'tf.keras.Model':
     """`base_model` [B, F] -> Dropout -> Dense 10, softmax: the shares of the votes 1 to 10, [B, 10].
 
     Source: arXiv:1709.05424, section III.
     """
+    import tensorflow as tf
     features = tf.keras.layers.Dropout(dropout, name='dropout')(base_model.output)
     shares = tf.keras.layers.Dense(len(ava.SCORES), activation='softmax', name='dense')(features)
     return tf.keras.Model(base_model.input, shares)
 
 
-def inference_twin(model: tf.keras.Model) -> tf.keras.Model:
+def with_padding(base_model: 'tf.keras.Model', padding: str) -> 'tf.keras.Model':
+    """`base_model` with the padding before stride-2 convolutions that model_file.preprocessing() names.
+
+    'tf' is `base_model` itself. 'symmetric' is a new model of the same layers, with initial weights of its own:
+    load weights into what comes back.
+    """
+    import tensorflow as tf
+    if padding == 'tf':
+        return base_model
+    config = base_model.get_config()
+    strided = [layer['config'] for layer in config['layers']
+               if layer['class_name'] == 'ZeroPadding2D' and _pairs(layer['config']['padding']) == [(0, 1), (0, 1)]]
+    if not strided:
+        raise InputError(f'padding {padding}: found {base_model.name} without a ZeroPadding2D of ((0, 1), (0, 1)), '
+                         'expected those of a MobileNet: use --padding tf')
+    for settings in strided:
+        settings['padding'] = ((1, 1), (1, 1))
+    return tf.keras.Model.from_config(config)
+
+
+def _pairs(padding: Any) -> List[Any]:
+    return [tuple(pair) for pair in padding]
+
+
+def inference_twin(model: 'tf.keras.Model') -> 'tf.keras.Model':
     """A model over the same layers and weights, built with learning phase 0, for predictions while training.
 
     The training graph keeps its own fixed phase 1, so neither graph holds a Switch or Merge.
     """
+    import tensorflow as tf
     tf.keras.backend.set_learning_phase(0)
     twin = tf.keras.Model(model.input, model(model.input))
     tf.keras.backend.set_learning_phase(1)
     return twin
 
 
-def earth_mover_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+def earth_mover_loss(y_true: 'tf.Tensor', y_pred: 'tf.Tensor') -> 'tf.Tensor':
     """Mean over photographs of sqrt(mean over k of (CDF_true - CDF_pred)^2), arXiv:1709.05424 eq. 1 with r=2.
 
     The published one-liner has a NaN gradient where prediction and label are equal (the slope of the root at
     0); there the gradient is 0 here, and the value is the same everywhere.
     """
+    import tensorflow as tf
     difference = tf.cumsum(y_true, axis=-1) - tf.cumsum(y_pred, axis=-1)
     square = tf.reduce_mean(tf.square(difference), axis=-1)
     unequal = square > 0
@@ -45,17 +86,34 @@ def earth_mover_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.where(unequal, root, tf.zeros_like(root)))
 
 
-def optimizer(name: str, *, learning_rate: float, momentum: float, decay: float) -> tf.keras.optimizers.Optimizer:
+def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
+              loss_scale: float = 1.0) -> 'tf.keras.optimizers.Optimizer':
     """Keras's SGD with Nesterov momentum (the card's) or Adam (what the published code ran).
 
-    `decay` is Keras's: the rate of step n is learning_rate / (1 + decay * n).
+    `decay` is Keras's: the rate of step n is learning_rate / (1 + decay * n). The gradients are those of
+    `loss_scale` times the loss, divided by it again.
     """
+    import tensorflow as tf
     if name == 'adam':
-        return tf.keras.optimizers.Adam(learning_rate, decay=decay)
-    return tf.keras.optimizers.SGD(learning_rate, momentum=momentum, decay=decay, nesterov=True)
+        made = tf.keras.optimizers.Adam(learning_rate, decay=decay)
+    else:
+        made = tf.keras.optimizers.SGD(learning_rate, momentum=momentum, decay=decay, nesterov=True)
+    if loss_scale != 1:
+        _scale_loss(made, loss_scale)
+    return made
 
 
-def predict(model: tf.keras.Model, images: np.ndarray, batchsize: int) -> np.ndarray:
+def _scale_loss(optimizer: 'tf.keras.optimizers.Optimizer', scale: float) -> None:
+    """In place, as the files name an optimiser's class: SGD stays SGD, and loads everywhere."""
+    gradients_of = optimizer.get_gradients
+
+    def get_gradients(loss: 'tf.Tensor', params: List['tf.Variable']) -> List['tf.Tensor']:
+        return [gradient / scale for gradient in gradients_of(loss * scale, params)]
+
+    optimizer.get_gradients = get_gradients
+
+
+def predict(model: 'tf.keras.Model', images: np.ndarray, batchsize: int) -> np.ndarray:
     """Vote shares float32 [N, 10] of images [N, S, S, 3] with N <= batchsize.
 
     The batch is padded to `batchsize` and the padding cut off again: one static shape on every device.
@@ -77,37 +135,114 @@ def find_weights(weights: str, folder: str) -> Optional[str]:
     return path
 
 
-def load_base_weights(base_model: tf.keras.Model, path: str) -> None:
-    """Read pre-trained weights by layer name; InputError if a layer finds no match or a shape differs.
+def load_weights(model: 'tf.keras.Model', path: Optional[str]) -> None:
+    """Read weights into a model of with_head(): the base by layer name, the head where `path` has a 10-way layer.
 
-    Keras's own by_name skips such layers without a word, and would train them from random numbers.
+    What is not read keeps its initial weights; None reads nothing. InputError if a layer of the base finds no match,
+    a shape differs, or a whole NIMA has layers that the base lacks; Keras's own by_name skips those without a word.
     """
-    stored = _stored_shapes(path)
-    for layer in base_model.layers:
-        expected = [tuple(weight.shape.as_list()) for weight in layer.weights]
-        if not expected:
-            continue
-        if layer.name not in stored:
-            raise InputError(f'{path}: found no weights for the layer {layer.name!r} of {base_model.name}: '
-                             'use the file of this architecture, or --weights none')
-        if stored[layer.name] != expected:
-            raise InputError(f'{path}: found shapes {stored[layer.name]} for the layer {layer.name!r}, expected '
-                             f'{expected}: use the file of this architecture, or --weights none')
-    base_model.load_weights(path, by_name=True)
+    import tensorflow as tf
+    if path is None:
+        return
+    contents = model_file.read(path, 'Keras weights')
+    *base, head = [layer for layer in model.layers if layer.weights]
+    sources = {layer.name: layer for layer in base}
+    if contents.head is not None:
+        sources[contents.head] = head
+    for name, layer in sources.items():
+        _require_match(path, contents.shapes, name, layer)
+    if contents.head is not None:
+        left = [name for name in contents.shapes if name not in sources]
+        if left:
+            raise InputError(f'{path}: found weights of a layer {left[0]!r}, which this network does not have: use '
+                             'weights of this architecture')
+    arrays = model_file.read_weights(path)
+    tf.keras.backend.batch_set_value([pair for name, layer in sources.items()
+                                      for pair in zip(layer.weights, arrays[name])])
 
 
-def _stored_shapes(path: str) -> Dict[str, List[Tuple[int, ...]]]:
-    import h5py
-    try:
-        with h5py.File(path, 'r') as file:
-            group: Any = file.get('model_weights', file)
-            return {_text(name): [tuple(group[_text(name)][_text(weight)].shape)
-                                  for weight in group[_text(name)].attrs['weight_names']]
-                    for name in group.attrs['layer_names']}
-    except (OSError, KeyError) as error:
-        raise InputError(f'{path}: found a file that is not Keras weights ({error}), expected a complete .h5: '
-                         f'download it again from {OFFICIAL_WEIGHTS}, or use --weights none') from error
+def _require_match(path: str, stored: model_file.Shapes, name: str, layer: 'tf.keras.layers.Layer') -> None:
+    expected = [tuple(weight.shape.as_list()) for weight in layer.weights]
+    if name not in stored:
+        raise InputError(f'{path}: found no weights for the layer {name!r}, expected shapes {expected}: use weights '
+                         'of this architecture')
+    if stored[name] != expected:
+        raise InputError(f'{path}: found shapes {stored[name]} for the layer {name!r}, expected {expected}: '
+                         'use weights of this architecture')
 
 
-def _text(name: Any) -> str:
-    return name.decode('utf-8') if isinstance(name, bytes) else str(name)
+def import_weights(path: str, output: str, *, resize: str, padding: str) -> None:
+    """Write the checkpoint `output` from the weights of a NIMA-MobileNet (alpha 1, images of side 224).
+
+    InputError where `path` is no such file, is a checkpoint already, or `output` exists.
+    """
+    import tensorflow as tf
+
+    from utils import checkpoint
+    contents = model_file.read(path, 'the weights of a NIMA-MobileNet')
+    if contents.record is not None:
+        raise InputError(f'{path}: found a checkpoint that says its pre-processing already, expected weights without '
+                         'a record: use the file as it is')
+    if contents.head is None:
+        raise InputError(f'{path}: found no layer for {len(ava.SCORES)} votes, expected the weights of a whole NIMA, '
+                         'head included: for pre-trained weights without it type train.py --weights')
+    if os.path.exists(output):
+        raise InputError(f'{output}: found a file that is there already, expected none: remove it or type another -o')
+    errors.check_output_folder(os.path.dirname(output), '-o')
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    tf.compat.v1.keras.backend.clear_session()
+    size = model_file.IMAGE_SIZE
+    base_model = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
+    model = with_head(with_padding(base_model, padding), DROPOUT)
+    load_weights(model, path)
+    checkpoint.save(model, output, {
+        'preprocessing': model_file.preprocessing(size, resize, padding),
+        'origin': {'file': os.path.basename(path), 'sha256': model_file.sha256(path)}})
+
+
+def describe(path: str) -> Dict[str, Any]:
+    """What stands in a model file, ready for JSON; `record` is None where there is none."""
+    contents = model_file.read(path, 'a checkpoint or Keras weights')
+    return {'file': path, 'bytes': os.path.getsize(path), 'network': contents.has_network,
+            'layers': contents.layer_count, 'layers_with_weights': len(contents.shapes),
+            'parameters': contents.parameters, 'head': contents.head, 'optimizer': contents.optimizer,
+            'record': contents.record}
+
+
+def described(found: Dict[str, Any]) -> str:
+    """What describe() found, in lines for people."""
+    head = f"10 votes, layer {found['head']!r}" if found['head'] else 'none for 10 votes'
+    lines = [f"{found['file']}: {found['bytes'] / 1e6:.1f} MB",
+             f"contents        {'network and weights' if found['network'] else 'weights alone'}, optimiser "
+             f"{found['optimizer'] or 'none'}",
+             f"layers          {found['layers']}, {found['layers_with_weights']} of them with weights",
+             f"parameters      {found['parameters']:,}",
+             f'head            {head}']
+    record = found['record']
+    if record is None:
+        return '\n'.join([*lines, 'record          none'])
+    how = record['preprocessing']
+    lines.append(f"pre-processing  images of side {how['image_size']}, resize {how['resize']}, scaling "
+                 f"{how['scaling']}, padding {how['padding']}")
+    others = {name: value for name, value in record.items() if name != 'preprocessing'}
+    for name, value in others.items():
+        text = ', '.join(f'{key} {part}' for key, part in value.items()) if isinstance(value, dict) else value
+        lines.append(f'{name:<15} {text}')
+    return '\n'.join(lines)
+
+
+def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
+    """Import or describe, as the flags say; returns what describe() says of the file."""
+    flags = nima_flags(argv)
+    if flags.command == 'import':
+        import_weights(flags.file, flags.output, resize=flags.resize, padding=flags.padding)
+        found = describe(flags.output)
+        print(f'imported {flags.file}\n{described(found)}')
+        return found
+    found = describe(flags.file)
+    print(json.dumps(found, indent=2) if flags.json else described(found))
+    return found
+
+
+if __name__ == '__main__':
+    errors.run(main, 'nima')

@@ -1,0 +1,132 @@
+"""utils/cann.sh in train_1p.sh and test_1p.sh: fake CANN folders in each layout, and what one device is told."""
+import os
+
+import pytest
+from test_env import GOOD, Machine, script
+
+# Says which Ascend settings reached Python.
+ENVIRONMENT = '''
+import json, os, sys
+wanted = 'ASCEND', 'RANK', 'JOB', 'CM_', 'DEVICE', 'PYTHONPATH', 'LD_LIBRARY', 'PATH', 'SOURCED'
+print(json.dumps({'args': sys.argv[1:], **{name: value for name, value in os.environ.items()
+                                           if name.startswith(wanted)}}))
+sys.exit(int(os.environ.get('CODE', 0)))
+'''
+# As the vendor's: it reads variables that need not be set, and its last command may fail.
+SET_ENV = '''
+export SOURCED=$SOURCED:{name}$1
+export LD_LIBRARY_PATH={folder}/lib64:$LD_LIBRARY_PATH
+{more}
+false
+'''
+ONE_DEVICE = {'JOB_ID': '10087', 'RANK_SIZE': '1', 'RANK_ID': '0', 'ASCEND_DEVICE_ID': '0',
+              'ASCEND_GLOBAL_LOG_LEVEL': '3', 'ASCEND_SLOG_PRINT_TO_STDOUT': '0'}
+
+pytestmark = pytest.mark.skipif(os.path.exists('/usr/local/Ascend'), reason='this machine has an Ascend of its own')
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path)
+    machine.active_python(GOOD)
+    for name in ('train.py', 'eval.py'):
+        (machine.root / name).write_text(ENVIRONMENT)
+    return machine
+
+
+@pytest.fixture
+def ascend(machine):
+    """Where users install CANN, in their home."""
+    return machine.home / 'Ascend'
+
+
+def set_env(folder, more=''):
+    script(folder / 'set_env.sh', SET_ENV.format(name=folder.name, folder=folder, more=more))
+
+
+def old_layout(folder, tfplugin):
+    for name in ('fwkacllib/lib64', 'fwkacllib/bin', 'fwkacllib/ccec_compiler/bin', 'fwkacllib/python/site-packages',
+                 'opp/op_impl/built-in/ai_core/tbe'):
+        (folder / name).mkdir(parents=True)
+    (tfplugin / 'site-packages').mkdir(parents=True)
+
+
+def ascend_settings(said):
+    return {name: value for name, value in said.items() if name.startswith(('ASCEND', 'RANK', 'JOB', 'CM_', 'DEVICE'))}
+
+
+@pytest.mark.parametrize('toolkit', ['ascend-toolkit', 'nnae'])
+@pytest.mark.parametrize('name', ['train_1p.sh', 'test_1p.sh'])
+def test_set_env_scripts_are_sourced(machine, ascend, toolkit, name):
+    set_env(ascend / toolkit, f'export ASCEND_OPP_PATH={ascend}/opp')
+    set_env(ascend / 'tfplugin')
+    said, errors, code = machine.run('--epochs', '1', name=name)
+    assert (errors, code, said['args']) == ('', 0, ['--epochs', '1'])
+    assert said['SOURCED'] == f':{toolkit}:tfplugin'
+    assert said['LD_LIBRARY_PATH'].split(':') == [f'{ascend}/tfplugin/lib64', f'{ascend}/{toolkit}/lib64', '']
+    assert ascend_settings(said) == {**ONE_DEVICE, 'ASCEND_OPP_PATH': f'{ascend}/opp'}
+
+
+@pytest.mark.parametrize('place, tfplugin', [
+    ('ascend-toolkit/latest', 'tfplugin/latest/tfplugin/python'),
+    ('nnae/latest', 'tfplugin/latest/python'),
+    ('', 'tfplugin/python'),
+])
+def test_the_older_layouts_are_set_by_hand(machine, ascend, place, tfplugin):
+    root = ascend / place if place else ascend
+    old_layout(root, ascend / tfplugin)
+    said, errors, code = machine.run(PYTHONPATH='/mine')
+    assert (errors, code) == ('', 0)
+    assert ascend_settings(said) == {**ONE_DEVICE, 'ASCEND_OPP_PATH': f'{root}/opp', 'ASCEND_AICPU_PATH': str(root)}
+    assert said['LD_LIBRARY_PATH'] == f'{root}/fwkacllib/lib64'
+    assert said['PATH'].startswith(f'{root}/fwkacllib/ccec_compiler/bin:{root}/fwkacllib/bin:')
+    assert said['PYTHONPATH'].split(':') == [
+        f'{ascend}/{tfplugin}/site-packages', f'{root}/fwkacllib/python/site-packages',
+        f'{root}/opp/op_impl/built-in/ai_core/tbe', '/mine']
+
+
+def test_a_new_toolkit_with_an_old_plugin(machine, ascend):
+    set_env(ascend / 'ascend-toolkit')
+    plugin = ascend / 'tfplugin/latest/tfplugin/python/site-packages'
+    plugin.mkdir(parents=True)
+    said, _, _ = machine.run()
+    assert (said['SOURCED'], said['PYTHONPATH']) == (':ascend-toolkit', str(plugin))
+
+
+def test_a_shell_that_is_set_up_is_left_as_it_is(machine, ascend):
+    set_env(ascend / 'ascend-toolkit')
+    said, errors, _ = machine.run(ASCEND_OPP_PATH='/my/opp', LD_LIBRARY_PATH='/my/lib')
+    assert errors == '' and 'SOURCED' not in said
+    assert (said['ASCEND_OPP_PATH'], said['LD_LIBRARY_PATH']) == ('/my/opp', '/my/lib')
+
+
+@pytest.mark.parametrize('folders', [[], ['driver/lib64'], ['ascend-toolkit/latest/opp']])
+def test_without_cann_nothing_of_it_is_set(machine, ascend, folders):
+    for folder in folders:
+        (ascend / folder).mkdir(parents=True)
+    said, errors, code = machine.run()
+    assert (errors, code) == ('', 0)
+    assert ascend_settings(said) == ONE_DEVICE and 'LD_LIBRARY_PATH' not in said and 'PYTHONPATH' not in said
+
+
+def test_one_device_whatever_the_shell_was_used_for(machine):
+    said, _, _ = machine.run(RANK_SIZE='8', RANK_ID='3', RANK_TABLE_FILE='/8p.json', CM_CHIEF_IP='10.0.0.1',
+                             CM_WORKER_SIZE='8', JOB_ID='7', ASCEND_DEVICE_ID='5')
+    assert ascend_settings(said) == {**ONE_DEVICE, 'JOB_ID': '7', 'ASCEND_DEVICE_ID': '5'}
+    said, _, _ = machine.run(DEVICE_ID='4')  # ASCEND_DEVICE_ID would win over it
+    assert said['DEVICE_ID'] == '4' and 'ASCEND_DEVICE_ID' not in said
+
+
+@pytest.mark.parametrize('name', ['train_1p.sh', 'test_1p.sh'])
+def test_pythons_exit_code_comes_back(machine, ascend, name):
+    set_env(ascend / 'nnae')
+    assert machine.run(name=name, CODE='7')[2] == 7
+
+
+def test_the_scripts_own_options_hold_after_a_vendor_script(machine, ascend):
+    set_env(ascend / 'nnae', 'set +e +u')
+    text = (machine.root / 'train_1p.sh').read_text()
+    assert 'nima_one_device\n' in text
+    (machine.root / 'train_1p.sh').write_text(text.replace('nima_one_device\n', 'echo "\\"$-\\""; exit\n'))
+    options, _, _ = machine.run()
+    assert {'e', 'u'} <= set(options)

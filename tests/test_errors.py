@@ -1,0 +1,56 @@
+"""utils/errors.py: how a command ends, and which folders can be written."""
+import os
+
+import pytest
+
+from utils import errors
+
+
+def raising(error):
+    def main():
+        raise error
+    return main
+
+
+def test_run_returns_what_main_returns():
+    assert errors.run(lambda: [1], 'command') == [1]
+
+
+@pytest.mark.parametrize('error, code, text', [
+    (errors.InputError('AVA.txt: found nothing'), 'command: error: AVA.txt: found nothing', ''),
+    (KeyboardInterrupt(), 130, '\ncommand: stopped\n')])
+def test_how_a_command_ends(error, code, text, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        errors.run(raising(error), 'command')
+    assert stopped.value.code == code and capsys.readouterr().err == text
+
+
+def test_other_errors_are_bugs_and_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        errors.run(raising(ZeroDivisionError()), 'command')
+
+
+def test_a_trial_leaves_nothing_and_keeps_what_was_there(tmp_path):
+    (tmp_path / 'old').mkdir()
+    (tmp_path / 'old' / 'file').write_text('')
+    for folder in ('new/below', 'old'):
+        errors.check_output_folder(str(tmp_path / folder), '--flag')
+    assert sorted(os.listdir(str(tmp_path))) == ['old'] and os.listdir(str(tmp_path / 'old')) == ['file']
+
+
+@pytest.mark.parametrize('name, reason', [('file', 'File exists'), ('file/below', 'Not a directory'),
+                                          ('a/' + 300 * 'x', 'File name too long')])
+def test_a_place_that_cannot_be_written(tmp_path, name, reason):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(errors.InputError, match=rf'a place that cannot be written \({reason}\), .* another --flag'):
+        errors.check_output_folder(str(tmp_path / name), '--flag')
+    assert os.listdir(str(tmp_path)) == ['file']
+
+
+def test_a_read_only_disk_that_permissions_do_not_tell_of(tmp_path, monkeypatch):
+    def refused(**_):
+        raise OSError(30, 'Read-only file system')
+
+    monkeypatch.setattr(errors.tempfile, 'TemporaryFile', refused)
+    with pytest.raises(errors.InputError, match=r'\(Read-only file system\)'):
+        errors.check_output_folder(str(tmp_path), '--flag')

@@ -1,0 +1,184 @@
+"""test/train_full_1p.sh and test/train_performance_1p.sh: options, places and result lines of the model zoo."""
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, make_dataset
+from test_env import GOOD, TOOLS, Machine
+
+CASE = 'NIMA_ID0853_for_TensorFlow_bs100_1p_'
+SUMMARY = {'device': 'npu', 'batchsize': 100, 'epoch': 3, 'images_per_second': 685.4, 'seconds_per_step': 0.1459,
+           'loss': 0.0725, 'val_loss': 0.07, 'val_srcc': 0.517, 'training_seconds': 61.7,
+           'losses': [0.09, 0.08, 0.0725]}
+
+# Notes its arguments in the log folder and writes a summary there, as train.py does.
+TRAIN = '''
+import json, os, sys
+flags = dict(word[2:].split('=', 1) for word in sys.argv[1:] if '=' in word)
+os.makedirs(flags['TMP_LOG_PATH'], exist_ok=True)
+with open(os.path.join(flags['TMP_LOG_PATH'], 'args.json'), 'w') as stream:
+    json.dump([sys.argv[1:], os.listdir(os.path.dirname(flags['TMP_LOG_PATH'])), dict(os.environ)], stream)
+print('an epoch')
+if 'fail' in sys.argv:
+    print('it went wrong', file=sys.stderr)
+    sys.exit(5)
+with open(os.path.join(flags['TMP_LOG_PATH'], 'summary.json'), 'w') as stream:
+    stream.write({summary!r})
+'''
+
+
+class Zoo(Machine):
+    def __init__(self, folder):
+        super().__init__(folder)
+        for tool in ('rm', 'mkdir'):
+            assert tool not in TOOLS
+            (self.tools / tool).symlink_to(shutil.which(tool))
+        shutil.copytree(str(ROOT / 'test'), str(self.root / 'test'), ignore=shutil.ignore_patterns('output'))
+        shutil.copy(str(ROOT / 'utils' / 'modelzoo.sh'), str(self.root / 'utils'))
+        self.active_python(GOOD)
+        self.summary(SUMMARY)
+        self.data = folder / 'the data'
+        (self.data / 'AVA_dataset').mkdir(parents=True)
+        (self.data / 'AVA_dataset' / 'AVA.txt').write_text('')
+
+    def summary(self, summary):
+        (self.root / 'train.py').write_text(TRAIN.replace('{summary!r}', repr(json.dumps(summary))))
+
+    def zoo(self, kind, *arguments, **options):
+        """(standard output, standard error, exit code)"""
+        process = self.start(*arguments, name=f'test/train_{kind}_1p.sh', **options)
+        return (*process.communicate(), process.returncode)
+
+    def noted(self, device='0'):
+        """The flags of train.py, what lay in the output folder before it, and its environment."""
+        return json.loads((self.output(device) / 'log' / 'args.json').read_text())
+
+    def output(self, device='0'):
+        return self.root / 'test' / 'output' / device
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Zoo(tmp_path)
+
+
+def values(path):
+    return dict(line.split(' = ') for line in path.read_text().splitlines())
+
+
+def test_the_full_run(machine):
+    printed, errors, code = machine.zoo('full', f'--data_path={machine.data}')
+    assert (errors, code) == ('', 0)
+    output, dataset = machine.output(), machine.data / 'AVA_dataset'
+    assert printed.splitlines()[1:3] == ['Final Performance images/sec : 685.40', 'Final Train Accuracy : 0.5170']
+    seconds = re.fullmatch(r'E2E Training Duration sec : (\d+)', printed.splitlines()[3]).group(1)
+    flags, present, environment = machine.noted()
+    assert flags == [f'--ava_dataset_path={dataset}/AVA.txt', f'--base_images_path={dataset}/image/images',
+                     f'--TMP_WEIGHTS_PATH={machine.data}', f'--TMP_MODEL_PATF={output}/ckpt',
+                     f'--TMP_LOG_PATH={output}/log', '--epochs=7']
+    assert sorted(present) == ['ckpt', 'log', 'train_0.log']
+    assert (environment['RANK_SIZE'], environment['ASCEND_DEVICE_ID']) == ('1', '0')
+    assert (output / 'train_0.log').read_text() == 'an epoch\n'
+    assert values(output / f'{CASE}acc.log') == {
+        'Network': 'NIMA_ID0853_for_TensorFlow', 'RankSize': '1', 'BatchSize': '100',
+        'DeviceType': platform.machine(), 'CaseName': CASE + 'acc', 'ActualFPS': '685.40', 'TrainingTime': '145.90',
+        'TrainAccuracy': '0.5170', 'ActualLoss': '0.0725', 'E2ETrainingTime': seconds}
+    assert (output / f'train_{CASE}acc_loss.txt').read_text() == '0.090000\n0.080000\n0.072500\n'
+
+
+def test_the_performance_run_from_another_folder_and_device(machine):
+    output = machine.output('6')
+    (output / 'ckpt').mkdir(parents=True)
+    (output / 'ckpt' / 'model_001.h5').write_text('of an earlier run')
+    printed, errors, code = machine.zoo('performance', '--data_path=the data/AVA_dataset', folder=machine.folder,
+                                        ASCEND_DEVICE_ID='6')
+    assert (errors, code) == ('', 0)
+    assert 'Final Performance images/sec : 685.40' in printed
+    flags, present, _ = machine.noted('6')
+    assert flags[2:] == [f'--TMP_WEIGHTS_PATH={machine.root}/weights', f'--TMP_MODEL_PATF={output}/ckpt',
+                         f'--TMP_LOG_PATH={output}/log', '--epochs=3', '--train_size=2505', '--val_size=500']
+    assert sorted(present) == ['ckpt', 'log', 'train_6.log'] and os.listdir(str(output / 'ckpt')) == []
+    assert 'TrainAccuracy' not in values(output / f'{CASE}perf.log')
+
+
+def test_the_options_become_flags_of_train(machine):
+    _, errors, code = machine.zoo(
+        'full', f'--data_path={machine.data}', '--ckpt_path=/w', '--precision_mode=force_fp16', '--over_dump=False',
+        '--data_dump_flag', '--data_dump_step=5', '--profiling=True', '--device', 'cpu')
+    assert (errors, code) == ('', 0)
+    flags = machine.noted()[0]
+    assert '--TMP_WEIGHTS_PATH=/w' in flags
+    assert flags[6:] == ['--precision_mode=force_fp16', f'--data_dump_path={machine.output()}/data_dump',
+                         '--data_dump_step=5', f'--profiling_dump_path={machine.output()}/profiling', '--device', 'cpu']
+    machine.zoo('full', f'--data_path={machine.data}', '--over_dump')
+    assert machine.noted()[0][6:] == [f'--over_dump_path={machine.output()}/overflow_dump']
+
+
+def test_a_training_that_fails_ends_with_its_code_and_says_why(machine):
+    printed, errors, code = machine.zoo('full', f'--data_path={machine.data}', 'fail')
+    assert code == 5 and 'Final' not in printed
+    assert 'it went wrong\ntrain_full_1p.sh: error: the training ended with exit code 5' in errors
+
+
+def test_figures_that_are_undefined_are_said_to_be(machine):
+    machine.summary({**SUMMARY, 'images_per_second': None, 'seconds_per_step': None, 'val_srcc': None})
+    printed, _, code = machine.zoo('full', f'--data_path={machine.data}')
+    assert code == 0 and 'Final Performance images/sec : nan\nFinal Train Accuracy : nan\n' in printed
+
+
+@pytest.mark.parametrize('arguments, text', [
+    ([], 'found no --data_path, expected --data_path=DIR'),
+    (['--data_path'], 'found --data_path without a folder'),
+    (['--data_path=/nowhere'], '--data_path=/nowhere: found neither AVA_dataset/AVA.txt nor AVA.txt'),
+    (['--over_dump=perhaps'], "--over_dump: found 'perhaps', expected True or False"),
+])
+def test_mistakes_are_told_before_anything_is_removed(machine, arguments, text):
+    machine.output().mkdir(parents=True)
+    (machine.output() / 'kept').write_text('')
+    printed, errors, code = machine.zoo('performance', *arguments)
+    assert (printed, code) == ('', 1)
+    assert errors.startswith(f'train_performance_1p.sh: error: {text}') and errors.count('\n') == 1
+    assert (machine.output() / 'kept').exists()
+
+
+def test_a_device_that_is_no_number_removes_nothing(machine):
+    _, errors, code = machine.zoo('full', f'--data_path={machine.data}', ASCEND_DEVICE_ID='..')
+    assert code == 1 and "ASCEND_DEVICE_ID: found '..', expected the number of a device" in errors
+    assert (machine.root / 'train_1p.sh').exists()
+
+
+def test_help(machine):
+    printed, errors, code = machine.zoo('full', '--help')
+    assert (errors, code) == ('', 0)
+    assert '--data_path=DIR' in printed and '--profiling' in printed
+
+
+def test_a_real_training(tmp_path):
+    """On tiny photographs and the CPU; what the scripts print is what summary.json and the epochs say."""
+    project = tmp_path / 'project'
+    shutil.copytree(str(ROOT / 'utils'), str(project / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
+    shutil.copytree(str(ROOT / 'test'), str(project / 'test'), ignore=shutil.ignore_patterns('output'))
+    for name in ('train.py', 'train_1p.sh', 'requirements.txt'):
+        shutil.copy(str(ROOT / name), str(project))
+    make_dataset(tmp_path / 'data' / 'AVA_dataset', 12)
+    environment = {**os.environ, 'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
+    environment.pop('ASCEND_DEVICE_ID', None)
+    done = subprocess.run(
+        ['bash', str(project / 'test' / 'train_performance_1p.sh'), '--data_path=data', '--device=cpu', '--epochs=2',
+         '--image_size=32', '--batchsize=4', '--val_size=4', '--weights=none', '--learning_rate=0.1'],
+        cwd=str(tmp_path), env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
+    output = project / 'test' / 'output' / '0'
+    assert sorted(os.listdir(str(output / 'ckpt'))) == ['model_001.h5', 'model_002.h5']
+    summary = json.loads((output / 'log' / 'summary.json').read_text())
+    assert f'Final Performance images/sec : {summary["images_per_second"]:.2f}\n' in done.stdout
+    log = (output / 'train_0.log').read_text()
+    assert f'{summary["images_per_second"]:.1f} images/s' in log  # of the second epoch, the only one that counts
+    assert summary['seconds_per_step'] == pytest.approx(4 / summary['images_per_second'])
+    case = values(output / 'NIMA_ID0853_for_TensorFlow_bs4_1p_perf.log')
+    assert case['ActualLoss'] == f'{summary["loss"]:.4f}' and f'epoch 2: loss {case["ActualLoss"]}' in log

@@ -1,0 +1,150 @@
+"""predict.py: what it prints and where, which files it takes, what it says of the others."""
+import contextlib
+import csv
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, make_dataset
+from PIL import Image
+
+import predict
+from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_utils
+from utils.errors import InputError
+
+MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
+ROUNDING = 1e-4  # in scores, between one batch size and another
+
+
+@pytest.fixture(scope='module')
+def model(tmp_path_factory):
+    """A checkpoint for images of side 32, resized with nearest, that tells photographs apart."""
+    tf.compat.v1.keras.backend.clear_session()
+    tf.keras.backend.set_learning_phase(0)
+    network = nima.with_head(tf.keras.applications.MobileNet((32, 32, 3), include_top=False, pooling='avg',
+                                                             weights=None), 0.75)
+    random = np.random.RandomState(0)
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.layers.Conv2D):  # depthwise ones too; large enough to reach the output
+            kernel = layer.get_weights()[0]
+            fan_in = np.prod(kernel.shape[:2 if 'dw' in layer.name else 3])
+            layer.set_weights([random.normal(0, 2 / np.sqrt(fan_in), kernel.shape)])
+    path = tmp_path_factory.mktemp('model') / 'model_007.h5'
+    checkpoint.save(network, str(path), {'preprocessing': model_file.preprocessing(32, 'nearest'), 'epoch': 7})
+    return path
+
+
+@pytest.fixture(scope='module')
+def dataset(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp('data'), 7)
+
+
+def run(model, *argv):
+    return predict.main([*map(str, argv), '--checkpoint', str(model), '--device', 'cpu'])
+
+
+def test_results_are_those_of_evals_pipeline(model, dataset):
+    ratings = ava.read(*dataset.flags[1::2])
+    with contextlib.closing(data_loader.val_batches(ratings, 7, image_size=32, resize='nearest')) as batches:
+        images, _ = next(batches)
+    with contextlib.closing(photographs.PhotographReader(image_size=32, resize='nearest')) as reader:
+        np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
+    tf.compat.v1.keras.backend.clear_session()
+    shares = nima.predict(checkpoint.load_for_scoring(str(model)), images, 7)
+    results = run(model, dataset.images, '--batchsize', '3')
+    assert [row['file'] for row in results] == list(ratings.paths)
+    means, stds = score_utils.mean_score(shares), score_utils.std_score(shares)
+    assert means.max() - means.min() > 100 * ROUNDING
+    assert [row[MEAN] for row in results] == pytest.approx(means.tolist(), abs=ROUNDING)
+    assert [row[STD] for row in results] == pytest.approx(stds.tolist(), abs=ROUNDING)
+
+
+def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, dataset, tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'\xff\xd8\xff but no more')
+    good = sorted(dataset.images.iterdir())[:2]
+    command = [sys.executable, str(ROOT / 'predict.py'), '--checkpoint', str(model), '--device', 'cpu',
+               '--format', 'json']
+    done = subprocess.run([*command, str(good[0]), 'broken.jpg', 'nowhere.jpg', str(good[1])], cwd=str(tmp_path),
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    results = json.loads(done.stdout)
+    assert [row['file'] for row in results] == [str(path) for path in good]
+    assert all(1 <= row[MEAN] <= 10 for row in results)
+    assert 'device: cpu (asked for)' in done.stderr
+    assert 'broken.jpg: found a file that cannot be decoded (' in done.stderr
+    assert 'nowhere.jpg: found nothing to read (No such file or directory), expected a photograph' in done.stderr
+    assert done.stderr.splitlines()[-1] == ('predict.py: error: found 2 of 4 files without a score, named above, '
+                                            'expected photographs')
+    done = subprocess.run([*command, str(good[0])], cwd=str(tmp_path), capture_output=True, text=True)
+    assert done.returncode == 0
+    assert json.loads(done.stdout)[0][MEAN] == pytest.approx(results[0][MEAN], abs=ROUNDING)
+
+
+def test_formats_say_the_scale(model, dataset, capsys):
+    results = run(model, *sorted(dataset.images.iterdir())[:2])
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert json.loads(predict.json_array(results)) == results
+    rows = list(csv.DictReader(predict.comma_separated(results).splitlines()))
+    assert [(row['file'], float(row[MEAN]), float(row[STD])) for row in rows] == [
+        (row['file'], row[MEAN], row[STD]) for row in results]
+    assert 'mean score (1 to 10)' in header and 'standard deviation' in header
+    assert [line.split() for line in lines] == [
+        [f'{row[MEAN]:.4f}', f'{row[STD]:.4f}', row['file']] for row in results]
+
+
+def test_a_folder_gives_its_photographs_in_any_case_by_name_and_none_of_its_folders(tmp_path):
+    for name in ('b.JPG', 'a.jpeg', 'd.Png', 'c.gif', 'notes.txt', 'e.bmp', 'jpg'):
+        (tmp_path / name).write_bytes(b'')
+    (tmp_path / 'more').mkdir()
+    (tmp_path / 'more' / 'f.jpg').write_bytes(b'')
+    assert [os.path.basename(path) for path in photographs.find([str(tmp_path)])] == [
+        'a.jpeg', 'b.JPG', 'c.gif', 'd.Png']
+    assert list(photographs.find(['x.txt', str(tmp_path / 'more'), 'y.jpg'])) == [
+        'x.txt', str(tmp_path / 'more' / 'f.jpg'), 'y.jpg']
+
+
+def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
+    pixels = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    for name, kind, more in (('png.jpg', 'PNG', {}), ('gif.jpg', 'GIF', {}), ('moving.gif', 'GIF', {
+            'save_all': True, 'append_images': [Image.fromarray(pixels[::-1])]}), ('windows.png', 'BMP', {})):
+        picture.save(str(tmp_path / name), kind, **more)
+    header = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + b'IHDR' + struct.pack('>II', 65535, 65535)
+    (tmp_path / 'giant.png').write_bytes(header + bytes(40))
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(InputError, match='found 4 of 6 files without a score'):
+        run(model, tmp_path, tmp_path / 'empty', '--format', 'csv')
+    printed = capsys.readouterr()
+    assert [line.split(',')[0] for line in printed.out.splitlines()] == [
+        'file', str(tmp_path / 'gif.jpg'), str(tmp_path / 'png.jpg')]
+    for said in (f'giant.png: found a header that says {65535 * 65535} pixels, expected at most {100 * 10 ** 6}',
+                 'moving.gif: found a file that cannot be decoded (Got 2 frames',
+                 'windows.png: found a file of another kind, expected a JPEG, PNG or GIF',
+                 'empty: found nothing to read (Is a directory), expected a photograph'):
+        assert said in printed.err
+
+
+def test_the_bomb_among_the_bad_images(model, shared, capsys):
+    with pytest.raises(InputError, match='found 1 of 1 files without a score'):
+        run(model, shared / 'bad_images' / 'bomb_max_size.jpg')
+    assert 'bomb_max_size.jpg: found a ' in capsys.readouterr().err
+
+
+def test_the_checkpoint_is_that_of_evals_lines_unless_typed(model, dataset, tmp_path):
+    photograph = str(next(dataset.images.iterdir()))
+    shutil.copy(str(model), str(tmp_path))
+    assert len(predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--device', 'cpu'])) == 1
+    with pytest.raises(InputError, match=r'model_003\.h5: found no such checkpoint, but model_007\.h5'):
+        predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--checkpoint', 'model_003.h5'])
+
+
+def test_help_is_instant():
+    done = subprocess.run([sys.executable, '-X', 'importtime', str(ROOT / 'predict.py'), '--help'],
+                          capture_output=True, text=True, check=True)
+    assert 'tensorflow' not in done.stderr and 'PATH [PATH ...]' in done.stdout

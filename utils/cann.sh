@@ -1,0 +1,75 @@
+# shellcheck shell=bash
+# To be sourced: sets up CANN, the software of Ascend devices, where it is installed and not set up yet.
+# A shell whose ASCEND_OPP_PATH is set is left as it is; without CANN nothing changes.
+# Looked for in ~/Ascend, where users install it, then in /usr/local/Ascend, where root does:
+#   ascend-toolkit/set_env.sh or nnae/set_env.sh, and tfplugin/set_env.sh     CANN 5.0.4 and later
+#   ascend-toolkit/latest/ or nnae/latest/ with fwkacllib/ and opp/           CANN 20.x and 5.0.x
+#   fwkacllib/ and opp/ in that folder itself                                 the oldest
+# nima_one_device sets what a training on a single device is told by its environment.
+
+# Sources the vendor's script $1, which expects neither set -e nor set -u.
+nima_source() {
+    local script=$1 options=$-
+    shift
+    set +eu
+    # shellcheck source=/dev/null
+    source "$script"
+    [[ $options != *e* ]] || set -e
+    [[ $options != *u* ]] || set -u
+}
+
+# nima_prepend VARIABLE FOLDER...: puts those folders that exist in front of a path variable.
+nima_prepend() {
+    local name=$1 folder
+    for folder in "${@:2}"; do
+        [[ ! -d $folder ]] || export "$name=$folder${!name:+:${!name}}"
+    done
+}
+
+# Sets by hand what a set_env.sh would; $1 holds fwkacllib/ and opp/.
+nima_set_cann() {
+    nima_prepend LD_LIBRARY_PATH "$1/fwkacllib/lib64"
+    nima_prepend PATH "$1"/fwkacllib/{bin,ccec_compiler/bin}
+    nima_prepend PYTHONPATH "$1/opp/op_impl/built-in/ai_core/tbe" "$1/fwkacllib/python/site-packages"
+    export ASCEND_OPP_PATH=$1/opp ASCEND_AICPU_PATH=$1
+}
+
+# Sets up the TensorFlow plugin beside the CANN in $1; it brings npu_bridge.
+nima_set_tfplugin() {
+    if [[ -f $1/tfplugin/set_env.sh ]]; then
+        nima_source "$1/tfplugin/set_env.sh"
+    else
+        nima_prepend PYTHONPATH "$1"/tfplugin/{python,latest/python,latest/tfplugin/python}/site-packages
+    fi
+}
+
+nima_set_up_cann() {
+    local base place
+    [[ -z ${ASCEND_OPP_PATH:-} ]] || return 0
+    for base in "${HOME:-}/Ascend" /usr/local/Ascend; do
+        for place in "$base"/{ascend-toolkit,nnae} "$base"/{ascend-toolkit/latest,nnae/latest} "$base"; do
+            if [[ -f $place/set_env.sh ]]; then
+                nima_source "$place/set_env.sh"
+            elif [[ -d $place/fwkacllib && -d $place/opp ]]; then
+                nima_set_cann "$place"
+            else
+                continue
+            fi
+            nima_set_tfplugin "$base"
+            nima_prepend LD_LIBRARY_PATH /usr/local/Ascend/driver/lib64/{common,driver}
+            return 0
+        done
+    done
+}
+
+# The caller's ASCEND_DEVICE_ID stays. Already the presence of a RANK_TABLE_FILE would turn on the communication
+# between devices.
+nima_one_device() {
+    export JOB_ID=${JOB_ID:-10087} RANK_SIZE=1 RANK_ID=0
+    unset RANK_TABLE_FILE CM_CHIEF_IP CM_WORKER_SIZE
+    [[ -n ${ASCEND_DEVICE_ID:-}${DEVICE_ID:-} ]] || export ASCEND_DEVICE_ID=0
+    export ASCEND_GLOBAL_LOG_LEVEL=${ASCEND_GLOBAL_LOG_LEVEL:-3}  # errors alone
+    export ASCEND_SLOG_PRINT_TO_STDOUT=${ASCEND_SLOG_PRINT_TO_STDOUT:-0}
+}
+
+nima_set_up_cann

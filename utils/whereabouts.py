@@ -1,0 +1,43 @@
+"""What to do where the labels or the photographs are not at the given path: where else they are, if nearby."""
+import contextlib
+import os
+from typing import Callable, Iterator, Sequence, Set
+
+# Where copies of AVA tend to stand, seen from a folder at or above the path that was given.
+_LIKELY_LABEL_FOLDERS = ('', 'AVA_dataset', 'AVA_dataset/AVA_dataset')
+_LIKELY_IMAGE_FOLDERS = ('', 'images', 'image', 'image/images', 'images/images', 'AVA_dataset/image/images',
+                         'AVA_dataset/images', 'AVA_dataset/AVA_dataset/image/images')
+_HOW = '(a flag, and a line of utils/data_loader.py)'
+_DEMO = "or try everything without a dataset: bash train_1p.sh --demo"
+
+
+def labels_hint(path: str) -> str:
+    """What to do where no label file is at `path`, as a clause."""
+    for folder in _near(path, _LIKELY_LABEL_FOLDERS):
+        for name in (os.path.basename(path), 'AVA.txt'):
+            candidate = os.path.join(folder, name)
+            if name and os.path.isfile(candidate):
+                return f'set ava_dataset_path {_HOW} to {candidate}, which is there'
+    return f'set ava_dataset_path {_HOW} to your copy of AVA.txt, {_DEMO}'
+
+
+def images_hint(path: str, has_one: Callable[[Set[str]], bool]) -> str:
+    """What to do where `path` has none of the photographs, as a clause; `has_one` is asked of file listings."""
+    for folder in _near(path, _LIKELY_IMAGE_FOLDERS):
+        with contextlib.suppress(OSError):
+            if has_one(set(os.listdir(folder))):
+                return f'set base_images_path {_HOW} to {folder}, where photographs are'
+    return f'set base_images_path {_HOW} to the folder of ID.jpg'
+
+
+def _near(path: str, likely: Sequence[str]) -> Iterator[str]:
+    """Folders at, below and above `path`, or its nearest parent that exists, where AVA tends to stand."""
+    folder = os.path.abspath(path)
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    for _ in range(3):
+        for part in likely:
+            candidate = os.path.normpath(os.path.join(folder, part))
+            if os.path.isdir(candidate):
+                yield candidate
+        folder = os.path.dirname(folder)
