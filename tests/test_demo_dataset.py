@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from utils import demo_dataset
+from utils import demo_dataset, demo_scenes
 from utils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,11 +23,11 @@ def contents(folder):
 
 
 def scene(number=0):
-    return demo_dataset.draw_scene(np.random.RandomState(number))
+    return demo_scenes.draw_scene(np.random.RandomState(number))
 
 
 def degraded(kind, amount, number=0):
-    return demo_dataset.degrade(scene(number), kind, amount, np.random.RandomState(number))
+    return demo_scenes.degrade(scene(number), kind, amount, np.random.RandomState(number))
 
 
 def fine_detail(pixels):
@@ -71,7 +71,7 @@ def test_the_pictures_are_rgb_jpegs_and_all_different(tmp_path):
     paths = list((tmp_path / 'demo' / 'image' / 'images').iterdir())
     for path in paths:
         with Image.open(path) as image:
-            assert (image.format, image.mode, image.size) == ('JPEG', 'RGB', (demo_dataset.IMAGE_SIZE,) * 2)
+            assert (image.format, image.mode, image.size) == ('JPEG', 'RGB', (demo_scenes.IMAGE_SIZE,) * 2)
     assert len({path.read_bytes() for path in paths}) == 12
 
 
@@ -81,7 +81,7 @@ def test_each_kind_stands_in_the_training_and_in_the_validation_scenes(tmp_path)
     ids = [line.split()[1] for line in (tmp_path / 'demo' / 'AVA.txt').read_text().splitlines()]
     assert list(manifest['scenes']) == ids
     kinds = [manifest['scenes'][name]['kind'] for name in ids]
-    assert set(kinds[:8]) == set(kinds[8:]) == set(demo_dataset.KINDS) == {'blur', 'noise', 'exposure', 'blocks'}
+    assert set(kinds[:8]) == set(kinds[8:]) == set(demo_scenes.KINDS) == {'blur', 'noise', 'exposure', 'blocks'}
     assert all(0 <= entry['amount'] <= 1 for entry in manifest['scenes'].values())
     assert (manifest['train_size'], manifest['val_size'], manifest['seed']) == (8, 4, 0)
 
@@ -89,8 +89,8 @@ def test_each_kind_stands_in_the_training_and_in_the_validation_scenes(tmp_path)
 def test_the_default_validation_set_has_eighty_scenes_of_each_kind():
     scenes = list(demo_dataset._plan(demo_dataset.TRAIN_SIZE, demo_dataset.VAL_SIZE, 0)['scenes'].values())
     kinds = [entry['kind'] for entry in scenes[-demo_dataset.VAL_SIZE:]]
-    assert all(kinds.count(kind) >= 80 for kind in demo_dataset.KINDS)
-    for kind in demo_dataset.KINDS:
+    assert all(kinds.count(kind) >= 80 for kind in demo_scenes.KINDS)
+    for kind in demo_scenes.KINDS:
         amounts = [entry['amount'] for entry in scenes if entry['kind'] == kind]
         assert min(amounts) < 0.05 and max(amounts) > 0.95
 
@@ -121,7 +121,7 @@ def test_exposure_goes_both_ways_and_further_with_the_amount():
     light = scene().mean()
 
     def lights(amount):
-        drawn = [demo_dataset.degrade(scene(), 'exposure', amount, np.random.RandomState(number)).mean()
+        drawn = [demo_scenes.degrade(scene(), 'exposure', amount, np.random.RandomState(number)).mean()
                  for number in range(12)]
         return min(drawn), max(drawn)
 
@@ -139,11 +139,11 @@ def test_blocks_become_visible_with_the_amount(number):
     assert errors == sorted(errors)
 
 
-@pytest.mark.parametrize('kind', demo_dataset.KINDS)
+@pytest.mark.parametrize('kind', demo_scenes.KINDS)
 def test_a_degraded_scene_keeps_shape_and_dtype_and_its_source(kind):
     source = scene()
     kept = source.copy()
-    result = demo_dataset.degrade(source, kind, 0.5, np.random.RandomState(0))
+    result = demo_scenes.degrade(source, kind, 0.5, np.random.RandomState(0))
     assert result.shape == source.shape and result.dtype == np.uint8
     assert np.array_equal(source, kept) and not np.array_equal(result, source)
 

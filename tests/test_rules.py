@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {'train', 'eval', 'predict'},
     {'check_dataset', 'labels', 'demo_dataset'},
-    {'callbacks', 'data_loader', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device', 'report',
-     'export'},
+    {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
+     'report', 'export'},
     {'distribute'},
     {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'model_file'},
 )
