@@ -3,7 +3,8 @@
     python3 docs/update_readme.py
 
 A block to paste into is a code fence under a line such as  <!-- output of: bash train_1p.sh --demo -->
-The time of each command is pasted too. Needs only git, bash and the two READMEs' own set-up.
+The time of each command is pasted too, and docs/demo.png drawn from what was trained. The Python that runs this needs
+TensorFlow 1.15 and matplotlib for the picture: bash tests/run.sh --version, then .venv/bin/python docs/update_readme.py
 """
 import os
 import re
@@ -21,6 +22,8 @@ BLOCK = re.compile(r'(<!-- output of: (?P<command>.+?) -->\n```text\n)(?P<output
 def run(command, clone):
     """What `command` prints in `clone`, bars left out but for the last of an epoch, and how long it took."""
     environment = {name: value for name, value in os.environ.items() if name not in ('VIRTUAL_ENV', 'NIMA_PYTHON')}
+    active = os.path.join(os.environ.get('VIRTUAL_ENV', os.devnull), 'bin')
+    environment['PATH'] = os.pathsep.join(part for part in os.environ['PATH'].split(os.pathsep) if part != active)
     start = time.monotonic()
     done = subprocess.run(command, shell=True, cwd=str(clone), env=environment, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, check=False)
@@ -44,6 +47,9 @@ def main():
             print(command, flush=True)
             outputs[command] = run(command, clone)
             print(outputs[command], flush=True)
+        if not (clone / '.venv').is_dir():
+            sys.exit('the clone used a Python with TensorFlow 1.15 from the PATH: take that off the PATH first')
+        subprocess.run([sys.executable, str(ROOT / 'docs' / 'demo_picture.py'), str(clone)], check=True)
     for path, text in texts.items():
         text = BLOCK.sub(lambda match: match.group(1) + outputs[match.group('command')] + match.group(4), text)
         path.write_text(text, encoding='utf-8')

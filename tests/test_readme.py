@@ -36,6 +36,29 @@ def test_every_file_named_exists(readme):
 
 
 @pytest.mark.parametrize('readme', READMES)
+def test_the_tree_names_every_file_and_nothing_else(readme):
+    text = (ROOT / readme).read_text(encoding='utf-8')
+    tree = re.search(r'```text\n(README\.md .*?)```', text, re.S).group(1)
+    present = {path.name for folder in (ROOT, ROOT / 'utils') for pattern in ('*.py', '*.sh')
+               for path in folder.glob(pattern)} - {'__init__.py'}
+    assert set(re.findall(r'[\w.]+\.(?:py|sh)\b', tree)) == present
+
+
+@pytest.mark.parametrize('readme', READMES)
+def test_the_lines_to_edit_are_quoted_as_they_stand(readme):
+    text = (ROOT / readme).read_text(encoding='utf-8')
+    for name, lines in {'utils/data_loader.py': ["base_images_path = r'./AVA_dataset/image/images/'",
+                                                 "ava_dataset_path = r'./AVA_dataset/AVA.txt'"],
+                        'train.py': ["TMP_WEIGHTS_PATH = './weights'",
+                                     'WEIGHTS_NAME = "mobilenet_1_0_224_tf_no_top.h5"',
+                                     'base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, '
+                                     "pooling='avg', weights=None)"],
+                        'eval.py': ["TMP_MODEL_PATF = './model/'", 'CHECKPOINT = "model_007.h5"']}.items():
+        source = (ROOT / name).read_text()
+        assert all(line in text and line in source for line in lines)
+
+
+@pytest.mark.parametrize('readme', READMES)
 def test_outputs_are_pasted(readme):
     text = (ROOT / readme).read_text(encoding='utf-8')
     blocks = re.findall(r'<!-- output of: .+? -->\n```text\n(.*?)```', text, re.S)
