@@ -1,8 +1,9 @@
 """Score a checkpoint on the validation photographs: bash test_1p.sh, or python3 eval.py --help."""
 import contextlib
+import sys
 
-from utils import errors, score_utils
-from utils.flags import eval_flags, from_root
+from utils import errors
+from utils.flags import edited_name, eval_flags, from_root
 from utils.progress import progress
 
 # Edit these lines for another checkpoint. A relative folder counts from the repository's root.
@@ -16,9 +17,11 @@ def main(argv=None):
 
     import numpy as np
 
-    from utils import checkpoint, data_loader, device, nima
+    from utils import checkpoint, data_loader, device, nima, score_utils
 
-    path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF), flags.checkpoint or CHECKPOINT)
+    path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF),
+                           flags.checkpoint or edited_name(CHECKPOINT),
+                           ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)])
     _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
                                     skip_bad=flags.skip_bad_labels, report=print)
 

@@ -7,9 +7,9 @@ import os
 import sys
 
 from eval import CHECKPOINT, TMP_MODEL_PATF
-from utils import errors, score_utils
+from utils import errors
 from utils.errors import InputError
-from utils.flags import from_root, predict_flags
+from utils.flags import edited_name, from_root, predict_flags
 from utils.progress import progress
 
 FILE, MEAN, STD = COLUMNS = ('file', 'mean_score_1_to_10', 'standard_deviation')
@@ -20,7 +20,7 @@ def main(argv=None):
     """Score as the flags say, print the results; returns them as a list of dicts with the keys COLUMNS."""
     flags = predict_flags(argv)
     with contextlib.redirect_stdout(sys.stderr):  # standard output is for the results alone
-        results, bad = score(flags.photographs, flags.checkpoint or CHECKPOINT,
+        results, bad = score(flags.photographs, flags.checkpoint or edited_name(CHECKPOINT),
                              flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF), batchsize=flags.batchsize,
                              device_name=flags.device, threads=flags.threads, npu=flags.npu)
     print({'table': table, 'csv': comma_separated, 'json': json_array}[flags.format](results))
@@ -54,13 +54,18 @@ def score(paths, checkpoint_name, folder, *, batchsize, device_name, threads, np
                     print(error)
                 if waiting and (len(waiting) == batchsize or number == len(files)):
                     names, images = zip(*waiting)
-                    results += [as_result(*row) for row in zip(names, nima.predict(model, np.stack(images), batchsize))]
+                    shares = nima.predict(model, np.stack(images), batchsize)
+                    if not np.isfinite(shares).all():
+                        raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares '
+                                         'of votes: its training went astray, type another --checkpoint')
+                    results += map(as_result, names, shares)
                     waiting = []
     return results, len(files) - len(results)
 
 
 def as_result(file, shares):
     """One photograph's predicted vote shares [10] as a dict with the keys COLUMNS."""
+    from utils import score_utils
     printable = os.fsencode(file).decode('utf-8', 'backslashreplace')
     return {FILE: printable, MEAN: round(float(score_utils.mean_score(shares)), DECIMALS),
             STD: round(float(score_utils.std_score(shares)), DECIMALS)}
@@ -84,7 +89,7 @@ def comma_separated(results):
 
 def json_array(results):
     """A JSON array with one object for each photograph."""
-    return json.dumps(results, indent=1)
+    return json.dumps(results, indent=1, allow_nan=False)
 
 
 if __name__ == '__main__':

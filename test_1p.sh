@@ -6,6 +6,6 @@ root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=utils/env.sh
 source "$root/utils/env.sh"
 # shellcheck source=utils/cann.sh
-source "$root/utils/cann.sh"
+source "$nima_root/utils/cann.sh"
 nima_one_device
-exec "$NIMA_PYTHON" "$root/eval.py" "$@"
+exec "$NIMA_PYTHON" "$nima_root/eval.py" "$@"

@@ -1,8 +1,8 @@
 """Train NIMA: bash train_1p.sh, or python3 train.py --help."""
 import contextlib
 
-from utils import demo_dataset, errors
-from utils.flags import DEMO_DATASET, DEMO_MODEL, from_root, train_flags
+from utils import errors
+from utils.flags import DEMO_DATASET, DEMO_MODEL, edited_name, from_root, train_flags
 
 # Edit these lines for other pre-trained weights. Relative paths count from the repository's root.
 TMP_WEIGHTS_PATH = './weights'
@@ -12,19 +12,20 @@ WEIGHTS_NAME = "mobilenet_1_0_224_tf_no_top.h5"
 def main(argv=None):
     """Train as the flags say; returns Keras's History with the validation scores of every epoch."""
     flags = train_flags(argv)
-    if flags.demo:
-        demo_dataset.make(DEMO_DATASET)
 
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import callbacks, data_loader, device, model_file, nima
+    from utils import callbacks, data_loader, demo_dataset, device, model_file, nima
 
+    if flags.demo:
+        demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
     train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
                                         skip_bad=flags.skip_bad_labels, report=print)
     steps = data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
-    weights = nima.find_weights(flags.weights or WEIGHTS_NAME, flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
+    weights = nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
+                                flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = model_file.preprocessing_to_start_from(weights, image_size, report=print)
     errors.check_output_folder(flags.TMP_MODEL_PATF, '--TMP_MODEL_PATF')
     errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')

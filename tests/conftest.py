@@ -1,5 +1,7 @@
-"""Data that several tests share: tiny datasets made on the spot, and the folder of real data beside the project."""
+"""What several tests share: tiny datasets, the folder of real data, copies of the project, snapshots of folders."""
+import hashlib
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +20,24 @@ def shared():
     if not SHARED.is_dir():
         pytest.skip('no folder shared/ beside the project: it holds the real photographs and weights')
     return SHARED
+
+
+def snapshot(folder: Path):
+    """Every file below `folder` with its content's hash, every folder with False."""
+    return {str(path): path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob('*') if '__pycache__' not in path.parts}
+
+
+def copy_project(folder: Path) -> Path:
+    """The project without tests, data and models in the new or empty `folder`, as git clone leaves it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in [*ROOT.glob('*.py'), *ROOT.glob('*.sh'), ROOT / 'requirements.txt']:
+        shutil.copy(str(path), str(folder))
+    shutil.copytree(str(ROOT / 'utils'), str(folder / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('AVA_dataset', 'model', 'weights'):
+        (folder / name).mkdir()
+        shutil.copy(str(ROOT / name / 'README.txt'), str(folder / name))
+    return folder
 
 
 class Dataset:

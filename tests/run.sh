@@ -21,4 +21,5 @@ PATH=$("$NIMA_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("scripts"))
 "$NIMA_PYTHON" -m mypy
 shopt -s globstar nullglob
 shellcheck -x -- **/*.sh .ci/run
-exec "$NIMA_PYTHON" -m pytest "${selection[@]}" "$@"
+# Most tests build graphs on one core, so two of them run side by side; a file stays in one process.
+exec "$NIMA_PYTHON" -m pytest -n 2 --dist loadfile "${selection[@]}" "$@"

@@ -2,17 +2,16 @@
 import gzip
 import math
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SHARED
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from utils import ava
+from utils import ava, whereabouts
 from utils.errors import InputError
 
-SHARED = Path(__file__).resolve().parents[2] / 'shared'
 HOW = '(a flag, and a line of utils/data_loader.py)'
 VOTES = '0 1 5 17 38 36 15 6 5 1'  # AVA's photograph 953619
 ID_PARTS = 'abcXYZ019_-é中'
@@ -223,7 +222,8 @@ def test_a_file_without_permission(write, monkeypatch):
     monkeypatch.setattr('builtins.open', refused)
     text = error_of(ava.read_labels, path)
     monkeypatch.undo()
-    assert text.startswith(f'{path}: found a path that cannot be read (Permission denied), expected the ')
+    assert text == (f'{path}: found a path that cannot be read (Permission denied), expected the label file: '
+                    'change its permissions, or copy it to where it can be read')
 
 
 # --- which photographs are found
@@ -300,6 +300,26 @@ def test_no_images_anywhere(images):
     assert error_of(ava.find_images, ['7'], folder) == (
         f'{folder}: found none of the 1 labelled photographs, expected the folder of photographs: '
         f'set base_images_path {HOW} to the folder of ID.jpg')
+
+
+def test_an_image_folder_without_permission(images, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, 'Permission denied')
+
+    folder = images('7.jpg')
+    monkeypatch.setattr(os, 'listdir', refused)
+    text = error_of(ava.find_images, ['7'], folder)
+    monkeypatch.undo()
+    assert text == (f'{folder}: found a path that cannot be read (Permission denied), expected the folder of '
+                    'photographs: change its permissions, or copy it to where it can be read')
+
+
+@pytest.mark.parametrize('path', ['/', 'AVA_dataset', 'AVA_dataset/image/images', 'elsewhere'])
+def test_each_folder_nearby_is_looked_at_once(images, tmp_path, path):
+    images(folder='AVA_dataset/AVA_dataset/image/images')
+    images(folder='AVA_dataset/image/images')
+    folders = list(whereabouts._near(os.path.join(str(tmp_path), path), whereabouts._LIKELY_IMAGE_FOLDERS))
+    assert folders and len(folders) == len(set(folders))
 
 
 def test_a_file_given_as_image_folder(images, write):

@@ -1,6 +1,5 @@
 """utils/check_dataset.py: every kind of finding, the verdicts on real broken files, both ways to start it."""
 import csv
-import hashlib
 import os
 import shutil
 import struct
@@ -9,14 +8,10 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED, make_dataset
+from conftest import ROOT, SHARED, make_dataset, snapshot
 
-from utils import ava, check_dataset
+from utils import ava, check_dataset, data_loader
 from utils.errors import InputError
-
-
-def snapshot(folder):
-    return {str(path): path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob('*')}
 
 
 def check(dataset, *more):
@@ -91,6 +86,17 @@ def test_a_header_that_claims_billions_of_pixels_is_not_decoded(dataset):
         ('undecodable_image', '1002.jpg', f'more than 100 megapixels: {60000 * 50000}')]
 
 
+@pytest.mark.parametrize('content', [
+    b'', b'<html>', b'GIF89a' + struct.pack('<HH', 60000, 50000) + bytes(9)], ids=['empty', 'web page', 'bomb'])
+def test_training_stops_at_what_the_check_lists_and_for_the_same_reason(dataset, content):
+    (dataset.images / '1003.jpg').write_bytes(content)
+    finding, = check(dataset)
+    with pytest.raises(InputError) as caught:
+        next(data_loader.train_generator(12, ratings=ava.read(*dataset.flags[1::2]), image_size=32))
+    assert str(caught.value).startswith(
+        f'{dataset.images}/1003.jpg: found a file that cannot be decoded ({finding.reason}), expected a JPEG: ')
+
+
 @pytest.mark.parametrize('content', [b'', b'\x89', b'\x89PNG', b'\xff\xd8', b'\xff\xd8\xff', b'GIF8', b'GIF89a\0'])
 def test_files_shorter_than_a_header(dataset, content):
     for number in (0, 11):  # the first and the last
@@ -143,6 +149,17 @@ def test_the_list_replaces_nothing_else(dataset, name):
     assert snapshot(dataset.folder) == before
 
 
+def test_a_full_disk_is_one_sentence(dataset):
+    full = '/dev/full'  # takes no byte
+    if not os.path.exists(full):
+        pytest.skip('no /dev/full on this machine')
+    finding = check_dataset.Finding('bad_label', 'AVA.txt:4', 'found 5 of 12 columns')
+    with pytest.raises(InputError) as caught:
+        check_dataset.write_list([finding], full)
+    assert str(caught.value) == ('--list: found /dev/full, which cannot be written (No space left on device), expected '
+                                 'room for the list: free some or type another name')
+
+
 def test_real_broken_images_next_to_good_photographs(tmp_path, shared):
     bad, sample = shared / 'bad_images', shared / 'ava_sample'
     if not bad.is_dir() or not sample.is_dir():
@@ -183,7 +200,6 @@ def test_both_ways_to_start_it_from_any_folder(dataset, tmp_path, command):
 
 
 def test_the_default_paths_are_the_edited_lines(dataset, monkeypatch, tmp_path):
-    from utils import data_loader
     monkeypatch.setattr(data_loader, 'base_images_path', str(dataset.images))
     monkeypatch.setattr(data_loader, 'ava_dataset_path', str(dataset.labels))
     assert check_dataset.main(['--list', str(tmp_path / 'list.tsv')]) == []

@@ -50,16 +50,50 @@ def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
     assert path.read_bytes()[:4] == b'\x89HDF' and os.listdir(str(tmp_path)) == ['model_001.h5']
 
 
-def test_nothing_trained_yet(tmp_path):
-    with pytest.raises(InputError, match=r'model_007\.h5: found no checkpoint, and no other .*bash train_1p\.sh'):
+@pytest.mark.parametrize('function', ['fsync', 'replace'])
+def test_ctrl_c_while_writing_leaves_the_old_file_alone(model, tmp_path, monkeypatch, function):
+    path = tmp_path / 'model_001.h5'
+    path.write_bytes(b'old')
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, function, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(model, str(path), RECORD)
+    assert path.read_bytes() == b'old' and os.listdir(str(tmp_path)) == ['model_001.h5']
+
+
+def test_nothing_trained_yet(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r'model_007\.h5: found no checkpoint, and no other .*\(bash train_1p\.sh\)'):
+        checkpoint.find(str(tmp_path), 'model_007.h5')
+    monkeypatch.setattr(checkpoint, 'DEMO_MODEL', str(tmp_path))
+    with pytest.raises(InputError, match=r'train first \(bash train_1p\.sh --demo\)'):
         checkpoint.find(str(tmp_path), 'model_007.h5')
 
 
-def test_a_name_or_a_path(tmp_path, monkeypatch):
-    (tmp_path / 'model_003.h5').write_bytes(b'')
-    assert checkpoint.find(str(tmp_path), 'model_003.h5') == str(tmp_path / 'model_003.h5')
-    monkeypatch.chdir(tmp_path)
-    assert checkpoint.find('/nowhere', './model_003.h5') == str(tmp_path / 'model_003.h5')
+def test_a_name_or_a_path(tmp_path):
+    path = tmp_path / 'model_003.h5'
+    path.write_bytes(b'')
+    assert checkpoint.find(str(tmp_path), 'model_003.h5') == str(path)
+    assert checkpoint.find('/nowhere', str(path)) == str(path)
+
+
+def test_what_is_there_is_listed_with_a_command(tmp_path):
+    folder = tmp_path / 'my models'
+    folder.mkdir()
+    (folder / 'aesthetic.h5').write_bytes(b'')
+    with pytest.raises(InputError) as error:
+        checkpoint.find(str(folder), 'model_007.h5')
+    assert str(error.value) == (f'{folder}/model_007.h5: found no such checkpoint, but aesthetic.h5: for aesthetic.h5 '
+                                f"type --checkpoint '{folder}/aesthetic.h5'")
+    for epoch in (1, 2):
+        (folder / f'model_00{epoch}.h5').write_bytes(b'')
+    with pytest.raises(InputError) as error:
+        checkpoint.find(str(folder), 'a.h5', ['bash', '/a b/test_1p.sh', '--checkpoint', 'a.h5', '--val_size', '4',
+                                              '--checkpoint=b.h5'])
+    assert str(error.value) == (f'{folder}/a.h5: found no such checkpoint, but model_001.h5, model_002.h5: for the '
+                                f"newest type bash '/a b/test_1p.sh' --val_size 4 --checkpoint '{folder}/model_002.h5'")
 
 
 @pytest.mark.parametrize('content, found', [

@@ -1,6 +1,7 @@
 """The input pipeline against the plain formula, its order, its repeatability, its errors."""
 import contextlib
 import itertools
+import struct
 
 import numpy as np
 import pytest
@@ -176,6 +177,20 @@ def test_a_file_that_cannot_be_decoded_is_named(dataset):
     bad.write_bytes(b'not a photograph')
     with pytest.raises(InputError, match=rf'{bad.name}: found a file that cannot be decoded .* expected a JPEG'):
         take(data_loader.val_batches(read(dataset), 4, image_size=SIZE), 9)
+
+
+@pytest.mark.parametrize('read_batches', [
+    lambda ratings: data_loader.train_generator(4, ratings=ratings, image_size=SIZE),
+    lambda ratings: data_loader.val_batches(ratings, 4, image_size=SIZE)])
+def test_a_header_that_claims_billions_of_pixels_stops_the_run_undecoded(dataset, read_batches):
+    bad = sorted(dataset.images.iterdir())[6]
+    jpeg = bytearray(bad.read_bytes())
+    start = jpeg.index(b'\xff\xc0') + 5  # of height and width in a baseline frame's header
+    jpeg[start:start + 4] = struct.pack('>HH', 60000, 60000)
+    bad.write_bytes(jpeg)
+    with pytest.raises(InputError, match=rf'{bad.name}: found a file that cannot be decoded \(more than 100 '
+                                         rf'megapixels: {60000 * 60000}\), .*check_dataset\.py lists all such files'):
+        take(read_batches(read(dataset)), 9)
 
 
 def test_the_pipeline_leaves_no_default_session(dataset):

@@ -179,8 +179,8 @@ def test_a_folder_that_is_not_a_demo_is_refused_and_left_alone(tmp_path):
     with pytest.raises(InputError) as caught:
         demo_dataset.make(str(folder), **SMALL)
     assert str(caught.value) == (
-        f'{folder} exists and is not a demo dataset (it has no readable demo.json): nothing was written there; '
-        'give another folder or remove this one')
+        f'{folder}: found something that is no demo dataset (it has no readable demo.json), expected nothing or an '
+        'empty folder: remove it or give another folder')
     assert contents(tmp_path) == {'AVA_dataset/AVA.txt': b'mine'}
 
 
@@ -191,8 +191,8 @@ def test_another_demo_is_refused_and_left_alone(tmp_path):
     with pytest.raises(InputError) as caught:
         demo_dataset.make(str(folder), seed=1, **SMALL)
     assert str(caught.value) == (
-        f'{folder} holds another demo dataset (other sizes, seed or version): expected train_size 8, val_size 4, '
-        f'seed 1, version {demo_dataset.VERSION}; remove the folder or give another one')
+        f'{folder}: found another demo dataset (other sizes, seed or version), expected train_size 8, val_size 4, '
+        f'seed 1, version {demo_dataset.VERSION}: remove it or give another folder')
     assert contents(tmp_path) == before
 
 
@@ -227,7 +227,8 @@ def test_a_demo_that_another_process_finished_first_is_kept(tmp_path, monkeypatc
 
 @pytest.mark.parametrize('name, value, smallest', [('train_size', 0, 1), ('val_size', -1, 1), ('seed', -1, 0)])
 def test_a_number_out_of_range_is_refused(tmp_path, name, value, smallest):
-    with pytest.raises(InputError, match=f'^{name} is {value}, expected a whole number from {smallest} to 4294967295$'):
+    expected = f'^{name}: found {value}, expected a whole number from {smallest} to 4294967295$'
+    with pytest.raises(InputError, match=expected):
         demo_dataset.make(str(tmp_path / 'demo'), **{**SMALL, name: value})
     assert list(tmp_path.iterdir()) == []
 
@@ -243,8 +244,8 @@ def test_missing_pillow_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, '__import__', without_pillow)
     with pytest.raises(InputError) as caught:
         demo_dataset.make(str(tmp_path / 'demo'), **SMALL)
-    assert str(caught.value) == ('the demo dataset is drawn with Pillow, which is not installed: '
-                                 "run python3 -m pip install 'Pillow>=6'")
+    assert str(caught.value) == ('Pillow: found no such package, expected it, as the demo dataset is drawn with it: '
+                                 f"run {sys.executable} -m pip install 'Pillow<10'")
 
 
 def test_main_makes_what_the_flags_say(tmp_path, capsys):
@@ -265,7 +266,27 @@ def test_the_command(start, folder, tmp_path):
     assert len((tmp_path / 'demo' / 'AVA.txt').read_text().splitlines()) == 2
     wrong = subprocess.run([*command, '--seed', '7'], cwd=str(folder or tmp_path), stderr=subprocess.PIPE)
     assert wrong.returncode == 1
-    assert wrong.stderr.decode().startswith(f'demo_dataset: error: {tmp_path / "demo"} holds another demo dataset')
+    assert wrong.stderr.decode().startswith(f'demo_dataset: error: {tmp_path / "demo"}: found another demo dataset')
+
+
+@pytest.mark.parametrize('argv, message', [
+    (['--train_size', '0'], "argument --train_size: found '0', expected a whole number from 1"),
+    (['--seed', '-1'], "argument --seed: found '-1', expected a whole number from 0 to 4294967295"),
+    (['--outputs', 'demo'], 'unrecognized arguments: --outputs demo: did you mean --output?')])
+def test_a_flag_that_cannot_be_is_one_sentence(argv, message, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        demo_dataset.main(argv)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and message in said and said.count('\n') == 1
+
+
+def test_the_default_folder_counts_from_the_repository_and_a_typed_one_from_here(tmp_path, monkeypatch):
+    made = []
+    monkeypatch.setattr(demo_dataset, 'make', lambda folder, **sizes: made.append(folder))
+    monkeypatch.chdir(str(tmp_path))
+    demo_dataset.main([])
+    demo_dataset.main(['--output', 'demo'])
+    assert made == [str(ROOT / 'AVA_dataset' / 'demo'), str(tmp_path / 'demo')]
 
 
 def test_importing_it_does_not_import_tensorflow_or_pillow():

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, make_dataset
+from conftest import ROOT, copy_project, make_dataset
 
 LINES = {
     'utils/data_loader.py': ["base_images_path = r'./AVA_dataset/image/images/'",
@@ -21,11 +21,7 @@ LINES = {
 @pytest.fixture
 def project(tmp_path):
     """A copy of the project with its own small dataset in AVA_dataset/."""
-    folder = tmp_path / 'a project'
-    folder.mkdir()
-    for name in ('train.py', 'eval.py'):
-        shutil.copy(str(ROOT / name), str(folder))
-    shutil.copytree(str(ROOT / 'utils'), str(folder / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
+    folder = copy_project(tmp_path / 'a project')
     make_dataset(folder / 'AVA_dataset', 12)
     return folder
 
@@ -89,12 +85,27 @@ def test_edited_base_model_and_weights(project):
     assert run(project, 'train.py', *TRAIN[2:])[0] == 0
 
 
+def test_edited_names_with_a_folder_count_from_the_root(project, tmp_path):
+    sed(project, 'train.py', 's#mobilenet_1_0_224_tf_no_top.h5#mine/base.h5#')
+    code, _, err = run(project, 'train.py', *TRAIN[2:], cwd=tmp_path)
+    assert code == 1 and f'{project}/mine/base.h5: found no file' in err
+    sed(project, 'eval.py', 's#"model_007.h5"#"mine/model_001.h5"#')
+    assert run(project, 'train.py', *TRAIN, '--TMP_MODEL_PATF', str(project / 'mine'))[0] == 0
+    assert run(project, 'eval.py', '--val_size', '4', cwd=tmp_path)[0] == 0
+    photograph = project / 'AVA_dataset' / 'image' / 'images' / '1000.jpg'
+    assert run(project, 'predict.py', str(photograph), cwd=tmp_path)[0] == 0
+
+
 @pytest.mark.parametrize('folder', ['./elsewhere', './elsewhere/'])
 def test_edited_checkpoint_folder_and_name(project, folder):
     assert run(project, 'train.py', *TRAIN, '--TMP_MODEL_PATF', str(project / 'elsewhere'))[0] == 0
     sed(project, 'eval.py', f"s#^TMP_MODEL_PATF = .*#TMP_MODEL_PATF = '{folder}'#")
     code, _, err = run(project, 'eval.py', '--val_size', '4')
     assert code == 1 and 'found no such checkpoint, but model_001.h5' in err and 'Traceback' not in err
+    command = re.search(r': for the newest type (.*)', err).group(1)
+    environment = {**os.environ, 'PATH': os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])}
+    done = subprocess.run(command, shell=True, cwd='/', env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('loss  '), done.stderr
     sed(project, 'eval.py', 's#"model_007.h5"#"model_001.h5"#')
     assert run(project, 'eval.py', '--val_size', '4')[0] == 0
 

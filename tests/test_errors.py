@@ -1,7 +1,11 @@
 """utils/errors.py: how a command ends, and which folders can be written."""
 import os
+import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from utils import errors
 
@@ -23,6 +27,35 @@ def test_how_a_command_ends(error, code, text, capsys):
     with pytest.raises(SystemExit) as stopped:
         errors.run(raising(error), 'command')
     assert stopped.value.code == code and capsys.readouterr().err == text
+
+
+@pytest.mark.parametrize('name', ['numpy', 'tensorflow.keras'])
+def test_a_python_without_the_packages(name):
+    with pytest.raises(SystemExit) as stopped:
+        errors.run(raising(ModuleNotFoundError(name=name)), 'command')
+    text = str(stopped.value.code)
+    assert text.startswith(f'command: error: {sys.executable}: found a Python without the package '
+                           f'{name.split(".")[0]}, expected one with what requirements.txt names: start with bash ')
+    assert f'source {ROOT}/.venv/bin/activate' in text
+
+
+@pytest.mark.parametrize('command', [['predict.py', 'x.jpg'], ['eval.py'], ['train.py'], ['train.py', '--demo']])
+def test_a_script_started_with_such_a_python(command):
+    done = subprocess.run([sys.executable, '-S', *command], cwd=str(ROOT), capture_output=True, text=True, env={})
+    assert done.returncode == 1
+    assert 'found a Python without the package' in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_the_packages_are_those_that_the_requirements_call_needed():
+    lines = (ROOT / 'requirements.txt').read_text().split('# Convenience')[0].splitlines()
+    names = {re.match(r'\w+', line).group() for line in lines if re.match(r'\w', line)}
+    assert names - {'protobuf'} == set(errors.PACKAGES) - {'google'}
+
+
+@pytest.mark.parametrize('name', ['utils.nowhere', 'PIL', None])
+def test_other_missing_modules_are_bugs(name):
+    with pytest.raises(ModuleNotFoundError):
+        errors.run(raising(ModuleNotFoundError(name=name)), 'command')
 
 
 def test_other_errors_are_bugs_and_keep_their_traceback():

@@ -1,5 +1,6 @@
 """Other people's trained weights: importing, describing, scoring and training with them; the record in a checkpoint."""
 import json
+import re
 import subprocess
 import sys
 
@@ -124,7 +125,7 @@ def test_padding_of_a_network_that_has_none():
 
 
 def test_the_record_of_an_imported_file(imported, weights):
-    assert checkpoint.read_record(str(imported)) == {
+    assert model_file.read(str(imported)).record == {
         'preprocessing': {'image_size': 224, 'resize': 'nearest', 'scaling': '(x - 127.5) / 127.5',
                           'padding': 'symmetric'},
         'origin': {'file': 'others.h5', 'sha256': model_file.sha256(str(weights))}}
@@ -239,8 +240,9 @@ def test_help_without_tensorflow_and_a_mistake_without_a_traceback(tmp_path):
 
 @pytest.mark.parametrize('script', ['eval', 'predict', 'train'])
 def test_a_file_that_was_not_imported_names_the_command(script, weights, photographs):
-    command = (rf'others\.h5: found weights without a network, .*: import the file with python3 -m utils\.nima import '
-               rf'{weights} --resize bilinear\|nearest --padding tf\|symmetric -o model\.h5')
+    command = (rf"others\.h5: found weights without a network, .*: import the file with {sys.executable} "
+               rf"{ROOT}/utils/nima\.py import {weights} --resize bilinear --padding tf -o model\.h5 "
+               r"\(idealo's need --resize nearest --padding symmetric\)")
     common = [*photographs.flags, '--val_size', '4', '--device', 'cpu']
     with pytest.raises(InputError, match=command):
         if script == 'eval':
@@ -251,6 +253,16 @@ def test_a_file_that_was_not_imported_names_the_command(script, weights, photogr
             train.main([*common, '--weights', str(weights), '--batchsize', '4'])
 
 
+def test_the_named_command_runs_as_printed(weights, tmp_path):
+    source = tmp_path / "other people's.h5"
+    source.write_bytes(weights.read_bytes())
+    with pytest.raises(InputError) as error:
+        model_file.require_checkpoint(str(source))
+    command = re.search(r'import the file with (.* -o model\.h5) \(', str(error.value)).group(1)
+    subprocess.run(command, shell=True, cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)
+    assert (tmp_path / 'model.h5').is_file()
+
+
 def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small, photographs, tmp_path, capsys):
     history = train.main([*photographs.flags, '--weights', str(small), '--image_size', '64', '--batchsize', '4',
                           '--val_size', '4', '--device', 'cpu', '--epochs', '1', '--learning_rate', '1e-30',
@@ -258,7 +270,7 @@ def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small,
     assert ('small.h5: starting from a whole NIMA, head included, trained for images of side 32: images of side 64, '
             'resize nearest, padding symmetric') in capsys.readouterr().out
     written = tmp_path / 'model_001.h5'
-    assert checkpoint.read_record(str(written)) == {
+    assert model_file.read(str(written)).record == {
         'epoch': 1, 'preprocessing': model_file.preprocessing(64, 'nearest', 'symmetric')}
     ours, theirs = (model_file.read_weights(str(path)) for path in (written, small))
     for layer in ('conv1', 'conv_pw_13', 'dense'):
@@ -287,7 +299,7 @@ def test_a_checkpoint_without_a_record_is_said_to_have_none(small, tmp_path):
     assert model_file.preprocessing_of(str(path), 32, said.append) == model_file.preprocessing(32)
     assert said == [f"{path}: the file carries no record of its pre-processing: the model card's is used (resize "
                     'bilinear, padding tf)']
-    assert checkpoint.read_record(str(path)) is None
+    assert model_file.read(str(path)).record is None
 
 
 @pytest.mark.parametrize('record', [
@@ -299,7 +311,7 @@ def test_a_record_of_another_version(small, tmp_path, record):
     path = altered(small, tmp_path / 'model.h5', lambda file: file.attrs.__setitem__('nima', record))
     with pytest.raises(InputError, match=r'model\.h5: found a record .*, expected a pre-processing that this version '
                                          r'knows \(resize bilinear or nearest, padding tf or symmetric\): use the'):
-        checkpoint.read_record(str(path))
+        model_file.read(str(path))
 
 
 def test_a_record_of_another_network(small, tmp_path):

@@ -1,5 +1,4 @@
 """Every mistake a person can make, made as a person does: one sentence, an exit code, nothing harmed on disk."""
-import hashlib
 import os
 import re
 import shutil
@@ -9,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_dataset
+from conftest import ROOT, copy_project, make_dataset, snapshot
 
 from utils import demo_dataset, flags
 
@@ -17,12 +16,6 @@ HOW = '(a flag, and a line of utils/data_loader.py)'
 SKIP = ': correct or delete the line, or leave out bad lines with --skip_bad_labels'
 TINY = ['--image_size', '32', '--batchsize', '4', '--weights', 'none', '--epochs', '1']
 HTML = b'<!DOCTYPE html><html><title>404 Not Found</title></html>'
-
-
-def snapshot(folder):
-    """Every file below `folder` with its content's hash, every folder with nothing."""
-    return {str(path): path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob('*') if '__pycache__' not in path.parts}
 
 
 def start(command, cwd):
@@ -83,15 +76,7 @@ def desk(tmp_path):
 @pytest.fixture
 def clone(tmp_path):
     """A copy of the project as git clone leaves it."""
-    folder = tmp_path / 'clone'
-    for name in ('train.py', 'eval.py', 'train_1p.sh', 'test_1p.sh', 'requirements.txt'):
-        folder.mkdir(exist_ok=True)
-        shutil.copy(str(ROOT / name), str(folder))
-    shutil.copytree(str(ROOT / 'utils'), str(folder / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('AVA_dataset', 'model', 'weights'):
-        (folder / name).mkdir()
-        (folder / name / 'README.txt').write_text('')
-    return folder
+    return copy_project(tmp_path / 'clone')
 
 
 def run_in(folder, *command):
@@ -201,7 +186,7 @@ def test_photographs_that_cannot_be_decoded(desk):
     _, err = process.communicate()
     assert process.returncode == 1 and 'Traceback' not in err
     assert re.search(rf"^train\.py: error: {desk.data.images}/1003\.jpg: found a file that cannot be decoded \(.*"
-                     r"unknown format.*\), expected a JPEG: .*python3 -m utils\.check_dataset lists", err, re.M)
+                     rf"unknown format.*\), expected a JPEG: .*{ROOT}/utils/check_dataset\.py lists", err, re.M)
     assert snapshot(desk.folder / 'model') == before
 
 
@@ -209,8 +194,8 @@ def test_photographs_that_cannot_be_decoded(desk):
 
 
 @pytest.mark.parametrize('script, flag, missing', [
-    ('train.py', '--weights', 'found no file, expected pre-trained weights: download mobilenet_1_0_224_tf_no_top'),
-    ('eval.py', '--checkpoint', 'found no such checkpoint, but model_001.h5: for the newest type --checkpoint ')])
+    ('train.py', '--weights', 'found no file, expected pre-trained weights: correct --weights or '),
+    ('eval.py', '--checkpoint', 'found no such checkpoint, but model_001.h5: for the newest type bash ')])
 def test_model_files_that_are_none(desk, script, flag, missing):
     (desk.folder / 'model' / 'page.h5').write_bytes(HTML)
     (desk.folder / 'model' / 'cut.h5').write_bytes(b'\x89HDF\r\n\x1a\n' + bytes(100))

@@ -147,9 +147,24 @@ def test_mistakes_are_told_before_anything_is_removed(machine, arguments, text):
 
 
 def test_a_device_that_is_no_number_removes_nothing(machine):
-    _, errors, code = machine.zoo('full', f'--data_path={machine.data}', ASCEND_DEVICE_ID='..')
-    assert code == 1 and "ASCEND_DEVICE_ID: found '..', expected the number of a device" in errors
-    assert (machine.root / 'train_1p.sh').exists()
+    for name in ('ASCEND_DEVICE_ID', 'DEVICE_ID'):
+        _, errors, code = machine.zoo('full', f'--data_path={machine.data}', **{name: '..'})
+        assert code == 1 and f"error: {name}: found '..', expected the number of a device" in errors
+        assert (machine.root / 'train_1p.sh').exists()
+
+
+def test_the_callers_device_id_stays(machine):
+    for given, device in (({'DEVICE_ID': '4'}, '4'), ({'DEVICE_ID': '4', 'ASCEND_DEVICE_ID': '2'}, '2')):
+        _, errors, code = machine.zoo('full', f'--data_path={machine.data}', **given)
+        assert (errors, code) == ('', 0)
+        environment = machine.noted(device)[2]
+        assert {name: environment[name] for name in environment if name.endswith('DEVICE_ID')} == given
+
+
+def test_no_file_of_the_current_folder_is_imported(machine):
+    (machine.folder / 'json.py').write_text('raise SystemExit("json.py was imported")')
+    printed, errors, code = machine.zoo('full', f'--data_path={machine.data}')
+    assert (errors, code) == ('', 0) and 'Final Train Accuracy : 0.5170' in printed
 
 
 def test_help(machine):

@@ -69,6 +69,14 @@ def test_gradient_is_finite_where_prediction_and_label_are_equal():
     assert loss == pytest.approx(np.sqrt(np.mean((np.arange(1, 10) / 10) ** 2 * 9 / 10)) / 3, abs=1e-6)
 
 
+def test_a_nan_prediction_is_seen_in_the_loss():
+    rows = np.full((2, 10), 1 / 10)
+    other = rows.copy()
+    other[1, 3] = np.nan
+    loss, gradient = run_loss(rows, other)
+    assert np.isnan(loss) and not gradient[0].any() and np.isnan(gradient[1]).any()
+
+
 def test_no_switch_or_merge_and_two_placeholders_in_the_training_graph(graph):
     model = nima.with_head(mobilenet(), 0.75)
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=0), nima.earth_mover_loss)
@@ -160,17 +168,18 @@ def test_a_file_that_is_not_keras_weights(graph, tmp_path, content, found):
 
 
 def test_weights_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match=r'mobilenet\.h5: found no file, .*https://github\.com/fchollet/.*'
-                                         r'--weights none'):
-        nima.find_weights('mobilenet.h5', str(tmp_path))
+    with pytest.raises(InputError, match=r'no_top\.h5: found no file, .*https://github\.com/fchollet/.*--weights none'):
+        nima.find_weights('mobilenet_1_0_224_tf_no_top.h5', str(tmp_path))
+    with pytest.raises(InputError, match=r'mine\.h5: found no file, expected pre-trained weights: correct --weights or '
+                                         r'--TMP_WEIGHTS_PATH, or start from random weights with --weights none'):
+        nima.find_weights('mine.h5', str(tmp_path))
     assert nima.find_weights('none', str(tmp_path)) is None
 
 
-def test_a_name_is_looked_up_and_a_path_is_taken_as_it_stands(tmp_path, monkeypatch):
+def test_a_name_is_looked_up_and_a_path_is_taken_as_it_stands(tmp_path):
     (tmp_path / 'a.h5').write_bytes(b'')
     assert nima.find_weights('a.h5', str(tmp_path)) == str(tmp_path / 'a.h5')
-    monkeypatch.chdir(tmp_path)
-    assert nima.find_weights('./a.h5', '/nowhere') == str(tmp_path / 'a.h5')
+    assert nima.find_weights(str(tmp_path / 'a.h5'), '/nowhere') == str(tmp_path / 'a.h5')
 
 
 def test_the_reconstructed_imagenet_weights_load(graph, shared):

@@ -13,11 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SHARED, make_dataset
+from conftest import ROOT, SHARED, copy_project, make_dataset
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 import train
-from utils import callbacks, data_loader, device, nima
+from utils import callbacks, data_loader, device, nima, npu
 from utils.errors import InputError
 from utils.flags import PRECISION_MODES, eval_flags, predict_flags, train_flags
 
@@ -28,6 +28,9 @@ TINY = ['--device', 'npu', '--image_size', '32', '--batchsize', '4', '--val_size
         '--epochs', '1']
 HOST = {'use_off_line': False, 'enable_data_pre_proc': False}
 NPU = {'use_off_line': True, 'enable_data_pre_proc': False, 'precision_mode': 'allow_mix_precision'}
+# Users may have imported it: from r1.9.0 on it turns every session into one of the NPU.
+NPU_INIT = 'import npu_bridge.npu_init'
+PRELUDES = dict(zip(RELEASES, ('', NPU_INIT, NPU_INIT, '')))
 
 if not CONTRACT.is_file():
     pytest.skip('no shared/ascend/api_contract.json beside the project: it holds the facts of the adapter',
@@ -44,21 +47,21 @@ def contract_of(release):
 
 
 class Adapter:
-    """Processes that find the stand-in of one release where the adapter would be."""
+    """Processes that find the stand-in of one release where the adapter would be; `prelude` is their first line."""
 
-    def __init__(self, folder, release):
-        self.folder, self.release = folder, release
+    def __init__(self, folder, release, prelude='', root=ROOT):
+        self.folder, self.prelude, self.root = folder, prelude, root
         self.folder.mkdir(exist_ok=True)
         facts.write(str(CONTRACT), release, str(folder / 'facts.json'))
 
     def start(self, script, *arguments):
-        # Users may have imported npu_init, which from r1.9.0 on turns every session into one of the NPU.
-        code = f'import npu_bridge.npu_init, sys, {script}\nfrom utils import errors\n' \
-               f'errors.run({script}.main, "{script}")'
-        environment = {**os.environ, 'PYTHONPATH': f'{ROOT}:{STAND_IN}', 'NPU_STAND_IN_FACTS': str(
+        code = f'{self.prelude}\nimport sys, {script}\nfrom utils import errors\n' \
+               f'errors.run({script}.main, "{script}")\n' \
+               f'assert ("npu_bridge.npu_init" in sys.modules) is {self.prelude == NPU_INIT}'
+        environment = {**os.environ, 'PYTHONPATH': f'{self.root}:{STAND_IN}', 'NPU_STAND_IN_FACTS': str(
             self.folder / 'facts.json'), 'NPU_STAND_IN_REPORT': str(self.folder / f'{script}.json')}
-        return subprocess.Popen([sys.executable, '-c', code, *map(str, arguments)], env=environment, text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        return subprocess.Popen([sys.executable, '-c', code, *map(str, arguments)], cwd=str(self.root), text=True,
+                                env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, script, *arguments):
         """(what it printed, the sessions it had), after success."""
@@ -80,7 +83,7 @@ def data(tmp_path_factory):
 def trained(tmp_path_factory, data):
     """By release: the Adapter, what train.py and eval.py printed, and their sessions."""
     def run(release):
-        adapter = Adapter(tmp_path_factory.mktemp('release') / release, release)
+        adapter = Adapter(tmp_path_factory.mktemp('release') / release, release, PRELUDES[release])
         model = ['--TMP_MODEL_PATF', adapter.folder]
         outputs = {'train': adapter.run('train', *data.flags, *TINY, *model, '--TMP_LOG_PATH', adapter.folder / 'log'),
                    'eval': adapter.run('eval', *data.flags, *model, '--device', 'npu', '--val_size', '6', '--batchsize',
@@ -96,6 +99,10 @@ def main_steps(session):
     return [step for step in session['steps'] if any(name.startswith('input_1') for name in step['feeds'])]
 
 
+def placeholders(step):
+    return sum(number for name, number in step['types'].items() if name.startswith('Placeholder'))
+
+
 # --- whole runs as processes
 
 @pytest.mark.parametrize('release', RELEASES)
@@ -109,6 +116,7 @@ def test_training_keeps_the_contract(trained, release):
     step, prediction = main_steps(npu)
     assert step['feeds'] == ['dense_target:0', 'input_1:0']
     assert sorted(step['shapes']) == [[4, 10], [4, 32, 32, 3]]
+    assert (placeholders(step), placeholders(prediction)) == (2, 1)
     assert (prediction['feeds'], prediction['shapes']) == (['input_1:0'], [[4, 32, 32, 3]])
 
 
@@ -125,7 +133,7 @@ def test_evaluation_keeps_the_contract_and_gives_the_scores_of_training(trained,
     assert (summary['device'], summary['images_per_second'], summary['epoch']) == ('npu', None, 1)
 
 
-@pytest.mark.parametrize('release', ['r1.2.0', 'r1.15.0'])
+@pytest.mark.parametrize('release', RELEASES)
 def test_prediction_keeps_the_contract(trained, data, release):
     adapter, _ = trained[release]
     printed, (npu, host) = adapter.run('predict', data.images, '--device', 'npu', '--batchsize', '4', '--format', 'csv',
@@ -133,6 +141,23 @@ def test_prediction_keeps_the_contract(trained, data, release):
     assert len(printed.splitlines()) == 1 + 15
     assert (npu['parameters'], host['parameters'], npu['open'], host['open']) == (NPU, HOST, False, False)
     assert [step['shapes'] for step in main_steps(npu)] == [[[4, 32, 32, 3]]]
+
+
+def test_the_demo_keeps_the_contract(tmp_path):
+    """With all of its settings but the sizes, in a copy of the project, which receives the demo's folders."""
+    project = copy_project(tmp_path / 'project')
+    small = 'from utils import flags; flags.DEMO.update(train_size=10, val_size=6, image_size=32, batchsize=4)'
+    adapter = Adapter(tmp_path / 'demo', 'r1.2.0', small, project)
+    demo = ['--demo', '--device', 'npu']
+    printed, (npu, *_) = adapter.run('train', *demo, '--epochs', '1')
+    assert 'device: npu (asked for)\n' in printed and npu['parameters'] == NPU
+    assert sorted(main_steps(npu)[0]['shapes']) == [[4, 10], [4, 32, 32, 3]]
+    printed, (npu, _) = adapter.run('eval', *demo, '--checkpoint', 'model_001.h5')
+    assert 'model_001.h5: 6 photographs\n' in printed and npu['parameters'] == NPU
+    printed, (npu, _) = adapter.run(
+        'predict', project / 'AVA_dataset' / 'demo' / 'image' / 'images', '--device', 'npu', '--format', 'csv',
+        '--checkpoint', project / 'model' / 'demo' / 'model_001.h5')
+    assert len(printed.splitlines()) == 1 + 16 and npu['parameters'] == NPU
 
 
 def test_the_checkpoint_loads_without_the_adapter_and_names_sgd(trained):
@@ -155,7 +180,7 @@ def test_all_releases_train_alike(trained):
 
 
 def test_ctrl_c_closes_every_session(tmp_path, data):
-    adapter = Adapter(tmp_path / 'stopped', 'r1.9.0')
+    adapter = Adapter(tmp_path / 'stopped', 'r1.9.0', NPU_INIT)
     process = adapter.start('train', *data.flags, *TINY, '--epochs', '100000', '--TMP_MODEL_PATF', tmp_path / 'model',
                             '--TMP_LOG_PATH', tmp_path)
     deadline = time.monotonic() + 120
@@ -174,7 +199,7 @@ def test_ctrl_c_closes_every_session(tmp_path, data):
 @pytest.fixture
 def no_device(monkeypatch):
     """A machine without any sign of an Ascend."""
-    for name in (*device.CANN_VARIABLES, 'ASCEND_DEVICE_ID', 'RANK_SIZE'):
+    for name in (*device.CANN_VARIABLES, 'ASCEND_DEVICE_ID', 'DEVICE_ID', 'RANK_SIZE', 'RANK_TABLE_FILE'):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(device.glob, 'glob', lambda pattern: [])
     return monkeypatch
@@ -217,7 +242,7 @@ def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):
     assert [known['kind'] for known in adapter.reports()] == ['npu', 'host', 'host']
     assert not any(known['open'] for known in adapter.reports())
     step = main_steps(adapter.reports()[0])[0]
-    assert not adapter.CONTROL & set(step['types']) and step['types'].count('Placeholder') == 1
+    assert not adapter.CONTROL & set(step['types']) and placeholders(step) == 2
     assert step['feeds'] == ['dense_target:0', 'input_1:0']
 
 
@@ -246,7 +271,7 @@ def with_partial_batch(generator):
 @contextmanager
 def session_after_build(*_, **__):
     """As device.open_run, but for the order."""
-    config, host_config = device._configs('npu', device.NpuOptions())
+    config, host_config = device._configs('npu', npu.NpuOptions())
     keras = tf.compat.v1.keras.backend
     keras.clear_session()
 
@@ -255,9 +280,17 @@ def session_after_build(*_, **__):
             keras.set_session(tf.compat.v1.Session(config=config))
             keras.get_session()
 
-    yield Late('npu', 1, host_config)
+    yield Late(device='npu', host_config=host_config)
 
 
+def with_a_third_placeholder(*arguments, **named):
+    """As nima.with_head, with features scaled by a number that nobody need feed."""
+    model = with_head(*arguments, **named)
+    scale = tf.compat.v1.placeholder_with_default(1.0, [])
+    return tf.keras.Model(model.input, tf.keras.layers.Lambda(lambda shares: shares * scale)(model.output))
+
+
+with_head = nima.with_head
 MISTAKES = {
     'a partial batch in training': (data_loader, 'train_generator', with_partial_batch(data_loader.train_generator),
                                     r'a partial batch: shapes .*3, 32, 32, 3.* after .*4, 32, 32, 3'),
@@ -267,6 +300,8 @@ MISTAKES = {
                                       r'the session is set after the build: \d+ variables are there already'),
     'a phase that is not fixed': (tf.keras.backend, 'set_learning_phase', lambda value: None,
                                   'the learning phase is fed'),
+    'a third placeholder': (nima, 'with_head', with_a_third_placeholder,
+                            'the step holds 3 placeholders, 2 of them fed'),
     'an input pipeline before the first step': (device.Run, 'initialise', lambda self: None,
                                                 'opened before the NPU session has executed'),
 }
@@ -311,6 +346,14 @@ def test_a_planted_option_is_caught(adapter, monkeypatch, change, text):
         pass
 
 
+def test_the_session_is_closed_though_clearing_fails(adapter, monkeypatch):
+    with pytest.raises(RuntimeError, match='clearing failed'), device.open_run('npu'):
+        def fail():
+            raise RuntimeError('clearing failed')
+        monkeypatch.setattr(tf.compat.v1.keras.backend, 'clear_session', fail)
+    assert [known['open'] for known in adapter.reports()] == [False]
+
+
 @releases
 def test_the_stand_in_has_the_names_and_signatures_of_its_release_alone(adapter, request):
     release = request.node.callspec.params['adapter']
@@ -332,7 +375,7 @@ def everything(folder, **more):
     """All options that go together; over_dump_path stands for data_dump_path in a second set."""
     mixlist = folder / 'mixlist.json'
     mixlist.write_text('{"black-list": {"to-add": ["Softmax"]}}')
-    return device.NpuOptions(modify_mixlist=str(mixlist), op_compiler_cache_dir=str(folder / 'cache'),
+    return npu.NpuOptions(modify_mixlist=str(mixlist), op_compiler_cache_dir=str(folder / 'cache'),
                              profiling_dump_path=str(folder / 'profiling'), **more)
 
 
@@ -340,7 +383,7 @@ def everything(folder, **more):
 def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
     options = everything(tmp_path, data_dump_path=str(tmp_path / 'dump'), data_dump_step='0|5|10-20')
     if request.node.callspec.params['adapter'] == 'r1.2.0':
-        with pytest.raises(InputError, match=r'^--modify_mixlist: the installed npu_bridge .* expected .* r1\.5\.0'):
+        with pytest.raises(InputError, match=r'^--modify_mixlist: the installed adapter .* expected .* r1\.5\.0'):
             device._configs('npu', options)
         options = options._replace(modify_mixlist=None)
     kind, parameters = adapter.kind_of(device._configs('npu', options)[0])
@@ -352,7 +395,7 @@ def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
         **NPU, **cache, **mixlist, 'profiling_mode': True, 'enable_dump': True, 'dump_mode': 'all',
         'dump_path': str(tmp_path / 'dump'), 'dump_step': '0|5|10-20'})
 
-    options = device.NpuOptions(precision_mode='must_keep_origin_dtype', over_dump_path=str(tmp_path / 'overflow'))
+    options = npu.NpuOptions(precision_mode='must_keep_origin_dtype', over_dump_path=str(tmp_path / 'overflow'))
     kind, parameters = adapter.kind_of(device._configs('npu', options)[0])
     assert (kind, parameters) == ('npu', {
         **NPU, 'precision_mode': 'must_keep_origin_dtype', 'enable_dump_debug': True, 'dump_debug_mode': 'all',
@@ -367,6 +410,8 @@ def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
     ({'data_dump_step': '5'}, "--data_dump_step: found '5' without --data_dump_path"),
     ({'data_dump_path': '.', 'data_dump_step': '5,6'}, "--data_dump_step: found '5,6', expected up to 100 steps"),
     ({'data_dump_path': '.', 'data_dump_step': '9-3'}, "--data_dump_step: found '9-3'"),
+    ({'data_dump_path': '.', 'data_dump_step': '\u0663'}, "--data_dump_step: found '\u0663'"),  # a digit in Arabic
+    ({'data_dump_path': '.', 'data_dump_step': '1000000000'}, "--data_dump_step: found '1000000000'"),
     ({'data_dump_path': '.', 'data_dump_step': '|'.join(map(str, range(101)))}, '--data_dump_step: found '),
     ({'data_dump_path': '.', 'over_dump_path': '.'}, '--over_dump_path: found it beside --data_dump_path'),
     ({'over_dump_path': '/proc/nowhere'}, '--over_dump_path: /proc/nowhere: found no folder that can be read'),
@@ -375,31 +420,69 @@ def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
 def test_an_option_that_the_adapter_would_not_take_is_an_error(no_device, options, text):
     known = {'modify_mixlist', 'op_compiler_cache_dir'}
     with pytest.raises(InputError, match='^' + re.escape(text)):
-        device.npu_parameters(device.NpuOptions(**options), known)
+        npu.npu_parameters(npu.NpuOptions(**options), known)
 
 
-def test_overflows_of_several_devices_are_refused(no_device, tmp_path):
+@releases
+def test_overflows_of_several_devices_are_refused_where_the_release_cannot(adapter, no_device, tmp_path, request):
     no_device.setenv('RANK_SIZE', '8')
-    with pytest.raises(InputError, match='--over_dump_path: found RANK_SIZE=8, expected 1'):
-        device.npu_parameters(device.NpuOptions(over_dump_path=str(tmp_path)), set())
+    options = npu.NpuOptions(over_dump_path=str(tmp_path))
+    if request.node.callspec.params['adapter'] == 'r1.2.0':
+        with pytest.raises(InputError, match='--over_dump_path: found RANK_SIZE=8, expected 1'):
+            device._configs('npu', options)
+    else:
+        assert adapter.kind_of(device._configs('npu', options)[0])[1]['enable_dump_debug'] is True
 
 
-def test_a_device_number_that_would_abort_the_process_is_an_error(adapter, monkeypatch):
-    monkeypatch.setenv('ASCEND_DEVICE_ID', '-1')
-    with pytest.raises(InputError, match="ASCEND_DEVICE_ID: found '-1', expected the number"), device.open_run('npu'):
+def test_the_mark_of_r1_3_0_came_with_it_and_stayed():
+    with open(str(CONTRACT)) as stream:
+        contract = json.load(stream)
+    signatures = contract['names']['npu_bridge.estimator.npu.npu_config.NPURunConfig']['by_release']
+    assert [npu.CAME_IN_R1_3_0 in each['signature'] for each in signatures] == [
+        each['from'] not in ('r1.1.1', 'r1.2.0') for each in signatures]
+
+
+@pytest.mark.parametrize('variables, named', [
+    ({'ASCEND_DEVICE_ID': '-1'}, "ASCEND_DEVICE_ID: found '-1'"),
+    ({'ASCEND_DEVICE_ID': '9999999999'}, "ASCEND_DEVICE_ID: found '9999999999'"),
+    ({'DEVICE_ID': 'two'}, "DEVICE_ID: found 'two'"),
+    ({'ASCEND_DEVICE_ID': '\u0663', 'DEVICE_ID': '0'}, "ASCEND_DEVICE_ID: found '\u0663'"),
+    ({'ASCEND_DEVICE_ID': '', 'DEVICE_ID': 'two'}, "DEVICE_ID: found 'two'"),
+])
+def test_a_device_number_that_would_abort_the_process_is_an_error(adapter, monkeypatch, variables, named):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f'^{named}, expected the number of a device'), device.open_run('npu'):
         pass
+
+
+def test_the_device_number_that_loses_does_not_matter(no_device):
+    no_device.setenv('ASCEND_DEVICE_ID', '7')
+    no_device.setenv('DEVICE_ID', 'two')
+    npu.check_environment()
+
+
+@pytest.mark.parametrize('size, warned', [(None, True), ('1', True), ('8', False)])
+def test_a_rank_table_for_one_device_is_a_warning(adapter, no_device, capsys, size, warned):
+    no_device.setenv('RANK_TABLE_FILE', '/8p.json')
+    if size:
+        no_device.setenv('RANK_SIZE', size)
+    with device.open_run('npu'):
+        pass
+    text = r"^warning: RANK_TABLE_FILE: found '/8p\.json' .*: unset RANK_TABLE_FILE$"
+    assert bool(re.search(text, capsys.readouterr().err, re.MULTILINE)) == warned
 
 
 def test_the_flags_reach_the_options():
     typed = ['--precision_mode', 'force_fp16', '--modify_mixlist', '/a.json', '--op_compiler_cache_dir', '/b',
              '--profiling_dump_path', '/c', '--data_dump_path', '/d', '--data_dump_step', '0|5', '--over_dump_path',
              '/e']
-    expected = device.NpuOptions('force_fp16', '/a.json', '/b', '/c', '/d', '0|5', '/e')
+    expected = npu.NpuOptions('force_fp16', '/a.json', '/b', '/c', '/d', '0|5', '/e')
     for flags in (train_flags(typed), eval_flags(typed), predict_flags(['a.jpg', *typed])):
-        assert device.NpuOptions(**flags.npu) == expected
+        assert npu.NpuOptions(**flags.npu) == expected
     for flags in (train_flags([]), eval_flags(['--demo']), predict_flags(['a.jpg'])):
         assert flags.npu == {}
-    assert device.npu_parameters(device.NpuOptions(), set())['precision_mode'] == PRECISION_MODES[0]
+    assert npu.npu_parameters(npu.NpuOptions(), set())['precision_mode'] == PRECISION_MODES[0]
 
 
 def test_an_illegal_precision_mode_is_refused_before_anything_is_read(capsys):
@@ -423,14 +506,27 @@ def test_auto_takes_an_npu_that_is_there(adapter, monkeypatch, capsys):
     assert capsys.readouterr().out == 'device: npu (npu_bridge and /dev/davinci3 are there)\n'
 
 
+def list_a_gpu(monkeypatch):
+    monkeypatch.setattr(tf.config.experimental, 'list_physical_devices', lambda kind: ['GPU:0'])
+
+
+def test_auto_prefers_an_npu_to_a_gpu(adapter, monkeypatch):
+    list_a_gpu(monkeypatch)
+    monkeypatch.setattr(device.glob, 'glob', lambda pattern: ['/dev/davinci3'])
+    assert device.choose('auto') == 'npu'
+
+
 def test_auto_stops_where_the_adapter_finds_no_device(adapter):
     with pytest.raises(InputError, match=r'--device auto: found npu_bridge, but found no /dev/davinci\[0-9\]\*, .*'
                                          r'--device=/dev/davinci0 .*--device=/dev/davinci_manager.* --device cpu'):
         device.choose('auto')
 
 
+@pytest.mark.parametrize('with_gpu', [False, True])
 @pytest.mark.parametrize('sign', ['ASCEND_OPP_PATH', '/dev/davinci0'])
-def test_auto_stops_at_any_sign_of_an_ascend_without_the_adapter(no_device, sign):
+def test_auto_stops_at_any_sign_of_an_ascend_without_the_adapter(no_device, sign, with_gpu):
+    if with_gpu:
+        list_a_gpu(no_device)
     if sign.startswith('/'):
         no_device.setattr(device.glob, 'glob', lambda pattern: [sign])
     else:
@@ -462,20 +558,54 @@ def test_what_an_npu_lacks_is_said(no_device, variables, version, text):
         device.choose('npu')
 
 
-@pytest.mark.parametrize('content, reason', [
-    (None, "No module named 'npu_bridge.estimator'"),  # an empty folder of that name imports without an error
-    ('from npu_bridge.helper import missing', 'npu_bridge.helper'),
-    ('raise OSError("libge_runner.so: cannot open shared object file")', 'libge_runner.so'),
-])
-def test_an_adapter_that_does_not_load_stops_the_run(no_device, tmp_path, content, reason):
+@pytest.fixture(params=[
+    ('import hccl', "ModuleNotFoundError: No module named 'hccl'"),
+    ('raise OSError("libge_runner.so: cannot open")', 'OSError: libge_runner.so: cannot open'),
+    ('raise TypeError("Descriptors cannot be created.\\nUpdate protobuf")',
+     'TypeError: Descriptors cannot be created. Update protobuf'),
+    ('raise ValueError("a broken wheel")', 'ValueError: a broken wheel'),
+], ids=lambda param: param[1].split(':')[0])
+def broken_adapter(request, no_device, tmp_path):
+    """An npu_bridge that Python finds and that does not import; what its error says."""
+    code, reason = request.param
     (tmp_path / 'npu_bridge').mkdir()
-    if content:
-        (tmp_path / 'npu_bridge' / '__init__.py').write_text(content)
+    (tmp_path / 'npu_bridge' / '__init__.py').write_text(code)
+    no_device.syspath_prepend(str(tmp_path))
+    return reason
+
+
+def test_an_adapter_that_does_not_load_stops_the_run_where_cann_is(broken_adapter, no_device):
+    no_device.setenv('ASCEND_OPP_PATH', '/opp')
+    for name in ('npu', 'auto'):
+        with pytest.raises(InputError) as caught:
+            device.choose(name)
+        text = str(caught.value)
+        assert text.startswith(f'--device {name}: ') and f'npu_bridge cannot be imported ({broken_adapter}) by' in text
+        assert ('expected the TensorFlow 1.15 plugin of CANN: the plugin is there, but a library of CANN or of the '
+                'driver, or the package hccl, does not load (it is named above): check LD_LIBRARY_PATH and PYTHONPATH; '
+                'or insist on the CPU') in text
+
+
+def test_an_adapter_that_does_not_load_without_cann(broken_adapter, no_device, capsys):
+    with pytest.raises(InputError, match=r'the plugin is there, but .*: CANN is not sourced: start with bash train_1p'):
+        device.choose('npu')
+    assert device.choose('auto') == 'cpu'
+    list_a_gpu(no_device)
+    assert device.choose('auto') == 'gpu'
+    reason = f'npu_bridge is installed, but cannot be imported: {broken_adapter}'
+    assert capsys.readouterr().out.splitlines() == [f'device: cpu (TensorFlow lists no GPU; {reason})',
+                                                    f'device: gpu (TensorFlow lists 1 GPU; {reason})']
+
+
+def test_an_empty_folder_of_the_adapters_name_is_no_adapter(no_device, tmp_path, capsys):
+    (tmp_path / 'npu_bridge').mkdir()
     no_device.syspath_prepend(str(tmp_path))
     try:
-        for name in ('npu', 'auto'):
-            with pytest.raises(InputError, match=f'--device {name}: .*npu_bridge cannot be imported .*{reason}'):
-                device.choose(name)
+        assert device.choose('auto') == 'cpu'
+        assert capsys.readouterr().out == 'device: cpu (TensorFlow lists no GPU)\n'
+        no_device.setenv('ASCEND_OPP_PATH', '/opp')
+        with pytest.raises(InputError, match=r"No module named 'npu_bridge.estimator'.* \(tfplugin\) is not in this"):
+            device.choose('npu')
     finally:
         for name in [name for name in sys.modules if name.split('.')[0] == 'npu_bridge']:
             del sys.modules[name]

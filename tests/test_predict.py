@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -109,6 +110,28 @@ def test_a_folder_gives_its_photographs_in_any_case_by_name_and_none_of_its_fold
         'x.txt', str(tmp_path / 'more' / 'f.jpg'), 'y.jpg']
 
 
+def test_a_folder_that_cannot_be_listed_does_not_stop_the_rest(monkeypatch):
+    def listdir(path):
+        if path == 'locked':
+            raise PermissionError(13, 'Permission denied')
+        return ['b.jpg']
+
+    monkeypatch.setattr(os, 'listdir', listdir)
+    assert list(photographs.find(['locked', 'open'])) == ['locked', os.path.join('open', 'b.jpg')]
+
+
+def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, capsys):
+    path = tmp_path / 'astray.h5'
+    shutil.copy(str(model), str(path))
+    with h5py.File(str(path), 'a') as file:
+        file['model_weights']['dense']['dense']['bias:0'][...] = np.nan
+    with pytest.raises(InputError, match=r'astray\.h5: found a model whose predictions are not numbers'):
+        run(path, dataset.images, '--format', 'json')
+    assert capsys.readouterr().out == ''
+    with pytest.raises(ValueError):
+        predict.json_array([{MEAN: float('nan')}])
+
+
 def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
     pixels = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8)
     picture = Image.fromarray(pixels)
@@ -123,7 +146,7 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
     printed = capsys.readouterr()
     assert [line.split(',')[0] for line in printed.out.splitlines()] == [
         'file', str(tmp_path / 'gif.jpg'), str(tmp_path / 'png.jpg')]
-    for said in (f'giant.png: found a header that says {65535 * 65535} pixels, expected at most {100 * 10 ** 6}',
+    for said in (f'giant.png: found a file that cannot be decoded (more than 100 megapixels: {65535 * 65535})',
                  'moving.gif: found a file that cannot be decoded (Got 2 frames',
                  'windows.png: found a file of another kind, expected a JPEG, PNG or GIF',
                  'empty: found nothing to read (Is a directory), expected a photograph'):

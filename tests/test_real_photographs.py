@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT, SHARED
+from conftest import SHARED, copy_project
 
 import eval as score
 import train
@@ -75,11 +75,8 @@ def test_the_weights_load_in_standalone_keras_and_predict_the_same(trained):
 
 
 def test_the_two_lines_edited_with_sed(shared, tmp_path):
-    for name in ('train.py', 'eval.py'):
-        shutil.copy(str(ROOT / name), str(tmp_path))
-    shutil.copytree(str(ROOT / 'utils'), str(tmp_path / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
+    copy_project(tmp_path)
     shutil.copytree(str(shared / 'ava_sample'), str(tmp_path / 'my photographs'))
-    (tmp_path / 'weights').mkdir()
     os.symlink(str(shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'),
                str(tmp_path / 'weights' / 'mobilenet_1_0_224_tf_no_top.h5'))
     for name, path in (('base_images_path', 'images'), ('ava_dataset_path', 'AVA.txt')):

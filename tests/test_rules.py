@@ -20,19 +20,19 @@ LAYERS = (
     {'check_dataset', 'labels', 'demo_dataset'},
     {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
      'report', 'export'},
-    {'distribute'},
-    {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'model_file'},
+    {'distribute', 'npu'},
+    {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'parser', 'model_file'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
     ('data_loader', 'image_guard'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
     ('predict', 'eval'), ('nima', 'checkpoint'),
-    ('flags', 'model_file'), ('model_file', 'ava'), ('model_file', 'errors'),
-    ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('score_utils', 'errors'), ('flags', 'errors'),
+    ('flags', 'parser'), ('errors', 'flags'), ('model_file', 'flags'), ('model_file', 'ava'), ('model_file', 'errors'),
+    ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'model_file'}
+TENSORFLOW_FREE = {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'parser', 'model_file', 'npu'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}
@@ -163,6 +163,18 @@ def sessions(source: Source) -> Wrongs:
             yield node.lineno, f'makes a {name_of(node.func)} outside {sorted(MAY_MAKE_SESSIONS)}'
 
 
+def npu_init(source: Source) -> Wrongs:
+    """From r1.9.0 on, importing npu_bridge.npu_init makes every session one of the NPU."""
+    for node in ast.walk(source.tree):
+        names = [name_of(node)]
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [getattr(node, 'module', None) or '', *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Str):
+            names = [node.s]
+        if any('npu_init' in name.split('.') for name in names):
+            yield node.lineno, 'names npu_init'
+
+
 def lengths(source: Source) -> Wrongs:
     lines = source.text.count('\n')
     limit = SCRIPT_LINES if source.is_script else FILE_LINES
@@ -185,13 +197,18 @@ def statement_ends(text: str) -> List[int]:
     return [token.start[0] for token in tokens if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER)]
 
 
-RULES = (arrows, libraries, syntax, sessions, lengths)
+RULES = (arrows, libraries, syntax, sessions, npu_init, lengths)
 
 
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.__name__)
 @pytest.mark.parametrize('path, source', list(zip(IDS, SOURCES)), ids=IDS)
 def test_rule(path, source, rule):
     assert [f'{path}:{line}: {wrong}' for line, wrong in rule(source)] == []
+
+
+def test_every_sideways_pair_exists():
+    found = {(source.name, house_name(found.module)) for source in SOURCES for found in imports_in(source.tree)}
+    assert found >= SIDEWAYS
 
 
 @pytest.mark.parametrize('rule, name, text, wrong', [
@@ -221,6 +238,10 @@ def test_rule(path, source, rule):
     (syntax, 'nima', 'x = tf.python.keras', 'uses tensorflow.python'),
     (sessions, 'nima', 'with tf.compat.v1.Session() as s:\n    pass',
      "makes a tf.compat.v1.Session outside ['data_loader', 'device']"),
+    (npu_init, 'device', 'def f():\n    from npu_bridge.npu_init import NPURunConfig', 'names npu_init'),
+    (npu_init, 'device', 'def f():\n    from npu_bridge import npu_init', 'names npu_init'),
+    (npu_init, 'device', 'def f():\n    importlib.import_module("npu_bridge.npu_init")', 'names npu_init'),
+    (npu_init, 'device', 'x = npu_bridge.npu_init.NPURunConfig', 'names npu_init'),
     (lengths, 'nima', 'x = 1\n' * 301, '301 lines, expected at most 300'),
     (lengths, 'train', 'x = 1\n' * 101, '101 lines, expected at most 100'),
     (lengths, 'nima', 'def f():\n    """Doc."""\n' + '    x = 1\n' * 39 + '    y = [\n        1,\n    ]\n',
@@ -235,6 +256,7 @@ def test_the_rules_bite(rule, name, text, wrong):
     (arrows, 'device', 'def f():\n    from utils import distribute'),
     (libraries, 'device', 'def f():\n    import npu_bridge'),
     (sessions, 'nima', 'def f(session: tf.compat.v1.Session):\n    pass'),
+    (npu_init, 'device', 'def f():\n    """Imports no npu_init."""'),
     (lengths, 'nima', 'def f():\n    """Doc\n\n    more.\n    """\n' + '    x = 1\n' * 40),
 ])
 def test_the_rules_let_pass_what_is_allowed(rule, name, text):

@@ -3,10 +3,10 @@ import json
 import math
 import re
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SHARED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -14,7 +14,7 @@ from scipy import stats
 
 from utils import score_utils
 
-GOLDEN = Path(__file__).resolve().parents[2] / 'shared' / 'golden'
+GOLDEN = SHARED / 'golden'
 NAN = math.nan
 
 
@@ -126,6 +126,7 @@ def test_rounding_noise_is_a_tie():
     ([5], [4], 'fewer than 2 photographs (1)'),
     ([1, 2, 3], [5.25, 5.25, 5.25], 'all predictions are equal (5.25)'),
     ([1, 2, 3], [5.25, 5.25 + 1e-9, 5.25 - 1e-9], 'all predictions are equal (5.25)'),
+    ([1, 2], [5.00000049, 5.00000051], 'all predictions are equal (5)'),  # on two sides of a rounding border
     ([5, 5, 5], [1, 2, 3], 'all labels are equal (5)'),
     ([1, 2, 3], [NAN, 2, NAN], '2 of 3 predictions are not a number'),
     ([1, 2, 3], [math.inf, 2, 3], '1 of 3 predictions are not a number'),
@@ -139,6 +140,8 @@ def test_undefined_is_nan_and_has_a_reason(true, pred, reason):
 
 def test_what_is_defined_has_no_reason():
     assert score_utils.undefined_reason([1, 2], [2, 1]) is None
+    assert score_utils.undefined_reason([1, 2], [5, 5 + 1.1e-6]) is None
+    assert score_utils.srcc([1, 2], [5, 5 + 1.1e-6]) == pytest.approx(1)
 
 
 # --- EMD

@@ -121,8 +121,8 @@ def test_the_cards_own_load_line_works(dataset, tmp_path):
 
 def test_a_missing_checkpoint_lists_those_that_are_there(dataset, tmp_path):
     train_tiny(dataset, tmp_path, '--epochs', '1')
-    with pytest.raises(InputError, match=r'model_007\.h5: found no such checkpoint, but model_001\.h5: for the '
-                                         r'newest type --checkpoint .*model_001\.h5'):
+    with pytest.raises(InputError, match=r'model_007\.h5: found no such checkpoint, but model_001\.h5: for the newest '
+                                         r'type bash .*test_1p\.sh .* --val_size 4 .* --checkpoint .*model_001\.h5$'):
         score_tiny(dataset, tmp_path)
 
 
@@ -178,6 +178,7 @@ def test_help_is_instant_and_shows_the_cards_flags_first():
     (['--image_size', '16'], "found '16', expected a whole number from 32"),
     (['--batch', '4'], 'unrecognized arguments: --batch 4'),
     (['--TMP_MODEL_PATF', ''], 'found an empty path'),
+    (['--weights', ''], 'found an empty path'),
 ])
 def test_impossible_flags(argv, text, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -186,8 +187,25 @@ def test_impossible_flags(argv, text, capsys):
     assert text in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('parse, argv, meant', [
+    (flags.predict_flags, ['a.jpg', '--formt', 'json'], '--format'),
+    (flags.check_dataset_flags, ['--lst', 'a'], '--list'),
+    (flags.nima_flags, ['describe', 'a.h5', '--jsn'], '--json'),
+    (flags.nima_flags, ['import', 'a', '--resize', 'nearest', '--padding', 'tf', '-o', 'b', '--pading', 'x'],
+     '--padding')])
+def test_every_command_names_the_flag_that_may_have_been_meant(parse, argv, meant, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(argv)
+    assert stopped.value.code == 2 and f'did you mean {meant}?' in capsys.readouterr().err
+
+
 def test_typed_paths_count_from_the_current_folder_and_edited_ones_from_the_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert flags.train_flags(['--ava_dataset_path', 'AVA.txt']).ava_dataset_path == str(tmp_path / 'AVA.txt')
+    for value, meant in (('a.h5', 'a.h5'), ('./a.h5', str(tmp_path / 'a.h5')), ('/a.h5', '/a.h5')):
+        assert flags.train_flags(['--weights', value]).weights == meant
+        assert flags.eval_flags(['--checkpoint', value]).checkpoint == meant
+    assert [flags.edited_name(name) for name in ('a.h5', 'demo/a.h5', '/a.h5')] == [
+        'a.h5', os.path.join(ROOT, 'demo', 'a.h5'), '/a.h5']
     assert flags.from_root(data_loader.ava_dataset_path) == os.path.join(ROOT, 'AVA_dataset', 'AVA.txt')
     assert flags.from_root('/data/AVA.txt') == '/data/AVA.txt'

@@ -1,7 +1,7 @@
 """AVA's labels: a line of AVA.txt -> (image id, ten vote shares), joined with the photographs on disk."""
 import math
 import os
-from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
@@ -18,7 +18,8 @@ _LINE = "lines of 'index id v1 ... v10'"
 _NOT_TEXT = {b'\xff\xd8\xff': 'a JPEG photograph', b'\x89PNG': 'a PNG picture', b'GIF8': 'a GIF picture',
              b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
              b'\xff\xfe': 'UTF-16 text', b'\xfe\xff': 'UTF-16 text'}
-_FOUND = {FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
+_NOT_THERE: Dict[Type[OSError], str] = {
+    FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
 
 BadLine = Tuple[int, str]  # line number from 1, what is wrong with it
 
@@ -76,8 +77,10 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     """
     try:
         listing = set(os.listdir(base_images_path))
+    except tuple(_NOT_THERE) as error:
+        raise _no_images(base_images_path, _NOT_THERE[type(error)], ids) from error
     except OSError as error:
-        raise _no_images(base_images_path, _found(error), ids) from error
+        raise _unreadable(base_images_path, error, 'the folder of photographs') from error
     names = [_name_in(listing, image_id) for image_id in ids]
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
@@ -132,9 +135,11 @@ def _read_text(path: str) -> bytes:
     try:
         with open(path, 'rb') as file:
             data = file.read()
-    except OSError as error:
-        raise InputError(f'{path}: found {_found(error)}, expected the label file: '
+    except tuple(_NOT_THERE) as error:
+        raise InputError(f'{path}: found {_NOT_THERE[type(error)]}, expected the label file: '
                          f'{whereabouts.labels_hint(path)}') from error
+    except OSError as error:
+        raise _unreadable(path, error, 'the label file') from error
     for magic, kind in _NOT_TEXT.items():
         if data.startswith(magic):
             raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_LINE}: '
@@ -148,8 +153,9 @@ def _read_text(path: str) -> bytes:
     return data[3:] if data.startswith(b'\xef\xbb\xbf') else data
 
 
-def _found(error: OSError) -> str:
-    return _FOUND.get(type(error), f'a path that cannot be read ({error.strerror})')
+def _unreadable(path: str, error: OSError, expected: str) -> InputError:
+    return InputError(f'{path}: found a path that cannot be read ({error.strerror}), expected {expected}: '
+                      'change its permissions, or copy it to where it can be read')
 
 
 def _parse_well_formed(data: bytes) -> Optional[Tuple[List[str], np.ndarray, List[BadLine]]]:

@@ -1,4 +1,5 @@
 """What happens around training: the bar, the validation scores, the checkpoints, the logs."""
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import tensorflow as tf
 
 from utils import ava, checkpoint, nima, score_utils
 from utils.data_loader import Batch
+from utils.errors import InputError
 from utils.progress import bar
 
 Logs = Optional[Dict[str, Any]]
@@ -53,7 +55,7 @@ class Validation(tf.keras.callbacks.Callback):
     `batches` is an endless generator of passes over `ratings`, `model` shares the trained model's weights.
     """
 
-    def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings,
+    def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
                  batchsize: int) -> None:
         super().__init__()
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
@@ -88,6 +90,28 @@ class SaveEpoch(tf.keras.callbacks.Callback):
             self._restart = False
 
 
+@contextlib.contextmanager
+def _writing(path: str) -> Iterator[None]:
+    """Turn what a full disk or an unwritable file raises into InputError."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected a place for the log: '
+                         'free some room, or type another --TMP_LOG_PATH; the checkpoints so far are whole') from error
+
+
+class CsvLog(tf.keras.callbacks.CSVLogger):
+    """Keras's CSV log, one line an epoch; InputError where it cannot be written."""
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        with _writing(self.filename):
+            super().on_train_begin(logs)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        with _writing(self.filename):
+            super().on_epoch_end(epoch, logs)
+
+
 class Summary(tf.keras.callbacks.Callback):
     """Writes FOLDER/summary.json after every epoch: the figures of the run so far, for scripts.
 
@@ -117,7 +141,7 @@ class Summary(tf.keras.callbacks.Callback):
         for name, value in figures.items():
             if isinstance(value, float) and not math.isfinite(value):
                 figures[name] = None  # JSON knows no NaN
-        with open(self._path, 'w') as stream:
+        with _writing(self._path), open(self._path, 'w') as stream:
             json.dump({**figures, 'losses': self._losses}, stream, indent=1)
 
 
@@ -129,9 +153,9 @@ def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ra
     TensorBoard's events, train.csv and summary.json come into `log_folder`, one entry an epoch.
     """
     os.makedirs(log_folder, exist_ok=True)
-    return [ProgressBar(batchsize), Validation(twin, val_batches, val, batchsize),
+    return [ProgressBar(batchsize), Validation(twin, val_batches, val, batchsize=batchsize),
             SaveEpoch(model_folder, record, restart=restart),
-            tf.keras.callbacks.CSVLogger(os.path.join(log_folder, 'train.csv')),
+            CsvLog(os.path.join(log_folder, 'train.csv')),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'),

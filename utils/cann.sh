@@ -1,28 +1,29 @@
 # shellcheck shell=bash
 # To be sourced: sets up CANN, the software of Ascend devices, where it is installed and not set up yet.
-# A shell whose ASCEND_OPP_PATH is set is left as it is; without CANN nothing changes.
+# A shell whose ASCEND_OPP_PATH is set is left as it is, but for the TensorFlow plugin where Python does not find it;
+# without CANN nothing changes. utils/env.sh comes first: it sets NIMA_PYTHON. The caller works under set -euo pipefail.
 # Looked for in ~/Ascend, where users install it, then in /usr/local/Ascend, where root does:
 #   ascend-toolkit/set_env.sh or nnae/set_env.sh, and tfplugin/set_env.sh     CANN 5.0.4 and later
 #   ascend-toolkit/latest/ or nnae/latest/ with fwkacllib/ and opp/           CANN 20.x and 5.0.x
 #   fwkacllib/ and opp/ in that folder itself                                 the oldest
 # nima_one_device sets what a training on a single device is told by its environment.
 
-# Sources the vendor's script $1, which expects neither set -e nor set -u.
+# Sources the vendor's script $1, which expects neither set -e nor set -u. It sees and may set the local variables of
+# the functions here: hence their prefix.
 nima_source() {
-    local script=$1 options=$-
+    local nima_script=$1
     shift
     set +eu
     # shellcheck source=/dev/null
-    source "$script"
-    [[ $options != *e* ]] || set -e
-    [[ $options != *u* ]] || set -u
+    source "$nima_script"
+    set -euo pipefail
 }
 
-# nima_prepend VARIABLE FOLDER...: puts those folders that exist in front of a path variable.
+# nima_prepend VARIABLE FOLDER...: puts those folders and eggs that exist in front of a path variable.
 nima_prepend() {
-    local name=$1 folder
-    for folder in "${@:2}"; do
-        [[ ! -d $folder ]] || export "$name=$folder${!name:+:${!name}}"
+    local nima_name=$1 nima_folder
+    for nima_folder in "${@:2}"; do
+        [[ ! -e $nima_folder ]] || export "$nima_name=$nima_folder${!nima_name:+:${!nima_name}}"
     done
 }
 
@@ -30,7 +31,8 @@ nima_prepend() {
 nima_set_cann() {
     nima_prepend LD_LIBRARY_PATH "$1/fwkacllib/lib64"
     nima_prepend PATH "$1"/fwkacllib/{bin,ccec_compiler/bin}
-    nima_prepend PYTHONPATH "$1/opp/op_impl/built-in/ai_core/tbe" "$1/fwkacllib/python/site-packages"
+    nima_prepend PYTHONPATH "$1/opp/op_impl/built-in/ai_core/tbe" \
+        "$1"/fwkacllib/python/site-packages{/schedule_search.egg,/auto_tune.egg/auto_tune,}
     export ASCEND_OPP_PATH=$1/opp ASCEND_AICPU_PATH=$1
 }
 
@@ -44,21 +46,39 @@ nima_set_tfplugin() {
 }
 
 nima_set_up_cann() {
-    local base place
-    [[ -z ${ASCEND_OPP_PATH:-} ]] || return 0
-    for base in "${HOME:-}/Ascend" /usr/local/Ascend; do
-        for place in "$base"/{ascend-toolkit,nnae} "$base"/{ascend-toolkit/latest,nnae/latest} "$base"; do
-            if [[ -f $place/set_env.sh ]]; then
-                nima_source "$place/set_env.sh"
-            elif [[ -d $place/fwkacllib && -d $place/opp ]]; then
-                nima_set_cann "$place"
+    local nima_base nima_place
+    for nima_base in "${HOME:-}/Ascend" /usr/local/Ascend; do
+        for nima_place in "$nima_base"/{ascend-toolkit,nnae,ascend-toolkit/latest,nnae/latest} "$nima_base"; do
+            if [[ -f $nima_place/set_env.sh ]]; then
+                nima_source "$nima_place/set_env.sh"
+            elif [[ -d $nima_place/fwkacllib && -d $nima_place/opp ]]; then
+                nima_set_cann "$nima_place"
             else
                 continue
             fi
-            nima_set_tfplugin "$base"
-            nima_prepend LD_LIBRARY_PATH /usr/local/Ascend/driver/lib64/{common,driver}
+            nima_set_tfplugin "$nima_base"
+            nima_prepend LD_LIBRARY_PATH /usr/local/Ascend/{add-ons,driver/lib64{,/common,/driver}}
             return 0
         done
+    done
+}
+
+# Does Python find npu_bridge?
+nima_has_tfplugin() {
+    "$NIMA_PYTHON" -c 'import sys
+sys.path.pop(0)  # the current folder, whose files are no packages
+import importlib.util
+sys.exit(importlib.util.find_spec("npu_bridge") is None)' &>/dev/null
+}
+
+# Where CANN is set up already.
+nima_find_tfplugin() {
+    local nima_base
+    if nima_has_tfplugin; then return 0; fi
+    for nima_base in "${HOME:-}/Ascend" /usr/local/Ascend; do
+        [[ -d $nima_base/tfplugin ]] || continue
+        nima_set_tfplugin "$nima_base"
+        return 0
     done
 }
 
@@ -72,4 +92,4 @@ nima_one_device() {
     export ASCEND_SLOG_PRINT_TO_STDOUT=${ASCEND_SLOG_PRINT_TO_STDOUT:-0}
 }
 
-nima_set_up_cann
+if [[ -n ${ASCEND_OPP_PATH:-} ]]; then nima_find_tfplugin; else nima_set_up_cann; fi

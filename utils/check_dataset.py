@@ -12,7 +12,7 @@ import numpy as np
 if __package__ in (None, ''):  # started as a file: Python looks in utils/ first, instead of in the folder above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from utils import ava, errors, flags  # noqa: E402
+from utils import ava, errors, flags, score_utils  # noqa: E402
 from utils.progress import progress  # noqa: E402
 
 SHOWN = 5         # findings of a kind on the screen; the list file has all
@@ -62,7 +62,7 @@ def images_without_label(dataset: Dataset) -> Details:
 
 
 def undecodable_images(dataset: Dataset) -> Details:
-    """The image files, with and without label, that TensorFlow's decoder refuses; training stops at them."""
+    """The image files, with and without label, that the input pipeline refuses; training stops at those with one."""
     from utils import data_loader
     paths = [os.path.join(dataset.images_folder, name) for name in dataset.images]
     verdicts = progress(data_loader.verdicts(paths), len(paths), 'decoding')
@@ -113,11 +113,13 @@ def histogram(means: np.ndarray) -> str:
 
 def report(dataset: Dataset, findings: List[Finding], list_path: str) -> str:
     """The summary for people: sizes, histogram of the labels in use, findings."""
-    means = dataset.labels.shares[dataset.found] @ ava.SCORES
+    means = score_utils.mean_score(dataset.labels.shares[dataset.found])
+    good = np.round(means, score_utils.DECIMALS) > score_utils.GOOD
     lines = [f'labels: {len(dataset.labels.ids)} usable, {dataset.labels_path}',
              f'images: {len(dataset.images)}, {dataset.images_folder}',
              '', f'mean scores of the {len(means)} labels with an image (evenly long bars would be balanced classes):',
-             histogram(means), f'  mean {means.mean():.2f}, above 5: {100 * np.mean(np.round(means, 6) > 5):.1f} %', '']
+             histogram(means),
+             f'  mean {means.mean():.2f}, above {score_utils.GOOD:g}: {100 * np.mean(good):.1f} %', '']
     for kind, title, _ in CHECKS:
         mine = [finding for finding in findings if finding.kind == kind]
         lines.append(f'{title}: {len(mine)}')
@@ -129,10 +131,14 @@ def report(dataset: Dataset, findings: List[Finding], list_path: str) -> str:
 
 
 def write_list(findings: List[Finding], path: str) -> None:
-    """A line for each finding: kind, name, reason, parted by tabs."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, 'w', encoding='utf-8', newline='\n') as stream:
-        stream.writelines('\t'.join(finding) + '\n' for finding in findings)
+    """A line for each finding: kind, name, reason, parted by tabs. InputError where the disk takes no more."""
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8', newline='\n') as stream:
+            stream.writelines('\t'.join(finding) + '\n' for finding in findings)
+    except OSError as error:
+        raise errors.InputError(f'--list: found {path}, which cannot be written ({error.strerror}), expected room for '
+                                'the list: free some or type another name') from error
 
 
 def refuse_to_overwrite(path: str) -> None:

@@ -3,7 +3,8 @@ import contextlib
 import io
 import os
 import re
-from typing import Any, Callable, Dict, List, Optional
+import shlex
+from typing import Any, Callable, Dict, List, Sequence
 
 import h5py
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow as tf
 from utils import model_file
 from utils.ava import SCORES
 from utils.errors import InputError
+from utils.flags import DEMO_MODEL
 
 _NAME = re.compile(r'model_(\d{3,})\.h5')
 
@@ -47,30 +49,53 @@ def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
     temporary = path + '.tmp'
     try:
         os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-        with open(temporary, 'wb') as stream:
-            stream.write(buffer.getbuffer())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        try:
+            with open(temporary, 'wb') as stream:
+                stream.write(buffer.getbuffer())
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:  # Ctrl-C too
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
         raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for a checkpoint: '
                          'free some, or type another folder; the checkpoints before it are whole') from error
 
 
-def find(folder: str, checkpoint: str) -> str:
-    """The path of `checkpoint`: a path where it names a folder, else a name in `folder`."""
-    path = os.path.abspath(checkpoint) if os.path.dirname(checkpoint) else os.path.join(folder, checkpoint)
+def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
+    """The path of `checkpoint`: an absolute path as it stands, or a name in `folder`.
+
+    Where there is no such file, the InputError lists those that are there, and repeats the words of `command`, where
+    given, with one of them.
+    """
+    path = os.path.join(folder, checkpoint)
     if os.path.isfile(path):
         return path
-    present = existing(os.path.dirname(path))
-    if not present:
+    folder = os.path.dirname(path)
+    trained, others = existing(folder), _other_models(folder)
+    if not trained and not others:
+        demo = ' --demo' if folder == DEMO_MODEL else ''
         raise InputError(f'{path}: found no checkpoint, and no other in that folder: train first '
-                         '(bash train_1p.sh), or type --TMP_MODEL_PATF or --checkpoint')
-    names = ', '.join(map(os.path.basename, present))
-    raise InputError(f'{path}: found no such checkpoint, but {names}: for the newest type '
-                     f'--checkpoint {present[-1]}')
+                         f'(bash train_1p.sh{demo}), or type --TMP_MODEL_PATF or --checkpoint')
+    names = ', '.join(map(os.path.basename, trained or others))
+    which = 'the newest' if trained else os.path.basename(others[0])
+    choice = (trained[-1:] or others)[0]
+    raise InputError(f'{path}: found no such checkpoint, but {names}: for {which} type {_again(command, choice)}')
+
+
+def _other_models(folder: str) -> List[str]:
+    """The .h5 files in `folder` that are no epoch's checkpoint, such as imported ones, by name."""
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    return [os.path.join(folder, name) for name in names if name.endswith('.h5') and not _NAME.fullmatch(name)]
+
+
+def _again(command: Sequence[str], path: str) -> str:
+    """`command` with another --checkpoint, as a shell reads it; the flag alone where no command is given."""
+    kept = [word for before, word in zip(['', *command], command)
+            if '--checkpoint' not in (before, word) and not word.startswith('--checkpoint=')]
+    return ' '.join(map(shlex.quote, [*kept, '--checkpoint', path]))
 
 
 def load_for_scoring(path: str) -> tf.keras.Model:
@@ -96,8 +121,3 @@ def load_for_scoring(path: str) -> tf.keras.Model:
 def preprocessing_of(path: str, model: tf.keras.Model, report: Callable[[str], Any]) -> Dict[str, Any]:
     """What to do with photographs for the `model` of a checkpoint, as model_file.preprocessing() describes it."""
     return model_file.preprocessing_of(path, model.input_shape[1], report)
-
-
-def read_record(path: str) -> Optional[Dict[str, Any]]:
-    """The record of a checkpoint; None where it has none, as other people's files."""
-    return model_file.read(path).record

@@ -2,25 +2,21 @@
 import contextlib
 import itertools
 import os
-import re
 from typing import Any, Callable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from utils import ava
-from utils.errors import InputError
-from utils.flags import from_root
-from utils.image_guard import count_decoded
-from utils.model_file import IMAGE_SIZE
+from utils import ava, image_guard
+from utils.errors import InputError, command_of
+from utils.flags import IMAGE_SIZE, VAL_SIZE, from_root
 
 # Edit these two lines for your own data. Relative paths count from the repository's root.
 base_images_path = r'./AVA_dataset/image/images/'
 ava_dataset_path = r'./AVA_dataset/AVA.txt'
 
 RESIZE = 256  # the side that a training photograph is resized to before a crop of IMAGE_SIZE
-VAL_SIZE = 5000
 PREFETCH_BATCHES = 2
 CHECK_BATCH = 64  # verdicts a step
 
@@ -70,7 +66,7 @@ def decode(data: tf.Tensor, size: int, resize: str = 'bilinear') -> tf.Tensor:
     'bilinear' is TF 1's own (legacy) resize. 'nearest' has half-pixel centres, as in Pillow, which gives other
     people's models the scores that their makers published; TF 1's own nearest does not.
     """
-    image = tf.image.decode_jpeg(data, channels=3)
+    image = image_guard.decode(data)
     if resize == 'nearest':
         return tf.cast(tf.compat.v2.image.resize(image, [size, size], method='nearest'), tf.float32)
     return tf.compat.v1.image.resize_images(image, [size, size])
@@ -81,12 +77,17 @@ def read_image(path: tf.Tensor, size: int, resize: str = 'bilinear') -> tf.Tenso
     return decode(tf.io.read_file(path), size, resize)
 
 
-def read_training_image(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
+def read_training_image(path: tf.Tensor, *, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
                         image_size: int, resize: str = 'bilinear') -> tf.Tensor:
     """A photograph as float32 [image_size, image_size, 3] in [-1, 1]: resized, cropped, flipped, scaled."""
     image = read_image(path, resize_before_crop(image_size), resize)
     crop = tf.slice(image, tf.stack([top, left, 0]), [image_size, image_size, 3])
     return scale(tf.cond(flip, lambda: tf.reverse(crop, [1]), lambda: crop))
+
+
+def _count_decoded(path: tf.Tensor) -> tf.Tensor:
+    """The number of values that a photograph decodes to; fails as read_image does."""
+    return tf.size(image_guard.decode(tf.io.read_file(path)))
 
 
 def host_session(graph: tf.Graph, session_config: Optional[tf.compat.v1.ConfigProto]) -> tf.compat.v1.Session:
@@ -119,7 +120,7 @@ class _Pipeline:
             iterator = tf.compat.v1.data.make_initializable_iterator(batches)
             self._start, self._next = iterator.initializer, iterator.get_next()
             self._path = tf.compat.v1.placeholder(tf.string, ())
-            self._decode_one = count_decoded(self._path)
+            self._decode_one = _count_decoded(self._path)
         self._session = host_session(graph, session_config)
         self._batchsize = batchsize
 
@@ -142,15 +143,15 @@ class _Pipeline:
             reason = self.why_bad(path)
             if reason:
                 raise InputError(f'{path}: found a file that cannot be decoded ({reason}), expected a JPEG: '
-                                 'replace the file or take its line out of the labels; python3 -m '
-                                 'utils.check_dataset lists all such files')
+                                 'replace the file or take its line out of the labels; with the paths of the '
+                                 f'dataset that you typed, {command_of("utils/check_dataset.py")} lists all such files')
 
     def why_bad(self, path: Any) -> Optional[str]:
         """Why a photograph cannot be decoded, as a clause; None where it can."""
         try:
             self._session.run(self._decode_one, feed_dict={self._path: path})
         except tf.errors.OpError as error:
-            return re.sub(r'^assertion failed: \[(.*)\]$', r'\1', error.message.splitlines()[0])
+            return image_guard.reason(error)
         return None
 
     def close(self) -> None:
@@ -187,7 +188,7 @@ def read_split(val_size: int = VAL_SIZE, *, labels: Optional[str] = None, images
 
 def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[ava.Ratings] = None,
                     train_size: Optional[int] = None, image_size: int = IMAGE_SIZE,
-                    resize: str = 'bilinear', seed: int = 0, first_epoch: int = 0,
+                    resize: str = 'bilinear', seed: int = 0,
                     session_config: Optional[tf.compat.v1.ConfigProto] = None) -> Iterator[Batch]:
     """Training batches for ever: images float32 [B, S, S, 3] in [-1, 1], vote shares float32 [B, 10].
 
@@ -203,13 +204,13 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
 
     def read_row(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
                  row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return read_training_image(path, top, left, flip, image_size, resize), row
+        return read_training_image(path, top=top, left=left, flip=flip, image_size=image_size, resize=resize), row
 
     columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
     pipeline = _Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True,
                          session_config=session_config)
     try:
-        for epoch in itertools.count(first_epoch):
+        for epoch in itertools.count():
             plan = epoch_plan(ratings.count, epoch, seed=seed, shuffle=shuffle, limit=train_size,
                               image_size=image_size)
             yield from pipeline.run(ratings.paths[plan.order], plan.top, plan.left, plan.flip,
@@ -254,10 +255,10 @@ def _val_pipeline(batchsize: int, image_size: int, resize: str,
 def verdicts(paths: Sequence[str]) -> Iterator[Optional[str]]:
     """For each photograph, in order, why TensorFlow cannot decode it, as a clause; None where it can.
 
-    They are decoded whole, on all cores. More than MAX_PIXELS in the header count as a reason.
+    They are decoded whole, on all cores.
     """
     def read_row(path: tf.Tensor, index: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return index, count_decoded(path)  # a result that nobody fetches would be optimised away
+        return index, _count_decoded(path)  # a result that nobody fetches would be optimised away
 
     pipeline = _Pipeline(read_row, ((tf.string, ()), (tf.int64, ())), batchsize=CHECK_BATCH, drop_remainder=False,
                          session_config=tf.compat.v1.ConfigProto(device_count={'GPU': 0}), leave_out_bad=True)

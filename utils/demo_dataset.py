@@ -4,9 +4,9 @@
 
 Nothing is downloaded, and nothing runs unless it is asked for.
 """
-import argparse
 import json
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -20,7 +20,7 @@ if __package__ in (None, ''):  # started as a file: the folder above utils/ is n
 
 from utils.demo_scenes import KINDS, degrade, draw_scene  # noqa: E402
 from utils.errors import InputError, run  # noqa: E402
-from utils.flags import DEMO  # noqa: E402
+from utils.flags import DEMO, demo_dataset_flags  # noqa: E402
 from utils.progress import progress  # noqa: E402
 
 VERSION = 1  # raise it whenever a seed no longer gives the same files
@@ -40,7 +40,7 @@ def _plan(train_size: int, val_size: int, seed: int) -> Dict[str, Any]:
     """The manifest: what demo.json says, and all that is needed to draw the files."""
     for name, value, smallest in (('train_size', train_size, 1), ('val_size', val_size, 1), ('seed', seed, 0)):
         if not smallest <= value < 2 ** 32:
-            raise InputError(f'{name} is {value}, expected a whole number from {smallest} to {2 ** 32 - 1}')
+            raise InputError(f'{name}: found {value}, expected a whole number from {smallest} to {2 ** 32 - 1}')
     amounts = RandomState(seed).uniform(size=train_size + val_size).round(4).tolist()
     scenes = {str(100001 + index): {'kind': KINDS[index % len(KINDS)], 'amount': amount}
               for index, amount in enumerate(amounts)}
@@ -54,13 +54,13 @@ def _is_kept(folder: str, manifest: Dict[str, Any]) -> bool:
     try:
         found = json.loads(Path(folder, 'demo.json').read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f'{folder} exists and is not a demo dataset (it has no readable demo.json): '
-                         'nothing was written there; give another folder or remove this one') from error
+        raise InputError(f'{folder}: found something that is no demo dataset (it has no readable demo.json), expected '
+                         'nothing or an empty folder: remove it or give another folder') from error
     if found == manifest:
         return True
-    raise InputError(f'{folder} holds another demo dataset (other sizes, seed or version): expected '
+    raise InputError(f'{folder}: found another demo dataset (other sizes, seed or version), expected '
                      + ', '.join(f'{name} {manifest[name]}' for name in ('train_size', 'val_size', 'seed', 'version'))
-                     + '; remove the folder or give another one')
+                     + ': remove it or give another folder')
 
 
 def _write(folder: str, manifest: Dict[str, Any]) -> None:
@@ -88,8 +88,8 @@ def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE,
     try:
         import PIL.Image  # noqa: F401
     except ImportError as error:
-        raise InputError('the demo dataset is drawn with Pillow, which is not installed: '
-                         "run python3 -m pip install 'Pillow>=6'") from error
+        raise InputError('Pillow: found no such package, expected it, as the demo dataset is drawn with it: '
+                         f"run {shlex.quote(sys.executable)} -m pip install 'Pillow<10'") from error
     manifest = _plan(train_size, val_size, seed)
     folder = os.path.abspath(folder)
     if _is_kept(folder, manifest):
@@ -109,13 +109,7 @@ def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE,
 
 def main(argv: Optional[List[str]] = None) -> str:
     """Make the demo dataset that the flags describe; returns its folder."""
-    parser = argparse.ArgumentParser(prog='demo_dataset', description=__doc__.splitlines()[0], allow_abbrev=False,
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('--output', default='AVA_dataset/demo', metavar='DIR', help='folder to make')
-    for name, default, text in (('train_size', TRAIN_SIZE, 'scenes to train on'),
-                                ('val_size', VAL_SIZE, 'scenes after these'), ('seed', 0, 'same seed, same files')):
-        parser.add_argument('--' + name, type=int, default=default, metavar='N', help=text)
-    flags = parser.parse_args(argv)
+    flags = demo_dataset_flags(argv)
     make(flags.output, train_size=flags.train_size, val_size=flags.val_size, seed=flags.seed)
     print(f'{flags.output}: {flags.train_size} scenes to train on, {flags.val_size} for validation')
     return flags.output

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.random import RandomState
 
 KINDS = ('blur', 'noise', 'exposure', 'blocks')
-IMAGE_SIZE = 128
+IMAGE_SIZE = 88
 CANVAS = 2 * IMAGE_SIZE  # objects are drawn at twice the size and shrunk, so that their edges are smooth
 
 # zenith, horizon, sun, distant hills, near ground
@@ -183,5 +183,5 @@ def degrade(pixels: np.ndarray, kind: str, amount: float, rng: RandomState) -> n
         return (np.clip(linear, 0, 1) ** (1 / 2.2) * 255 + 0.5).astype(np.uint8)
     assert kind == 'blocks', kind
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, 'JPEG', quality=int(round(25 * 0.08 ** amount)))
+    Image.fromarray(pixels).save(buffer, 'JPEG', quality=int(round(20 * 0.05 ** amount)))
     return np.asarray(Image.open(buffer))

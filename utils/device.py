@@ -3,31 +3,24 @@ import contextlib
 import glob
 import importlib.util
 import inspect
-import json
 import os
-import re
 import sys
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from utils.errors import InputError
-from utils.flags import PRECISION_MODES
+from utils.npu import NpuOptions, Parameters, check_environment, npu_parameters
 
 NPU_NODES = '/dev/davinci[0-9]*'
 CANN_VARIABLES = 'ASCEND_OPP_PATH', 'ASCEND_AICPU_PATH', 'ASCEND_HOME_PATH', 'ASCEND_TOOLKIT_HOME'
-# Parameters that came after the adapter's first release. It ignores what it does not know without a word.
-SINCE = {'op_compiler_cache_dir': 'r1.2.0 (CANN 20.2)', 'modify_mixlist': 'r1.5.0 (CANN 5.0.2)'}
-
-Parameters = Dict[str, Union[bool, str]]
 
 
 class Run(NamedTuple):
     """An open device."""
 
     device: str
-    threads: int
     host_config: tf.compat.v1.ConfigProto  # for the input pipeline's session, which stays on the host
 
     def initialise(self) -> None:
@@ -37,22 +30,6 @@ class Run(NamedTuple):
         the whole process: this is where the training session is the first.
         """
         tf.compat.v1.keras.backend.get_session()
-
-
-class NpuOptions(NamedTuple):
-    """What an NPU's session is told, under the names of the flags; None is off, or the default."""
-
-    precision_mode: Optional[str] = None
-    modify_mixlist: Optional[str] = None
-    op_compiler_cache_dir: Optional[str] = None
-    profiling_dump_path: Optional[str] = None
-    data_dump_path: Optional[str] = None
-    data_dump_step: Optional[str] = None
-    over_dump_path: Optional[str] = None
-
-    def typed(self) -> List[str]:
-        """The flags that are not at their default."""
-        return [f'--{name}' for name, value in self._asdict().items() if value is not None]
 
 
 def choose(device: str) -> str:
@@ -72,19 +49,28 @@ def choose(device: str) -> str:
 
 
 def _automatic() -> Tuple[str, str]:
-    """The device and the reason; where there is any sign of an Ascend, it is that or an error, never the CPU."""
+    """The device and the reason.
+
+    With an npu_bridge that imports, a variable of CANN or a device node it is the NPU or an error: the CPU would
+    take days, and nobody would know why.
+    """
     nodes = sorted(glob.glob(NPU_NODES))
-    signs = nodes[:1] + [name for name in CANN_VARIABLES if os.environ.get(name)]
-    if importlib.util.find_spec('npu_bridge'):
-        signs.append('npu_bridge')
-    if signs:
-        ascend = f'--device auto: found {signs[0]}, but '
+    signs = nodes[:1] + _cann_variables()
+    ascend = f'--device auto: found {[*signs, "npu_bridge"][0]}, but '
+    broken = ''
+    try:
         _import_adapter(ascend)
-        if not nodes:
-            raise InputError(f'{ascend}{_no_device()}; or insist on the CPU with --device cpu')
-        return 'npu', f'npu_bridge and {nodes[0]} are there'
+    except InputError as error:
+        if signs:
+            raise
+        if _is_installed():
+            broken = f'; npu_bridge is installed, but cannot be imported: {_one_line(error.__cause__)}'
+    else:
+        if nodes:
+            return 'npu', f'npu_bridge and {nodes[0]} are there'
+        raise InputError(f'{ascend}{_no_device()}; or insist on the CPU with --device cpu')
     gpus = _gpus()
-    return ('gpu' if gpus else 'cpu'), 'TensorFlow lists ' + (f'{len(gpus)} GPU' if gpus else 'no GPU')
+    return ('gpu' if gpus else 'cpu'), f'TensorFlow lists {len(gpus) or "no"} GPU{broken}'
 
 
 def _gpus() -> List[str]:
@@ -96,6 +82,20 @@ def _no_device() -> str:
             '--device=/dev/davinci_manager --device=/dev/devmm_svm --device=/dev/hisi_hdc')
 
 
+def _cann_variables() -> List[str]:
+    return [name for name in CANN_VARIABLES if os.environ.get(name)]
+
+
+def _is_installed() -> bool:
+    """Whether Python finds npu_bridge; a folder of that name without any code is none."""
+    found = importlib.util.find_spec('npu_bridge')
+    return found is not None and found.has_location
+
+
+def _one_line(error: Optional[BaseException]) -> str:
+    return ' '.join(f'{type(error).__name__}: {error}'.split())
+
+
 def _import_adapter(asked: str) -> Set[str]:
     """Import npu_bridge; returns the options that its release knows: the keywords of its NPURunConfig.
 
@@ -105,115 +105,30 @@ def _import_adapter(asked: str) -> Set[str]:
     """
     try:
         from npu_bridge.estimator.npu.npu_config import NPURunConfig
-    except (ImportError, OSError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # a plugin built for another Python or protobuf fails in many ways
         version = '.'.join(map(str, sys.version_info[:3]))
-        if sys.version_info[:2] != (3, 7):
-            cure = 'start the Python 3.7 for which the plugin is built'
-        elif not any(os.environ.get(name) for name in CANN_VARIABLES):
-            cure = ('CANN is not sourced: start with bash train_1p.sh or bash test_1p.sh, which do that, or source '
-                    '/usr/local/Ascend/ascend-toolkit/set_env.sh and /usr/local/Ascend/tfplugin/set_env.sh')
-        else:
-            cure = 'CANN is sourced, its TensorFlow plugin (tfplugin) is not in this Python: install it or source it'
-        raise InputError(f'{asked}npu_bridge cannot be imported ({error}) by {sys.executable} (Python '
-                         f'{version}), expected the TensorFlow 1.15 plugin of CANN: {cure}; or insist on the CPU '
+        raise InputError(f'{asked}npu_bridge cannot be imported ({_one_line(error)}) by {sys.executable} (Python '
+                         f'{version}), expected the TensorFlow 1.15 plugin of CANN: {_cure()}; or insist on the CPU '
                          'with --device cpu') from error
     return set(inspect.signature(NPURunConfig).parameters)
+
+
+def _cure() -> str:
+    """What may make npu_bridge importable."""
+    if sys.version_info[:2] != (3, 7):
+        return 'start the Python 3.7 for which the plugin is built'
+    source = '' if _cann_variables() else (
+        'CANN is not sourced: start with bash train_1p.sh or bash test_1p.sh, which do that, or source '
+        '/usr/local/Ascend/ascend-toolkit/set_env.sh and /usr/local/Ascend/tfplugin/set_env.sh')
+    if _is_installed():
+        return ('the plugin is there, but a library of CANN or of the driver, or the package hccl, does not load '
+                f'(it is named above): {source or "check LD_LIBRARY_PATH and PYTHONPATH"}')
+    return source or 'CANN is sourced, its TensorFlow plugin (tfplugin) is not in this Python: install it or source it'
 
 
 def usable_cores() -> int:
     """Cores that this process may use, which in a container can be fewer than the machine has."""
     return len(os.sched_getaffinity(0))
-
-
-def npu_parameters(options: NpuOptions, known: Set[str]) -> Parameters:
-    """The parameters of NpuOptimizer for the training session; InputError names the flag that cannot be.
-
-    All is checked here: the adapter ignores keys and types that it does not know, and ends the process, with
-    LOG(FATAL), at many values that it does not like.
-    """
-    mode = options.precision_mode or PRECISION_MODES[0]
-    if mode not in PRECISION_MODES:
-        raise InputError(f'--precision_mode: found {mode!r}, expected one of {", ".join(PRECISION_MODES)}')
-    for name, release in SINCE.items():
-        if getattr(options, name) and name not in known:
-            raise InputError(f'--{name}: the installed npu_bridge does not know it, expected release {release} or '
-                             'later: leave the flag out, or update CANN')
-    parameters: Parameters = {'use_off_line': True, 'enable_data_pre_proc': False, 'precision_mode': mode}
-    if options.modify_mixlist:
-        parameters['modify_mixlist'] = _mixlist(options.modify_mixlist, mode)
-    if options.op_compiler_cache_dir:
-        parameters['op_compiler_cache_mode'] = 'enable'
-        parameters['op_compiler_cache_dir'] = _folder('--op_compiler_cache_dir', options.op_compiler_cache_dir)
-    if options.profiling_dump_path:
-        folder = _folder('--profiling_dump_path', options.profiling_dump_path)
-        parameters['profiling_mode'] = True
-        # Empty points: the first forward and the last backward operator are found by CANN.
-        parameters['profiling_options'] = json.dumps({
-            'output': folder, 'training_trace': 'on', 'task_trace': 'on', 'aicpu': 'on', 'fp_point': '',
-            'bp_point': '', 'aic_metrics': 'PipeUtilization'})
-    parameters.update(_dump_parameters(options))
-    return parameters
-
-
-def _dump_parameters(options: NpuOptions) -> Parameters:
-    if options.data_dump_step and not options.data_dump_path:
-        raise InputError(f'--data_dump_step: found {options.data_dump_step!r} without --data_dump_path, expected '
-                         'both: type the folder too')
-    if options.data_dump_path and options.over_dump_path:
-        raise InputError('--over_dump_path: found it beside --data_dump_path, expected one of them, as CANN knows '
-                         'one dump at a time: leave one out')
-    if options.data_dump_path:
-        return {'enable_dump': True, 'dump_path': _folder('--data_dump_path', options.data_dump_path),
-                'dump_step': _steps(options.data_dump_step or '0'), 'dump_mode': 'all'}
-    if options.over_dump_path:
-        if os.environ.get('RANK_SIZE', '') not in ('', '1'):
-            raise InputError(f'--over_dump_path: found RANK_SIZE={os.environ["RANK_SIZE"]}, expected 1, as CANN 20.2 '
-                             'records overflows on one device alone: leave the flag out')
-        return {'enable_dump_debug': True, 'dump_path': _folder('--over_dump_path', options.over_dump_path),
-                'dump_debug_mode': 'all'}
-    return {}
-
-
-def _mixlist(path: str, mode: str) -> str:
-    if mode != 'allow_mix_precision':
-        raise InputError(f'--modify_mixlist: found it beside --precision_mode {mode}, expected allow_mix_precision: '
-                         'leave one of the two out')
-    try:
-        with open(path, encoding='utf-8') as stream:
-            if isinstance(json.load(stream), dict):
-                return path
-            reason = 'no JSON object'
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    raise InputError(f'--modify_mixlist: {path}: found no list of operators ({reason}), expected a JSON file such as '
-                     '{"black-list": {"to-add": ["Softmax"]}}')
-
-
-def _folder(flag: str, path: str) -> str:
-    """`path`, made if need be; the adapter wants to read and write there."""
-    with contextlib.suppress(OSError):
-        os.makedirs(path, exist_ok=True)
-    if not (os.path.isdir(path) and os.access(path, os.R_OK | os.W_OK)):
-        raise InputError(f'{flag}: {path}: found no folder that can be read and written, expected one: change its '
-                         'permissions or type another')
-    return os.path.abspath(path)
-
-
-def _steps(text: str) -> str:
-    parts = text.split('|')
-    ranges = [re.fullmatch(r'(\d+)(?:-(\d+))?', part) for part in parts]
-    ordered = all(found and (found.group(2) is None or int(found.group(1)) < int(found.group(2))) for found in ranges)
-    if not ordered or len(parts) > 100:
-        raise InputError(f"--data_dump_step: found {text!r}, expected up to 100 steps and rising ranges such as "
-                         "'0|5|10-20'")
-    return text
-
-
-def _check_device_id() -> None:
-    text = os.environ.get('ASCEND_DEVICE_ID')
-    if text and not re.fullmatch(r'[0-9]+', text):
-        raise InputError(f'ASCEND_DEVICE_ID: found {text!r}, expected the number of a device from 0: set it anew '
-                         'or unset it')
 
 
 def _npu_config(parameters: Parameters) -> tf.compat.v1.ConfigProto:
@@ -236,7 +151,7 @@ def _npu_config(parameters: Parameters) -> tf.compat.v1.ConfigProto:
 def _configs(chosen: str, options: NpuOptions) -> Tuple[tf.compat.v1.ConfigProto, tf.compat.v1.ConfigProto]:
     """The session configs of the model and of the input pipeline, which stays on the host."""
     if chosen == 'npu':
-        _check_device_id()
+        check_environment()
         parameters = npu_parameters(options, _import_adapter('--device npu: '))
         # Without an NpuOptimizer of its own any session goes to the NPU once r1.9.0's npu_init is imported.
         host = _npu_config({'use_off_line': False, 'enable_data_pre_proc': False})
@@ -273,7 +188,9 @@ def open_run(device: str, *, threads: Optional[int] = None, seed: int = 0,
     session = tf.compat.v1.Session(config=config)
     keras.set_session(session)
     try:
-        yield Run(chosen, threads, host_config)
+        yield Run(chosen, host_config)
     finally:
-        keras.clear_session()
-        session.close()
+        try:
+            keras.clear_session()
+        finally:
+            session.close()

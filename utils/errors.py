@@ -1,9 +1,14 @@
 """The mistakes a user can make, told in one sentence."""
 import contextlib
 import os
+import shlex
 import sys
 import tempfile
 from typing import Any, Callable
+
+from utils.flags import ROOT
+
+PACKAGES = 'tensorflow', 'numpy', 'scipy', 'h5py', 'google'  # of requirements.txt, as imported; google is protobuf
 
 
 class InputError(ValueError):
@@ -13,15 +18,35 @@ class InputError(ValueError):
 def run(main: Callable[[], Any], name: str) -> Any:
     """Run a command's main() and return its result.
 
-    An InputError ends the process with its one sentence and exit code 1, Ctrl-C with exit code 130.
+    An InputError ends the process with its one sentence and exit code 1, a package that is not there too, Ctrl-C
+    with exit code 130.
     """
     try:
         return main()
     except InputError as error:
         sys.exit(f'{name}: error: {error}')
+    except ModuleNotFoundError as error:
+        package = (error.name or '').split('.')[0]
+        if package not in PACKAGES:
+            raise
+        sys.exit(f'{name}: error: {_wrong_python(package)}')
     except KeyboardInterrupt:
         print(f'\n{name}: stopped', file=sys.stderr)  # a terminal echoes ^C, and a bar may stand there
         sys.exit(130)
+
+
+def _wrong_python(package: str) -> str:
+    activate = os.path.join(ROOT, '.venv', 'bin', 'activate')
+    start = shlex.quote(os.path.join(ROOT, 'train_1p.sh'))
+    how = '' if os.path.isfile(activate) else f' (bash {start} --help makes it)'
+    return (f'{sys.executable}: found a Python without the package {package}, expected one with what requirements.txt '
+            f'names: start with bash train_1p.sh or bash test_1p.sh, which find such a Python, or type first: '
+            f'source {shlex.quote(activate)}{how}')
+
+
+def command_of(file: str) -> str:
+    """How to start a file of this project, named from the root, with this Python from any folder."""
+    return f'{shlex.quote(sys.executable)} {shlex.quote(os.path.join(ROOT, file))}'
 
 
 def check_output_folder(folder: str, flag: str) -> None:

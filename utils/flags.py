@@ -1,13 +1,17 @@
 """Every flag of the scripts and of utils.nima. No TensorFlow here, so that --help is instant."""
 import argparse
-import difflib
-import math
 import os
-import re
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
-from utils.model_file import PADDINGS, RESIZES
+from utils.parser import count, make_parser, not_negative, parse_flags, rate, seed, share, size, typed_name, typed_path
 
+# The model card's numbers, as far as they are the default of a flag and of a function.
+VAL_SIZE = 5000
+IMAGE_SIZE = 224
+DROPOUT = 0.75
+
+RESIZES = 'bilinear', 'nearest'
+PADDINGS = 'tf', 'symmetric'
 PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -18,13 +22,18 @@ def from_root(path: str) -> str:
     return os.path.join(ROOT, os.path.normpath(path))
 
 
+def edited_name(text: str) -> str:
+    """An edited line that is a name, as it stands, or a path, by from_root()."""
+    return from_root(text) if os.path.dirname(text) else text
+
+
 DEMO_DATASET = from_root('./AVA_dataset/demo')
 DEMO_MODEL = from_root('./model/demo')
 DEMO: Dict[str, Any] = {  # what --demo sets, unless it is typed
-    'train_size': 1600, 'val_size': 400, 'image_size': 84, 'batchsize': 16, 'weights': 'none', 'dropout': 0.2,
-    # 700 steps from random weights: a high rate that falls to a sixth, or the moving averages of BatchNorm lag
-    # so far behind the weights that the validation SRCC jumps about.
-    'learning_rate': 0.1, 'decay': 0.008,
+    'train_size': 1920, 'val_size': 400, 'image_size': 64, 'batchsize': 16, 'weights': 'none', 'dropout': 0.2,
+    # 840 steps from random weights: a high rate that falls to an eleventh. At a rate that stays high the moving
+    # averages of BatchNorm lag behind the weights, and the validation SRCC jumps about.
+    'learning_rate': 0.15, 'decay': 0.012,
     'base_images_path': os.path.join(DEMO_DATASET, 'image', 'images'),
     'ava_dataset_path': os.path.join(DEMO_DATASET, 'AVA.txt'),
     'TMP_MODEL_PATF': DEMO_MODEL,
@@ -32,71 +41,15 @@ DEMO: Dict[str, Any] = {  # what --demo sets, unless it is typed
 }
 
 
-def _typed_path(text: str) -> str:
-    """An absolute path; a relative one, as typed by a person, counts from the current folder."""
-    if not text:
-        raise argparse.ArgumentTypeError('found an empty path, expected a file or a folder')
-    return os.path.abspath(os.path.expanduser(text))
-
-
-def _number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not math.isfinite(value) or not accepts(value):
-            raise argparse.ArgumentTypeError(f'found {text!r}, expected {expected}')
-        return value
-    return parse
-
-
-count = _number(int, lambda n: n >= 1, 'a whole number from 1')
-seed = _number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
-size = _number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet's smallest image, to 4096")
-rate = _number(float, lambda x: x > 0, 'a number above 0')
-share = _number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
-not_negative = _number(float, lambda x: x >= 0, 'a number from 0')
-
-
-class _Parser(argparse.ArgumentParser):
-    """Its errors are one sentence, without the list of all flags."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog}: error: {message} (--help lists all flags)\n')
-
-    def unknown(self, arguments: List[str]) -> NoReturn:
-        """Refuse what is no flag, and name the flag that may have been meant."""
-        near = difflib.get_close_matches(arguments[0].split('=')[0], re.findall(r'--\w+', self.format_usage()), n=1)
-        meant = f': did you mean {near[0]}?' if near else ''
-        self.error(f'unrecognized arguments: {" ".join(arguments)}{meant}')
-
-
-def _parser(description: str) -> _Parser:
-    return _Parser(description=description, allow_abbrev=False,
-                   formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100))
-
-
-def _parse(parser: _Parser, argv: Optional[Sequence[str]],
-           demo: Optional[Dict[str, Any]] = None) -> argparse.Namespace:
-    flags, unknown = parser.parse_known_args(argv)
-    if unknown:
-        parser.unknown(unknown)
-    if demo and flags.demo:
-        parser.set_defaults(**{name: value for name, value in demo.items() if hasattr(flags, name)})
-        flags = parser.parse_args(argv)
-    return flags
-
-
 def _add_val_size(group: Any) -> None:
-    group.add_argument('--val_size', type=count, default=5000, metavar='N',
-                       help='photographs kept for validation, the last N of the labels (default: 5000)')
+    group.add_argument('--val_size', type=count, default=VAL_SIZE, metavar='N',
+                       help=f'photographs kept for validation, the last N of the labels (default: {VAL_SIZE})')
 
 
 def _add_dataset_paths(group: Any) -> None:
-    group.add_argument('--base_images_path', type=_typed_path, metavar='DIR',
+    group.add_argument('--base_images_path', type=typed_path, metavar='DIR',
                        help='folder of the photographs (default: the line in utils/data_loader.py)')
-    group.add_argument('--ava_dataset_path', type=_typed_path, metavar='FILE',
+    group.add_argument('--ava_dataset_path', type=typed_path, metavar='FILE',
                        help='label file, AVA.txt (default: the line in utils/data_loader.py)')
 
 
@@ -122,14 +75,14 @@ def _add_npu(parser: argparse.ArgumentParser) -> None:
         group.add_argument(name, action=_Npu, dest='npu', default={}, **settings)
 
     add('--precision_mode', choices=PRECISION_MODES, help=f'(default: {PRECISION_MODES[0]})')
-    add('--modify_mixlist', type=_typed_path, metavar='FILE',
+    add('--modify_mixlist', type=typed_path, metavar='FILE',
         help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')
-    add('--op_compiler_cache_dir', type=_typed_path, metavar='DIR',
+    add('--op_compiler_cache_dir', type=typed_path, metavar='DIR',
         help='keeps compiled operators, which makes the next first step shorter')
-    add('--profiling_dump_path', type=_typed_path, metavar='DIR', help='records profiles of the device')
-    add('--data_dump_path', type=_typed_path, metavar='DIR', help='records inputs and outputs of all operators')
+    add('--profiling_dump_path', type=typed_path, metavar='DIR', help='records profiles of the device')
+    add('--data_dump_path', type=typed_path, metavar='DIR', help='records inputs and outputs of all operators')
     add('--data_dump_step', metavar='STEPS', help="of --data_dump_path, such as '0|5|10-20' (default: 0)")
-    add('--over_dump_path', type=_typed_path, metavar='DIR', help='records the operators that overflow')
+    add('--over_dump_path', type=typed_path, metavar='DIR', help='records the operators that overflow')
 
 
 class _Npu(argparse.Action):
@@ -142,15 +95,15 @@ class _Npu(argparse.Action):
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('model and optimiser')
-    model.add_argument('--image_size', type=size, default=224, metavar='S',
+    model.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
                        help="side of the model's input in pixels; photographs are resized to S*256/224 and "
-                            'cropped (default: 224)')
-    model.add_argument('--weights', metavar='NAME|PATH|none',
+                            f'cropped (default: {IMAGE_SIZE})')
+    model.add_argument('--weights', type=typed_name, metavar='NAME|PATH|none',
                        help='pre-trained MobileNet without top, or a whole NIMA, whose head, resize and padding are '
                             'then taken too: a name in TMP_WEIGHTS_PATH, a path, or none (default: the line in '
                             'train.py)')
-    model.add_argument('--dropout', type=share, default=0.75, metavar='P',
-                       help='share of features dropped before the last layer (default: 0.75)')
+    model.add_argument('--dropout', type=share, default=DROPOUT, metavar='P',
+                       help=f'share of features dropped before the last layer (default: {DROPOUT})')
     model.add_argument('--optimizer', choices=('sgd', 'adam'), default='sgd',
                        help='sgd is the card\'s, adam is what the published code ran (default: sgd)')
     model.add_argument('--learning_rate', type=rate, default=1e-4, metavar='R', help='(default: 1e-4)')
@@ -166,7 +119,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of train.py; --demo changes the defaults of those that were not typed."""
-    parser = _parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
+    parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
     card = parser.add_argument_group("the model card's flags")
     card.add_argument('--epochs', type=count, default=7, metavar='N', help='epochs to train (default: 7)')
     card.add_argument('--batchsize', type=count, default=100, metavar='N',
@@ -188,28 +141,28 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     _add_dataset_paths(paths)
-    paths.add_argument('--TMP_WEIGHTS_PATH', type=_typed_path, metavar='DIR',
+    paths.add_argument('--TMP_WEIGHTS_PATH', type=typed_path, metavar='DIR',
                        help='folder of pre-trained weights (default: the line in train.py)')
-    paths.add_argument('--TMP_MODEL_PATF', type=_typed_path, default=from_root('./model'), metavar='DIR',
+    paths.add_argument('--TMP_MODEL_PATF', type=typed_path, default=from_root('./model'), metavar='DIR',
                        help="folder that receives model_001.h5, ... (default: the repository's model/)")
-    paths.add_argument('--TMP_LOG_PATH', type=_typed_path, default=from_root('./log'), metavar='DIR',
+    paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of TensorBoard's and the CSV log (default: the repository's log/)")
-    return _parse(parser, argv, DEMO)
+    return parse_flags(parser, argv, demo=DEMO)
 
 
 def _add_checkpoint(group: Any) -> None:
-    group.add_argument('--checkpoint', metavar='NAME|PATH',
+    group.add_argument('--checkpoint', type=typed_name, metavar='NAME|PATH',
                        help='a name in TMP_MODEL_PATF or a path (default: the line in eval.py)')
 
 
 def _add_checkpoint_folder(group: Any) -> None:
-    group.add_argument('--TMP_MODEL_PATF', type=_typed_path, metavar='DIR',
+    group.add_argument('--TMP_MODEL_PATF', type=typed_path, metavar='DIR',
                        help='folder of the checkpoints (default: the line in eval.py)')
 
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of eval.py; --demo changes the defaults of those that were not typed."""
-    parser = _parser('Score a NIMA checkpoint on the validation photographs: SRCC, LCC, accuracy, EMD.')
+    parser = make_parser('Score a NIMA checkpoint on the validation photographs: SRCC, LCC, accuracy, EMD.')
     card = parser.add_argument_group("the model card's flags")
     card.add_argument('--batchsize', type=count, default=100, metavar='N',
                       help='photographs a step; the scores do not depend on it (default: 100)')
@@ -225,13 +178,13 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     _add_dataset_paths(paths)
     _add_checkpoint_folder(paths)
-    return _parse(parser, argv, DEMO)
+    return parse_flags(parser, argv, demo=DEMO)
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of predict.py."""
-    parser = _parser('Predict the votes that photographs would get: their mean score, from 1 to 10, and the standard '
-                     'deviation.')
+    parser = make_parser('Predict the votes that photographs would get: their mean score, from 1 to 10, and the '
+                         'standard deviation.')
     parser.add_argument('photographs', nargs='+', metavar='PATH',
                         help='a photograph, or a folder: its .jpg, .jpeg, .png and .gif files')
     _add_checkpoint(parser)
@@ -242,24 +195,36 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                         help='photographs a step; the scores do not depend on it (default: 32)')
     _add_device(parser)
     _add_npu(parser)
-    return parser.parse_args(argv)
+    return parse_flags(parser, argv)
 
 
 def check_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of utils/check_dataset.py."""
-    parser = _parser('Check a dataset: labels without a photograph, photographs without a label, photographs that '
-                     'cannot be decoded, label lines that cannot be used. Exit code 1 if anything was found.')
+    parser = make_parser('Check a dataset: labels without a photograph, photographs without a label, photographs that '
+                         'cannot be decoded, label lines that cannot be used. Exit code 1 if anything was found.')
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     _add_dataset_paths(paths)
-    paths.add_argument('--list', type=_typed_path, default=from_root('./log/check_dataset.tsv'), metavar='FILE',
+    paths.add_argument('--list', type=typed_path, default=from_root('./log/check_dataset.tsv'), metavar='FILE',
                        help='list to write, one finding a line: kind, name, reason, parted by tabs (default: the '
                             "repository's log/check_dataset.tsv)")
-    return _parse(parser, argv)
+    return parse_flags(parser, argv)
+
+
+def demo_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of utils/demo_dataset.py."""
+    parser = make_parser('Draw a demo dataset: small scenes, degraded by known amounts, with votes that fall with '
+                         'them.')
+    parser.add_argument('--output', type=typed_path, default=DEMO_DATASET, metavar='DIR',
+                        help="folder to make (default: the repository's AVA_dataset/demo)")
+    for name, kind, default in (('train_size', count, DEMO['train_size']), ('val_size', count, DEMO['val_size']),
+                                ('seed', seed, 0)):
+        parser.add_argument('--' + name, type=kind, default=default, metavar='N', help=f'(default: {default})')
+    return parse_flags(parser, argv)
 
 
 def nima_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of python3 -m utils.nima: `command` is 'import' or 'describe'."""
-    parser = _parser("Model files: import other people's NIMA weights, describe a file.")
+    parser = make_parser("Model files: import other people's NIMA weights, describe a file.")
     commands = parser.add_subparsers(dest='command', metavar='import|describe')
     commands.required = True
 
@@ -270,16 +235,16 @@ def nima_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                     'and moves the scores by half a point and more, so both must be said.',
         epilog="idealo's weights_mobilenet_*.hdf5 need nearest and symmetric. titu1994's mobilenet_weights.h5 was "
                'trained with bilinear; its padding is taken to be tf, which was not checked against published scores.')
-    importing.add_argument('file', type=_typed_path, metavar='FILE', help='Keras weights, .h5 or .hdf5')
+    importing.add_argument('file', type=typed_path, metavar='FILE', help='Keras weights, .h5 or .hdf5')
     importing.add_argument('--resize', choices=RESIZES, required=True, help='of the photographs it was trained on')
     importing.add_argument('--padding', choices=PADDINGS, required=True,
                            help='of stride-2 convolutions: tf is ((0, 1), (0, 1)); symmetric is ((1, 1), (1, 1)), '
                                 'as in Keras 2.1.5 and 2.1.6')
-    importing.add_argument('-o', '--output', type=_typed_path, required=True, metavar='MODEL.h5',
+    importing.add_argument('-o', '--output', type=typed_path, required=True, metavar='MODEL.h5',
                            help='checkpoint to write; must not exist')
 
     describing = commands.add_parser('describe', allow_abbrev=False, help='print what stands in a model file',
                                      description='Print the record of a model file, its layers, parameters and size.')
-    describing.add_argument('file', type=_typed_path, metavar='FILE', help='a checkpoint or Keras weights')
+    describing.add_argument('file', type=typed_path, metavar='FILE', help='a checkpoint or Keras weights')
     describing.add_argument('--json', action='store_true', help='as one JSON object')
-    return parser.parse_args(argv)
+    return parse_flags(parser, argv, commands=(importing, describing))

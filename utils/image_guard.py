@@ -1,4 +1,6 @@
-"""Whether TensorFlow decodes an image file, after a look at what its header claims."""
+"""The one place where photographs are decoded, after a look at what their headers claim."""
+import re
+
 import tensorflow as tf
 
 # A few hundred bytes can claim billions of pixels, and are decoded into as many; this many take 300 MB.
@@ -30,10 +32,14 @@ def pixels_in_header(contents: tf.Tensor) -> tf.Tensor:
     ], default=lambda: tf.constant(0, tf.int64))
 
 
-def count_decoded(path: tf.Tensor) -> tf.Tensor:
-    """The number of values that a photograph decodes to; fails as read_image does, and beyond MAX_PIXELS."""
-    contents = tf.io.read_file(path)
+def decode(contents: tf.Tensor) -> tf.Tensor:
+    """A photograph's file as uint8 [H, W, 3], RGB; fails as decode_jpeg does, and beyond MAX_PIXELS."""
     pixels = pixels_in_header(contents)
     claim = tf.strings.join([f'more than {MAX_PIXELS // 10 ** 6} megapixels: ', tf.strings.as_string(pixels)])
     with tf.control_dependencies([tf.debugging.Assert(pixels <= MAX_PIXELS, [claim])]):
-        return tf.size(tf.image.decode_jpeg(tf.identity(contents), channels=3))
+        return tf.image.decode_jpeg(tf.identity(contents), channels=3)
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """Why decode() failed, as a clause."""
+    return re.sub(r'^assertion failed: \[(.*)\]$', r'\1', error.message.splitlines()[0])

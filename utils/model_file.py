@@ -16,11 +16,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy as np
 
 from utils.ava import SCORES
-from utils.errors import InputError
-
-IMAGE_SIZE = 224
-RESIZES = ('bilinear', 'nearest')
-PADDINGS = ('tf', 'symmetric')
+from utils.errors import InputError, command_of
+from utils.flags import IMAGE_SIZE, PADDINGS, RESIZES
 
 RECORD = 'nima'  # the attribute's name
 CHECKPOINT = 'a checkpoint that train.py or the import wrote'
@@ -78,9 +75,9 @@ def read(path: str, expected: str = CHECKPOINT) -> Contents:
 
 
 def import_command(path: str) -> str:
-    """What to type to turn weights by others into a checkpoint."""
-    return (f'python3 -m utils.nima import {shlex.quote(path)} --resize {"|".join(RESIZES)} '
-            f'--padding {"|".join(PADDINGS)} -o model.h5')
+    """What to type to turn weights by others into a checkpoint, and what some of them need instead."""
+    return (f'{command_of("utils/nima.py")} import {shlex.quote(path)} --resize bilinear --padding tf -o model.h5 '
+            "(idealo's need --resize nearest --padding symmetric)")
 
 
 def read_weights(path: str) -> Dict[str, List[np.ndarray]]:

@@ -64,7 +64,7 @@ zoo_find_data() {
 # Prints the result lines, and writes the CaseName log and the losses of the epochs; $1 is acc or perf. The figures
 # are those of train.py's summary.json; the seconds are those of this script, set-up and all.
 zoo_report() {
-    "$NIMA_PYTHON" - "$1" "$zoo_output" "$SECONDS" <<'PYTHON'
+    "$NIMA_PYTHON" -I - "$1" "$zoo_output" "$SECONDS" <<'PYTHON'
 import json
 import os
 import platform
@@ -96,9 +96,10 @@ PYTHON
 
 # zoo_main KIND ARGUMENT...: trains and reports; the exit code is that of train.py.
 zoo_main() {
-    local kind=$1 device=${ASCEND_DEVICE_ID:-0} log status=0
-    [[ $device =~ ^[0-9]+$ ]] || zoo_fail "ASCEND_DEVICE_ID: found '$device', expected the number of a device from 0"
-    export ASCEND_DEVICE_ID=$device
+    local kind=$1 name=ASCEND_DEVICE_ID device log status=0
+    [[ -n ${ASCEND_DEVICE_ID:-} || -z ${DEVICE_ID:-} ]] || name=DEVICE_ID  # train_1p.sh leaves both as they are
+    device=${!name:-0}
+    [[ $device =~ ^[0-9]{1,9}$ ]] || zoo_fail "$name: found '$device', expected the number of a device from 0"
     zoo_output=$nima_root/test/output/$device
     zoo_parse "${@:2}"
     zoo_find_data

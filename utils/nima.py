@@ -19,9 +19,9 @@ if __package__ in (None, ''):  # started as a file: the folder above utils/ is n
 
 from utils import ava, errors, model_file  # noqa: E402
 from utils.errors import InputError  # noqa: E402
-from utils.flags import nima_flags  # noqa: E402
+from utils.flags import DROPOUT, nima_flags  # noqa: E402
 
-DROPOUT = 0.75  # of the published model
+OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
@@ -75,15 +75,15 @@ def inference_twin(model: 'tf.keras.Model') -> 'tf.keras.Model':
 def earth_mover_loss(y_true: 'tf.Tensor', y_pred: 'tf.Tensor') -> 'tf.Tensor':
     """Mean over photographs of sqrt(mean over k of (CDF_true - CDF_pred)^2), arXiv:1709.05424 eq. 1 with r=2.
 
-    The published one-liner has a NaN gradient where prediction and label are equal (the slope of the root at
-    0); there the gradient is 0 here, and the value is the same everywhere.
+    The value is that of the published one-liner everywhere, NaN for a NaN included. Its gradient is NaN where
+    prediction and label are equal (the slope of the root at 0); there it is 0 here.
     """
     import tensorflow as tf
     difference = tf.cumsum(y_true, axis=-1) - tf.cumsum(y_pred, axis=-1)
     square = tf.reduce_mean(tf.square(difference), axis=-1)
-    unequal = square > 0
-    root = tf.sqrt(tf.where(unequal, square, tf.ones_like(square)))
-    return tf.reduce_mean(tf.where(unequal, root, tf.zeros_like(root)))
+    equal = tf.equal(square, tf.zeros_like(square))  # false for NaN, which is to be seen
+    root = tf.sqrt(tf.where(equal, tf.ones_like(square), square))
+    return tf.reduce_mean(tf.where(equal, tf.zeros_like(root), root))
 
 
 def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
@@ -124,14 +124,15 @@ def predict(model: 'tf.keras.Model', images: np.ndarray, batchsize: int) -> np.n
 
 
 def find_weights(weights: str, folder: str) -> Optional[str]:
-    """The path of pre-trained weights: a path as it stands, a name in `folder`, None for 'none'."""
+    """The path of pre-trained weights: an absolute path as it stands, a name in `folder`, None for 'none'."""
     if weights == 'none':
         return None
-    path = os.path.abspath(weights) if os.path.dirname(weights) else os.path.join(folder, weights)
+    path = os.path.join(folder, weights)
     if not os.path.isfile(path):
-        raise InputError(f'{path}: found no file, expected pre-trained weights: download '
-                         f'mobilenet_1_0_224_tf_no_top.h5 from {OFFICIAL_WEIGHTS} into that folder, or start '
-                         'from random weights with --weights none')
+        what = (f'download {OFFICIAL_NAME} from {OFFICIAL_WEIGHTS} into that folder'
+                if os.path.basename(path) == OFFICIAL_NAME else 'correct --weights or --TMP_WEIGHTS_PATH')
+        raise InputError(f'{path}: found no file, expected pre-trained weights: {what}, or start from random weights '
+                         'with --weights none')
     return path
 
 

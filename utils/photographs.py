@@ -1,4 +1,5 @@
 """Photographs that a person names on the command line: finding them, reading them one by one."""
+import contextlib
 import os
 from typing import Iterator, Optional, Sequence
 
@@ -13,9 +14,14 @@ _STARTS = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF8')
 
 
 def find(paths: Sequence[str]) -> Iterator[str]:
-    """The files among `paths` as they stand, and the photographs of each folder, by name; a folder without any too."""
+    """The files among `paths` as they stand, and the photographs of each folder, by name.
+
+    A folder without any, or that cannot be listed, stands for itself: reading it as a photograph says why.
+    """
     for path in paths:
-        names = sorted(os.listdir(path)) if os.path.isdir(path) else []
+        names = []
+        with contextlib.suppress(OSError):
+            names = sorted(os.listdir(path))
         inside = [os.path.join(path, name) for name in names if name.lower().endswith(ENDINGS)]
         yield from inside or [path]
 
@@ -27,7 +33,6 @@ class PhotographReader:
                  session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
         with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
             self._data = tf.compat.v1.placeholder(tf.string, ())
-            self._pixels = image_guard.pixels_in_header(self._data)
             self._image = data_loader.scale(data_loader.decode(self._data, image_size, resize))
         self._session = data_loader.host_session(graph, session_config)
 
@@ -42,17 +47,12 @@ class PhotographReader:
                 if not data.startswith(_STARTS):
                     raise InputError(f'{path}: found a file of another kind, expected a JPEG, PNG or GIF')
                 data += stream.read()
-            pixels = self._session.run(self._pixels, {self._data: data})
-            if pixels > image_guard.MAX_PIXELS:
-                raise InputError(f'{path}: found a header that says {pixels} pixels, expected at most '
-                                 f'{image_guard.MAX_PIXELS}: make the photograph smaller')
             return self._session.run(self._image, {self._data: data})
         except OSError as error:
             raise InputError(f'{path}: found nothing to read ({error.strerror}), expected a photograph') from error
         except tf.errors.InvalidArgumentError as error:
-            reason = error.message.splitlines()[0]
-            raise InputError(f'{path}: found a file that cannot be decoded ({reason}), expected a JPEG, PNG or GIF '
-                             'of one frame') from error
+            raise InputError(f'{path}: found a file that cannot be decoded ({image_guard.reason(error)}), expected a '
+                             'JPEG, PNG or GIF of one frame') from error
 
     def close(self) -> None:
         self._session.close()

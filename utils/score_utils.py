@@ -40,26 +40,25 @@ def std_score(scores: Any) -> np.ndarray:
 
 def srcc(true: Any, pred: Any) -> float:
     """Spearman's rank correlation, in [-1, 1], ties sharing their mean rank; NaN where undefined_reason says why."""
-    true, pred = _pair(true, pred)
     if undefined_reason(true, pred) is not None:
         return math.nan
     from scipy.stats import spearmanr  # here, because importing SciPy takes half a second
-    return float(spearmanr(true, pred)[0])
+    return float(spearmanr(*_rounded_pair(true, pred))[0])
 
 
 def lcc(true: Any, pred: Any) -> float:
     """Pearson's linear correlation, in [-1, 1]; NaN where undefined_reason says why."""
-    true, pred = _pair(true, pred)
     if undefined_reason(true, pred) is not None:
         return math.nan
     from scipy.stats import pearsonr
-    return float(pearsonr(true, pred)[0])
+    return float(pearsonr(*_rounded_pair(true, pred))[0])
 
 
 def undefined_reason(true: Any, pred: Any) -> Optional[str]:
     """Why a correlation of `true` [N] and `pred` [N] is undefined, as a clause; None where it is defined.
 
-    Values that differ by less than 1e-6 are equal, so an untrained model's rounding noise is no ranking.
+    Values that differ by less than 1e-6 are equal, so an untrained model's rounding noise is no ranking, on
+    whichever sides of a rounding border it falls.
     """
     true, pred = _pair(true, pred)
     for name, values in (('predictions', pred), ('labels', true)):
@@ -69,7 +68,7 @@ def undefined_reason(true: Any, pred: Any) -> Optional[str]:
     if len(true) < 2:
         return f'fewer than 2 photographs ({len(true)})'
     for name, values in (('predictions', pred), ('labels', true)):
-        if values.min() == values.max():
+        if min(np.ptp(values), np.ptp(np.round(values, DECIMALS))) < 10 ** -DECIMALS:
             return f'all {name} are equal ({values[0]:g})'
     return None
 
@@ -92,7 +91,7 @@ def accuracy(true_means: Any, pred_means: Any, at_least: bool = False) -> float:
 
     A photograph is good above 5, or from 5 with `at_least`. NaN for no photographs or where a mean is NaN.
     """
-    true, pred = _pair(true_means, pred_means)
+    true, pred = _rounded_pair(true_means, pred_means)
     if not len(true) or not (np.isfinite(true).all() and np.isfinite(pred).all()):
         return math.nan
     is_good = np.greater_equal if at_least else np.greater
@@ -154,9 +153,14 @@ def _spread_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
-    """Two float64 arrays [N], rounded to DECIMALS."""
+    """Two float64 arrays [N]."""
     true, pred = np.asarray(true, dtype=np.float64), np.asarray(pred, dtype=np.float64)
     if true.ndim != 1 or true.shape != pred.shape:
         raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected (N,) twice: '
                          f'give one number for each photograph')
+    return true, pred
+
+
+def _rounded_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
+    true, pred = _pair(true, pred)
     return np.round(true, DECIMALS), np.round(pred, DECIMALS)

@@ -31,13 +31,15 @@ def images_hint(path: str, has_one: Callable[[Set[str]], bool]) -> str:
 
 
 def _near(path: str, likely: Sequence[str]) -> Iterator[str]:
-    """Folders at, below and above `path`, or its nearest parent that exists, where AVA tends to stand."""
+    """Folders, each once, at, below and above `path` or its nearest parent that exists, where AVA tends to stand."""
     folder = os.path.abspath(path)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
+    seen = set()
     for _ in range(3):
         for part in likely:
             candidate = os.path.normpath(os.path.join(folder, part))
-            if os.path.isdir(candidate):
+            if candidate not in seen and os.path.isdir(candidate):
                 yield candidate
+            seen.add(candidate)
         folder = os.path.dirname(folder)

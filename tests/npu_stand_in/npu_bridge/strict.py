@@ -7,6 +7,7 @@ import atexit
 import json
 import os
 import re
+from collections import Counter
 
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
@@ -158,7 +159,7 @@ def check_together(values):
         check(os.path.isdir(path) and os.access(path, os.R_OK | os.W_OK), f'dump_path: {path!r} is no writable folder')
         check(not (dump and overflow), 'enable_dump and enable_dump_debug together')
     if dump and 'dump_step' in values:
-        check(re.fullmatch(r'(\d+(-\d+)?\|)+', values['dump_step'] + '|'), f'dump_step: {values["dump_step"]!r}')
+        check(re.fullmatch(r'([0-9]+(-[0-9]+)?\|)+', values['dump_step'] + '|'), f'dump_step: {values["dump_step"]!r}')
     if values.get('profiling_mode'):
         check('profiling_options' in values, 'profiling_mode without profiling_options')
         output = json.loads(values['profiling_options'])['output']
@@ -225,13 +226,13 @@ def step_of(known, fetches, feeds):
     if key not in known.steps:
         types = pruned(known.graph, fetches, feeds)
         known.steps[key] = {'fetches': len(fetches), 'feeds': sorted(feeds), 'shapes': [],
-                            'operations': len(types), 'types': sorted(set(types))}
+                            'types': types}
         check_step(known.graph, types, feeds)
     return known.steps[key]
 
 
 def pruned(graph, fetches, feeds):
-    """The types of the operations that `fetches` need, as TensorFlow prunes a graph: cut at what is fed."""
+    """How many operations of each type `fetches` need, as TensorFlow prunes a graph: cut at what is fed."""
     fed = {name.split(':')[0] for name in feeds}
     waiting = [graph.get_operation_by_name(name.split(':')[0].lstrip('^')) for name in fetches]
     seen = {}
@@ -241,7 +242,7 @@ def pruned(graph, fetches, feeds):
             seen[operation.name] = operation.type
             if operation.name not in fed:
                 waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return list(seen.values())
+    return Counter(seen.values())
 
 
 def check_step(graph, types, feeds):
@@ -249,10 +250,15 @@ def check_step(graph, types, feeds):
     check(not boolean, f'the learning phase is fed ({boolean}): fix it before the build')
     check(not CONTROL & set(types), f'the step holds {sorted(CONTROL & set(types))}: fix the learning phase before '
                                     'the build')
-    host = sorted(name for name in set(types) if name in HOST_ONLY or 'Iterator' in name or 'Dataset' in name)
+    host = sorted(name for name in types if name in HOST_ONLY or 'Iterator' in name or 'Dataset' in name)
     check(not host, f'the step holds {host}, which belong on the host')
-    placeholders = types.count('Placeholder')
+    placeholders = placeholders_in(types)
     check(placeholders == len(feeds), f'the step holds {placeholders} placeholders, {len(feeds)} of them fed')
+
+
+def placeholders_in(types):
+    """How many there are, those with a default included."""
+    return sum(number for name, number in types.items() if name.startswith('Placeholder'))
 
 
 def see_shapes(step, arrays):

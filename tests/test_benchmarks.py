@@ -1,0 +1,46 @@
+"""The commands of benchmarks/: what they print, and what they say without their data."""
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def run(name, *argv):
+    done = subprocess.run([sys.executable, str(ROOT / 'benchmarks' / f'{name}.py'), *map(str, argv)],
+                          capture_output=True, text=True)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_reading_labels_is_timed_beside_a_plain_split():
+    code, out, _ = run('labels', '--generate', 500, '--rounds', 2, '--json')
+    figures = json.loads(out)
+    assert code == 0 and (figures['lines'], figures['rounds']) == (500, 2)
+    assert figures['ratio'] == figures['read_labels_s'] / figures['str_split_s']
+
+
+@pytest.mark.parametrize('missing', ['weights', 'photographs'])
+def test_imported_scores_without_its_data(missing, tmp_path):
+    (tmp_path / 'model.h5').touch()
+    weights = tmp_path / ('no.h5' if missing == 'weights' else 'model.h5')
+    absent = weights if missing == 'weights' else tmp_path / 'images' / '42039.jpg'
+    assert run('imported_scores', '--weights', weights, '--dataset', tmp_path) == (
+        1, '', f"imported_scores: error: {absent}: found no file, expected the weights of idealo's aesthetic model and "
+               'the photographs in images/ of the dataset: type --weights or --dataset\n')
+
+
+@pytest.mark.slow
+def test_imported_scores_are_the_readmes_table(shared):
+    for name in ('weights/nima_aesthetic_idealo_dequantised.h5', 'ava_sample'):
+        if not (shared / name).exists():
+            pytest.skip(f'no shared/{name}')
+    code, out, err = run('imported_scores')
+    assert code == 0, err
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in out.splitlines()]
+    assert [len(row) for row in rows] == [2 + 5 + 1] * (3 + 2 * 4)
+    nearest = rows[3:][[row[:2] for row in rows[3:]].index(['symmetric', 'nearest, half-pixel centres: `nearest`'])]
+    assert float(nearest[-1]) < 0.1
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    for line in out.splitlines():
+        assert line in readme

@@ -1,0 +1,72 @@
+"""What flags are made of: a parser whose errors are one sentence, and the types of paths, names and numbers."""
+import argparse
+import difflib
+import math
+import os
+import re
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+
+
+def typed_path(text: str) -> str:
+    """An absolute path; a relative one, as typed by a person, counts from the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError('found an empty path, expected a file or a folder')
+    return os.path.abspath(os.path.expanduser(text))
+
+
+def typed_name(text: str) -> str:
+    """A name as it stands, or a path, by typed_path()."""
+    return text if text and not os.path.dirname(text) else typed_path(text)
+
+
+def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
+    """A type of flag: a finite `kind` that `accepts` takes, `expected` in words."""
+    def parse(text: str) -> Any:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not math.isfinite(value) or not accepts(value):
+            raise argparse.ArgumentTypeError(f'found {text!r}, expected {expected}')
+        return value
+    return parse
+
+
+count = number(int, lambda n: n >= 1, 'a whole number from 1')
+seed = number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
+size = number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet's smallest image, to 4096")
+rate = number(float, lambda x: x > 0, 'a number above 0')
+share = number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
+not_negative = number(float, lambda x: x >= 0, 'a number from 0')
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors are one sentence, without the list of all flags."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f'{self.prog}: error: {message} (--help lists all flags)\n')
+
+    def unknown(self, arguments: List[str], commands: Sequence[argparse.ArgumentParser]) -> NoReturn:
+        """Refuse what is no flag, and name the flag, of this parser or its commands, that may have been meant."""
+        known = re.findall(r'--\w+', ' '.join(parser.format_usage() for parser in (self, *commands)))
+        near = difflib.get_close_matches(arguments[0].split('=')[0], known, n=1)
+        meant = f': did you mean {near[0]}?' if near else ''
+        self.error(f'unrecognized arguments: {" ".join(arguments)}{meant}')
+
+
+def make_parser(description: str) -> Parser:
+    """A parser without flags yet; none can be abbreviated."""
+    return Parser(description=description, allow_abbrev=False,
+                  formatter_class=lambda prog: argparse.HelpFormatter(prog, width=100))
+
+
+def parse_flags(parser: Parser, argv: Optional[Sequence[str]], *, demo: Optional[Dict[str, Any]] = None,
+                commands: Sequence[argparse.ArgumentParser] = ()) -> argparse.Namespace:
+    """The flags; `demo` holds what a typed --demo sets, `commands` the parsers below `parser`."""
+    flags, unknown = parser.parse_known_args(argv)
+    if unknown:
+        parser.unknown(unknown, commands)
+    if demo and flags.demo:
+        parser.set_defaults(**{name: value for name, value in demo.items() if hasattr(flags, name)})
+        flags = parser.parse_args(argv)
+    return flags
