@@ -29,8 +29,16 @@ def network(name='dense', top=True):
         hidden = tf.keras.layers.Dropout(0.75)(model.output)
         model = tf.keras.Model(model.input, tf.keras.layers.Dense(10, activation='softmax', name=name)(hidden))
     random = np.random.RandomState(1)
-    model.set_weights([weights + random.uniform(0, 0.1, weights.shape) for weights in model.get_weights()])
+    model.set_weights([drawn(random, weights.shape) for weights in model.get_weights()])
     return model
+
+
+def drawn(random, shape):
+    """Weights of a size at which predictions depend on the photograph: neither all alike nor one-sided."""
+    if len(shape) == 1:
+        return random.uniform(0.5, 1, shape)
+    inputs = shape[0] * shape[1] if shape[-1] == 1 else np.prod(shape[:-1])  # of a depthwise convolution; of others
+    return random.normal(0, np.sqrt(2 / inputs), shape)
 
 
 @pytest.fixture(scope='module')
