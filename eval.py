@@ -3,7 +3,8 @@ import contextlib
 import sys
 
 from utils import errors
-from utils.flags import edited_name, eval_flags, from_root
+from utils.defaults import edited_name, from_root
+from utils.flags import eval_flags
 from utils.progress import progress
 
 # Edit these lines for another checkpoint. A relative folder counts from the repository's root.

@@ -8,8 +8,9 @@ import sys
 
 from eval import CHECKPOINT, TMP_MODEL_PATF
 from utils import errors
+from utils.defaults import edited_name, from_root
 from utils.errors import InputError
-from utils.flags import edited_name, from_root, predict_flags
+from utils.flags import predict_flags
 from utils.progress import progress
 
 FILE, MEAN, STD = COLUMNS = ('file', 'mean_score_1_to_10', 'standard_deviation')

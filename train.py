@@ -2,7 +2,8 @@
 import contextlib
 
 from utils import errors
-from utils.flags import DEMO_DATASET, DEMO_MODEL, edited_name, from_root, train_flags
+from utils.defaults import DEMO_DATASET, DEMO_MODEL, edited_name, from_root
+from utils.flags import train_flags
 
 # Edit these lines for other pre-trained weights. Relative paths count from the repository's root.
 TMP_WEIGHTS_PATH = './weights'

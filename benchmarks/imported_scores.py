@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
 from utils import errors, score_utils  # noqa: E402
-from utils.flags import IMAGE_SIZE, PADDINGS  # noqa: E402
+from utils.defaults import IMAGE_SIZE, PADDINGS  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 PUBLISHED = {'42039': 5.2282, '42040': 4.6879, '42041': 5.2865, '42042': 5.1272, '42044': 5.7950}

@@ -13,8 +13,8 @@ SHOWN = 6
 def scenes_and_votes(checkout):
     """Paths, true [N, 10] and predicted [N, 10] votes of a few validation scenes, best to worst."""
     sys.path.insert(0, str(checkout))
-    from utils import checkpoint, data_loader, device, flags, nima
-    _, val = data_loader.read_split(flags.DEMO['val_size'], labels=str(checkout / 'AVA_dataset/demo/AVA.txt'),
+    from utils import checkpoint, data_loader, defaults, device, nima
+    _, val = data_loader.read_split(defaults.DEMO['val_size'], labels=str(checkout / 'AVA_dataset/demo/AVA.txt'),
                                     images=str(checkout / 'AVA_dataset/demo/image/images'))
     order = np.argsort(-(val.scores @ np.arange(1, 11)))
     few = val.take(order[np.linspace(0.02 * val.count, 0.98 * val.count, SHOWN).astype(int)])

@@ -158,6 +158,17 @@ def test_epochs_differ():
     assert not np.array_equal(data_loader.epoch_plan(100, 0).order, data_loader.epoch_plan(100, 1).order)
 
 
+def test_batches_from_a_place_in_a_later_epoch_are_those_of_the_whole_run(dataset):
+    def batches(**start):
+        return data_loader.train_generator(4, ratings=read(dataset), seed=3, image_size=SIZE, **start)
+
+    with contextlib.closing(batches()) as whole, contextlib.closing(batches(first_epoch=1, first_image=8)) as rest:
+        every = list(itertools.islice(whole, 8))
+        for expected, found in zip(every[5:], itertools.islice(rest, 3)):  # 3 batches an epoch: 1 of epoch 1, 2 of 2
+            for left, right in zip(expected, found):
+                np.testing.assert_array_equal(left, right)
+
+
 def test_train_size_limits_the_epoch(dataset):
     ratings = read(dataset)
     batches = take(data_loader.train_generator(3, ratings=ratings, train_size=7, image_size=SIZE), 4)

@@ -6,20 +6,20 @@ import pytest
 
 import eval as score
 import train
-from utils import ava, checkpoint, data_loader, device, flags, nima, score_utils
+from utils import ava, checkpoint, data_loader, defaults, device, nima, score_utils
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 def predictions(folder):
     """True [N] and predicted [N] means of the demo's validation scenes, and the kind of each."""
-    _, val = data_loader.read_split(flags.DEMO['val_size'], labels=flags.DEMO['ava_dataset_path'],
-                                    images=flags.DEMO['base_images_path'])
+    _, val = data_loader.read_split(defaults.DEMO['val_size'], labels=defaults.DEMO['ava_dataset_path'],
+                                    images=defaults.DEMO['base_images_path'])
     with device.open_run('cpu'):
         model = checkpoint.load_for_scoring(checkpoint.path_of(str(folder), 7))
         batches = data_loader.val_batches(val, 50, image_size=model.input_shape[1])
         predicted = np.concatenate([nima.predict(model, images, 50) for images, _ in batches])
-    with open(flags.DEMO_DATASET + '/demo.json') as stream:
+    with open(defaults.DEMO_DATASET + '/demo.json') as stream:
         scenes = json.load(stream)['scenes']
     return val.scores @ ava.SCORES, predicted @ ava.SCORES, np.array([scenes[name]['kind'] for name in val.ids])
 

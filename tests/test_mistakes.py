@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, copy_project, make_dataset, snapshot
 
-from utils import demo_dataset, flags
+from utils import defaults, demo_dataset
 
 HOW = '(a flag, and a line of utils/data_loader.py)'
 SKIP = ': correct or delete the line, or leave out bad lines with --skip_bad_labels'
@@ -271,7 +271,7 @@ def test_an_impossible_flag(tmp_path, script, argv, message):
 
 def test_a_demo_restart_keeps_the_old_checkpoints_until_it_has_one_of_its_own(clone):
     demo = make_dataset(clone / 'AVA_dataset' / 'demo', 12)
-    manifest = demo_dataset._plan(flags.DEMO['train_size'], flags.DEMO['val_size'], 0)
+    manifest = demo_dataset._plan(defaults.DEMO['train_size'], defaults.DEMO['val_size'], 0)
     (demo.folder / 'demo.json').write_text(demo_dataset.json.dumps(manifest))  # it counts as drawn
     old = clone / 'model' / 'demo' / 'model_007.h5'
     old.parent.mkdir()

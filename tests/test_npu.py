@@ -18,8 +18,9 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 import train
 from utils import callbacks, data_loader, device, nima, npu
+from utils.defaults import PRECISION_MODES
 from utils.errors import InputError
-from utils.flags import PRECISION_MODES, eval_flags, predict_flags, train_flags
+from utils.flags import eval_flags, predict_flags, train_flags
 
 RELEASES = 'r1.2.0', 'r1.6.0', 'r1.9.0', 'r1.15.0'
 CONTRACT = SHARED / 'ascend' / 'api_contract.json'
@@ -146,7 +147,7 @@ def test_prediction_keeps_the_contract(trained, data, release):
 def test_the_demo_keeps_the_contract(tmp_path):
     """With all of its settings but the sizes, in a copy of the project, which receives the demo's folders."""
     project = copy_project(tmp_path / 'project')
-    small = 'from utils import flags; flags.DEMO.update(train_size=10, val_size=6, image_size=32, batchsize=4)'
+    small = 'from utils import defaults; defaults.DEMO.update(train_size=10, val_size=6, image_size=32, batchsize=4)'
     adapter = Adapter(tmp_path / 'demo', 'r1.2.0', small, project)
     demo = ['--demo', '--device', 'npu']
     printed, (npu, *_) = adapter.run('train', *demo, '--epochs', '1')

@@ -21,18 +21,23 @@ LAYERS = (
     {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
      'report', 'export'},
     {'distribute', 'npu'},
-    {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'parser', 'model_file'},
+    {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
+     'command_flags', 'parser', 'model_file'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
     ('data_loader', 'image_guard'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
     ('predict', 'eval'), ('nima', 'checkpoint'),
-    ('flags', 'parser'), ('errors', 'flags'), ('model_file', 'flags'), ('model_file', 'ava'), ('model_file', 'errors'),
-    ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'),
+    ('flags', 'defaults'), ('flags', 'flag_groups'), ('flags', 'parser'), ('flag_groups', 'defaults'),
+    ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
+    ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
+    ('model_file', 'errors'),
+    ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'ava', 'whereabouts', 'score_utils', 'errors', 'progress', 'flags', 'parser', 'model_file', 'npu'}
+TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
+                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

@@ -9,7 +9,7 @@ import pytest
 
 import eval as score
 import train
-from utils import checkpoint, data_loader, flags, model_file
+from utils import checkpoint, command_flags, data_loader, defaults, flags, model_file
 from utils.errors import InputError
 
 TINY = ['--image_size', '32', '--batchsize', '4', '--val_size', '4', '--weights', 'none', '--device', 'cpu']
@@ -146,7 +146,7 @@ def test_an_untrained_constant_prediction_says_why_srcc_is_undefined(dataset, tm
 def test_demo_settings_give_way_to_typed_flags(tmp_path):
     typed = flags.train_flags(['--demo', '--epochs', '2', '--TMP_MODEL_PATF', str(tmp_path)])
     assert (typed.epochs, typed.TMP_MODEL_PATF) == (2, str(tmp_path))
-    assert typed.batchsize == flags.DEMO['batchsize']
+    assert typed.batchsize == defaults.DEMO['batchsize']
     assert flags.train_flags(['--demo', '--batchsize', '100']).batchsize == 100
     own = flags.train_flags(['--demo']).TMP_MODEL_PATF
     assert own == os.path.join(ROOT, 'model', 'demo')
@@ -189,9 +189,9 @@ def test_impossible_flags(argv, text, capsys):
 
 @pytest.mark.parametrize('parse, argv, meant', [
     (flags.predict_flags, ['a.jpg', '--formt', 'json'], '--format'),
-    (flags.check_dataset_flags, ['--lst', 'a'], '--list'),
-    (flags.nima_flags, ['describe', 'a.h5', '--jsn'], '--json'),
-    (flags.nima_flags, ['import', 'a', '--resize', 'nearest', '--padding', 'tf', '-o', 'b', '--pading', 'x'],
+    (command_flags.check_dataset_flags, ['--lst', 'a'], '--list'),
+    (command_flags.nima_flags, ['describe', 'a.h5', '--jsn'], '--json'),
+    (command_flags.nima_flags, ['import', 'a', '--resize', 'nearest', '--padding', 'tf', '-o', 'b', '--pading', 'x'],
      '--padding')])
 def test_every_command_names_the_flag_that_may_have_been_meant(parse, argv, meant, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -205,7 +205,7 @@ def test_typed_paths_count_from_the_current_folder_and_edited_ones_from_the_root
     for value, meant in (('a.h5', 'a.h5'), ('./a.h5', str(tmp_path / 'a.h5')), ('/a.h5', '/a.h5')):
         assert flags.train_flags(['--weights', value]).weights == meant
         assert flags.eval_flags(['--checkpoint', value]).checkpoint == meant
-    assert [flags.edited_name(name) for name in ('a.h5', 'demo/a.h5', '/a.h5')] == [
+    assert [defaults.edited_name(name) for name in ('a.h5', 'demo/a.h5', '/a.h5')] == [
         'a.h5', os.path.join(ROOT, 'demo', 'a.h5'), '/a.h5']
-    assert flags.from_root(data_loader.ava_dataset_path) == os.path.join(ROOT, 'AVA_dataset', 'AVA.txt')
-    assert flags.from_root('/data/AVA.txt') == '/data/AVA.txt'
+    assert defaults.from_root(data_loader.ava_dataset_path) == os.path.join(ROOT, 'AVA_dataset', 'AVA.txt')
+    assert defaults.from_root('/data/AVA.txt') == '/data/AVA.txt'

@@ -12,7 +12,7 @@ import numpy as np
 if __package__ in (None, ''):  # started as a file: Python looks in utils/ first, instead of in the folder above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from utils import ava, errors, flags, score_utils  # noqa: E402
+from utils import ava, command_flags, errors, score_utils  # noqa: E402
 from utils.progress import progress  # noqa: E402
 
 SHOWN = 5         # findings of a kind on the screen; the list file has all
@@ -158,7 +158,7 @@ def refuse_to_overwrite(path: str) -> None:
 
 def main(argv: Optional[List[str]] = None) -> List[Finding]:
     """Check the dataset that the flags name; returns the findings."""
-    options = flags.check_dataset_flags(argv)
+    options = command_flags.check_dataset_flags(argv)
 
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # it repeats every verdict as a warning
     from utils import data_loader

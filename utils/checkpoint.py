@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from utils import model_file
 from utils.ava import SCORES
+from utils.defaults import DEMO_MODEL
 from utils.errors import InputError
-from utils.flags import DEMO_MODEL
 
 _NAME = re.compile(r'model_(\d{3,})\.h5')
 

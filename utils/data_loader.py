@@ -9,8 +9,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from utils import ava, image_guard
+from utils.defaults import IMAGE_SIZE, VAL_SIZE, from_root
 from utils.errors import InputError, command_of
-from utils.flags import IMAGE_SIZE, VAL_SIZE, from_root
 
 # Edit these two lines for your own data. Relative paths count from the repository's root.
 base_images_path = r'./AVA_dataset/image/images/'
@@ -188,9 +188,11 @@ def read_split(val_size: int = VAL_SIZE, *, labels: Optional[str] = None, images
 
 def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[ava.Ratings] = None,
                     train_size: Optional[int] = None, image_size: int = IMAGE_SIZE,
-                    resize: str = 'bilinear', seed: int = 0,
+                    resize: str = 'bilinear', seed: int = 0, first_epoch: int = 0, first_image: int = 0,
                     session_config: Optional[tf.compat.v1.ConfigProto] = None) -> Iterator[Batch]:
     """Training batches for ever: images float32 [B, S, S, 3] in [-1, 1], vote shares float32 [B, 10].
+
+    The first batch begins at the place `first_image` of the epoch `first_epoch`, both counted from 0.
 
     Each epoch is a shuffle of the whole list, of which the first `train_size` photographs are taken; what
     does not fill a batch is left out of that epoch. Without `ratings` the edited paths are read.
@@ -210,9 +212,11 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
     pipeline = _Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True,
                          session_config=session_config)
     try:
-        for epoch in itertools.count():
+        for epoch in itertools.count(first_epoch):
             plan = epoch_plan(ratings.count, epoch, seed=seed, shuffle=shuffle, limit=train_size,
                               image_size=image_size)
+            start = first_image if epoch == first_epoch else 0
+            plan = EpochPlan(*(column[start:] for column in plan))
             yield from pipeline.run(ratings.paths[plan.order], plan.top, plan.left, plan.flip,
                                     scores[plan.order])
     finally:

@@ -18,9 +18,10 @@ from numpy.random import RandomState
 if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from utils.command_flags import demo_dataset_flags  # noqa: E402
+from utils.defaults import DEMO  # noqa: E402
 from utils.demo_scenes import KINDS, degrade, draw_scene  # noqa: E402
 from utils.errors import InputError, run  # noqa: E402
-from utils.flags import DEMO, demo_dataset_flags  # noqa: E402
 from utils.progress import progress  # noqa: E402
 
 VERSION = 1  # raise it whenever a seed no longer gives the same files

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from typing import Any, Callable
 
-from utils.flags import ROOT
+from utils.defaults import ROOT
 
 PACKAGES = 'tensorflow', 'numpy', 'scipy', 'h5py', 'google'  # of requirements.txt, as imported; google is protobuf
 

@@ -16,8 +16,8 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy as np
 
 from utils.ava import SCORES
+from utils.defaults import IMAGE_SIZE, PADDINGS, RESIZES
 from utils.errors import InputError, command_of
-from utils.flags import IMAGE_SIZE, PADDINGS, RESIZES
 
 RECORD = 'nima'  # the attribute's name
 CHECKPOINT = 'a checkpoint that train.py or the import wrote'

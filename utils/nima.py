@@ -18,8 +18,9 @@ if __package__ in (None, ''):  # started as a file: the folder above utils/ is n
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from utils import ava, errors, model_file  # noqa: E402
+from utils.command_flags import nima_flags  # noqa: E402
+from utils.defaults import DROPOUT  # noqa: E402
 from utils.errors import InputError  # noqa: E402
-from utils.flags import DROPOUT, nima_flags  # noqa: E402
 
 OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'

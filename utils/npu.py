@@ -6,8 +6,8 @@ import re
 import sys
 from typing import Dict, List, NamedTuple, Optional, Set, Union
 
+from utils.defaults import PRECISION_MODES
 from utils.errors import InputError
-from utils.flags import PRECISION_MODES
 
 # Parameters that came after the adapter's first release. It ignores what it does not know without a word.
 SINCE = {'op_compiler_cache_dir': 'r1.2.0 (CANN 20.2)', 'modify_mixlist': 'r1.5.0 (CANN 5.0.2)'}

@@ -1,0 +1,59 @@
+"""Every flag of the commands in utils/. No TensorFlow here, so that --help is instant."""
+import argparse
+from typing import Optional, Sequence
+
+from utils.defaults import DEMO, DEMO_DATASET, PADDINGS, RESIZES, from_root
+from utils.flag_groups import add_dataset_paths
+from utils.parser import count, make_parser, parse_flags, seed, typed_path
+
+
+def check_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of utils/check_dataset.py."""
+    parser = make_parser('Check a dataset: labels without a photograph, photographs without a label, photographs that '
+                         'cannot be decoded, label lines that cannot be used. Exit code 1 if anything was found.')
+    paths = parser.add_argument_group('paths (typed ones count from the current folder)')
+    add_dataset_paths(paths)
+    paths.add_argument('--list', type=typed_path, default=from_root('./log/check_dataset.tsv'), metavar='FILE',
+                       help='list to write, one finding a line: kind, name, reason, parted by tabs (default: the '
+                            "repository's log/check_dataset.tsv)")
+    return parse_flags(parser, argv)
+
+
+def demo_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of utils/demo_dataset.py."""
+    parser = make_parser('Draw a demo dataset: small scenes, degraded by known amounts, with votes that fall with '
+                         'them.')
+    parser.add_argument('--output', type=typed_path, default=DEMO_DATASET, metavar='DIR',
+                        help="folder to make (default: the repository's AVA_dataset/demo)")
+    for name, kind, default in (('train_size', count, DEMO['train_size']), ('val_size', count, DEMO['val_size']),
+                                ('seed', seed, 0)):
+        parser.add_argument('--' + name, type=kind, default=default, metavar='N', help=f'(default: {default})')
+    return parse_flags(parser, argv)
+
+
+def nima_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of python3 -m utils.nima: `command` is 'import' or 'describe'."""
+    parser = make_parser("Model files: import other people's NIMA weights, describe a file.")
+    commands = parser.add_subparsers(dest='command', metavar='import|describe')
+    commands.required = True
+
+    importing = commands.add_parser(
+        'import', allow_abbrev=False, help='turn the weights of a NIMA-MobileNet into a checkpoint',
+        description='Turn the weights of a NIMA-MobileNet into a checkpoint that eval.py, predict.py and train.py '
+                    'take. How photographs were resized and images padded in its training stands in no such file '
+                    'and moves the scores by half a point and more, so both must be said.',
+        epilog="idealo's weights_mobilenet_*.hdf5 need nearest and symmetric. titu1994's mobilenet_weights.h5 was "
+               'trained with bilinear; its padding is taken to be tf, which was not checked against published scores.')
+    importing.add_argument('file', type=typed_path, metavar='FILE', help='Keras weights, .h5 or .hdf5')
+    importing.add_argument('--resize', choices=RESIZES, required=True, help='of the photographs it was trained on')
+    importing.add_argument('--padding', choices=PADDINGS, required=True,
+                           help='of stride-2 convolutions: tf is ((0, 1), (0, 1)); symmetric is ((1, 1), (1, 1)), '
+                                'as in Keras 2.1.5 and 2.1.6')
+    importing.add_argument('-o', '--output', type=typed_path, required=True, metavar='MODEL.h5',
+                           help='checkpoint to write; must not exist')
+
+    describing = commands.add_parser('describe', allow_abbrev=False, help='print what stands in a model file',
+                                     description='Print the record of a model file, its layers, parameters and size.')
+    describing.add_argument('file', type=typed_path, metavar='FILE', help='a checkpoint or Keras weights')
+    describing.add_argument('--json', action='store_true', help='as one JSON object')
+    return parse_flags(parser, argv, commands=(importing, describing))

@@ -1,0 +1,68 @@
+"""Groups of flags that several commands share. No TensorFlow here, so that --help is instant."""
+import argparse
+from typing import Any, Optional
+
+from utils.defaults import PRECISION_MODES, VAL_SIZE
+from utils.parser import count, typed_name, typed_path
+
+
+def add_val_size(group: Any) -> None:
+    group.add_argument('--val_size', type=count, default=VAL_SIZE, metavar='N',
+                       help=f'photographs kept for validation, the last N of the labels (default: {VAL_SIZE})')
+
+
+def add_dataset_paths(group: Any) -> None:
+    group.add_argument('--base_images_path', type=typed_path, metavar='DIR',
+                       help='folder of the photographs (default: the line in utils/data_loader.py)')
+    group.add_argument('--ava_dataset_path', type=typed_path, metavar='FILE',
+                       help='label file, AVA.txt (default: the line in utils/data_loader.py)')
+
+
+def add_skip_bad_labels(group: Any) -> None:
+    group.add_argument('--skip_bad_labels', action='store_true',
+                       help='leave out label lines that cannot be used, and say how many, instead of stopping')
+
+
+def add_device(group: Any) -> None:
+    group.add_argument('--device', choices=('auto', 'npu', 'gpu', 'cpu'), default='auto',
+                       help='where the model runs (default: auto, the Ascend NPU or the GPU that is there, else '
+                            'the CPU)')
+    group.add_argument('--threads', type=count, metavar='N',
+                       help='CPU threads of one operation; another number changes the last bits of the weights '
+                            '(default: one for each core this process may use)')
+
+
+def add_npu(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Ascend NPU (without effect on other devices; all but the first are off by '
+                                      'default)')
+
+    def add(name: str, **settings: Any) -> None:
+        group.add_argument(name, action=_Npu, dest='npu', default={}, **settings)
+
+    add('--precision_mode', choices=PRECISION_MODES, help=f'(default: {PRECISION_MODES[0]})')
+    add('--modify_mixlist', type=typed_path, metavar='FILE',
+        help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')
+    add('--op_compiler_cache_dir', type=typed_path, metavar='DIR',
+        help='keeps compiled operators, which makes the next first step shorter')
+    add('--profiling_dump_path', type=typed_path, metavar='DIR', help='records profiles of the device')
+    add('--data_dump_path', type=typed_path, metavar='DIR', help='records inputs and outputs of all operators')
+    add('--data_dump_step', metavar='STEPS', help="of --data_dump_path, such as '0|5|10-20' (default: 0)")
+    add('--over_dump_path', type=typed_path, metavar='DIR', help='records the operators that overflow')
+
+
+class _Npu(argparse.Action):
+    """Collects the typed flags of an NPU in one dict, by name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: Optional[str] = None) -> None:
+        namespace.npu = {**namespace.npu, self.option_strings[0][2:]: values}
+
+
+def add_checkpoint(group: Any) -> None:
+    group.add_argument('--checkpoint', type=typed_name, metavar='NAME|PATH',
+                       help='a name in TMP_MODEL_PATF or a path (default: the line in eval.py)')
+
+
+def add_checkpoint_folder(group: Any) -> None:
+    group.add_argument('--TMP_MODEL_PATF', type=typed_path, metavar='DIR',
+                       help='folder of the checkpoints (default: the line in eval.py)')
