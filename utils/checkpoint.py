@@ -22,6 +22,11 @@ def path_of(folder: str, epoch: int) -> str:
     return os.path.join(folder, f'model_{epoch:03d}.h5')
 
 
+def state_path(folder: str) -> str:
+    """Where a run is saved within an epoch, one file for all of them: FOLDER/resume.h5."""
+    return os.path.join(folder, 'resume.h5')
+
+
 def existing(folder: str) -> List[str]:
     """Paths of the checkpoints in `folder`, oldest epoch first; none where there is no folder."""
     if not os.path.isdir(folder):
@@ -88,7 +93,8 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
 def _other_models(folder: str) -> List[str]:
     """The .h5 files in `folder` that are no epoch's checkpoint, such as imported ones, by name."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [os.path.join(folder, name) for name in names if name.endswith('.h5') and not _NAME.fullmatch(name)]
+    return [os.path.join(folder, name) for name in names
+            if name.endswith('.h5') and name != state_path('') and not _NAME.fullmatch(name)]
 
 
 def _again(command: Sequence[str], path: str) -> str:

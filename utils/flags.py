@@ -58,6 +58,15 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
+    run.add_argument('--resume', action='store_true',
+                     help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
+                          '--checkpoint_steps or a signal saved; type the same flags as at the start')
+    run.add_argument('--overwrite', action='store_true',
+                     help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
+                          '--resume, they are a reason not to start')
+    run.add_argument('--checkpoint_steps', type=count, metavar='N',
+                     help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
+                          'after every epoch only)')
     add_device(run)
     add_npu(parser)
 

@@ -89,6 +89,19 @@ def read_weights(path: str) -> Dict[str, List[np.ndarray]]:
                 for name in group.attrs['layer_names'] if len(group[_text(name)].attrs['weight_names'])}
 
 
+def read_optimizer(path: str) -> List[np.ndarray]:
+    """The optimiser's state: how many steps it made, then its slots, in its own order; empty where there is none."""
+    with _open(path, CHECKPOINT) as file:
+        group: Any = file.get('optimizer_weights')
+        return [] if group is None else [group[_text(name)][()] for name in group.attrs['weight_names']]
+
+
+def read_network(path: str) -> Dict[str, Any]:
+    """The network as Keras describes it, {"class_name": ..., "config": ...}; nothing is built from it."""
+    with _open(path, CHECKPOINT) as file:
+        return json.loads(_text(file.attrs['model_config']))
+
+
 def write_record(file: Any, record: Dict[str, Any]) -> None:
     """Put `record` into an open h5py file."""
     file.attrs[RECORD] = json.dumps(record, sort_keys=True)
