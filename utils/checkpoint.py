@@ -23,8 +23,8 @@ def path_of(folder: str, epoch: int) -> str:
 
 
 def state_path(folder: str) -> str:
-    """Where a run is saved within an epoch, one file for all of them: FOLDER/resume.h5."""
-    return os.path.join(folder, 'resume.h5')
+    """The state of a run within an epoch: FOLDER/state.h5."""
+    return os.path.join(folder, 'state.h5')
 
 
 def existing(folder: str) -> List[str]:
