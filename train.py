@@ -48,7 +48,7 @@ def main(argv=None):
         watching = callbacks.for_training(
             twin, val_batches, val, batchsize=flags.batchsize, device=run.device, model_folder=flags.TMP_MODEL_PATF,
             log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},
-            restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL)
+            restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, validate_every=flags.validate_every)
         with contextlib.closing(train_batches), contextlib.closing(val_batches), contextlib.closing(watching[0]):
             # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.
             return model.fit_generator(train_batches, steps, flags.epochs, callbacks=watching, verbose=0, workers=0)

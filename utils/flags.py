@@ -58,6 +58,9 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
+    run.add_argument('--validate_every', type=count, default=1, metavar='N',
+                     help='score the validation photographs after every N-th epoch, and always after the last '
+                          '(default: 1)')
     add_device(run)
     add_npu(parser)
 
@@ -68,7 +71,8 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_MODEL_PATF', type=typed_path, default=from_root('./model'), metavar='DIR',
                        help="folder that receives model_001.h5, ... (default: the repository's model/)")
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
-                       help="folder of TensorBoard's and the CSV log (default: the repository's log/)")
+                       help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
+                            "repository's log/)")
     return parse_flags(parser, argv, demo=DEMO)
 
 
