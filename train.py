@@ -49,7 +49,8 @@ def main(argv=None):
         resume.restore(model, start)
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
                             train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
-                            checkpoint_steps=flags.checkpoint_steps, log_folder=flags.TMP_LOG_PATH)
+                            checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
+                            log_folder=flags.TMP_LOG_PATH)
 
 
 if __name__ == '__main__':

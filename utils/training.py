@@ -13,7 +13,8 @@ from utils.run_state import RunState
 
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
-        log_folder: str, checkpoint_steps: Optional[int] = None) -> tf.keras.callbacks.History:
+        log_folder: str, checkpoint_steps: Optional[int] = None,
+        validate_every: int = 1) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
     `record` is what stands in every checkpoint, see model_file. SystemExit, with the state saved, where `watch` has
@@ -36,7 +37,7 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
                      images=min(train_size, train.count), ids=ids, watch=watch, restart=start.replaces)
     watching = callbacks.for_training(
         twin, val_batches, val, state=state, batchsize=batchsize, device=run.device, model_folder=start.folder,
-        log_folder=log_folder, record=record, restart=start.replaces)
+        log_folder=log_folder, record=record, restart=start.replaces, validate_every=validate_every)
     try:
         with contextlib.ExitStack() as opened:
             for each in (train_batches, val_batches, watching[0]):
