@@ -17,7 +17,7 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import callbacks, data_loader, demo_dataset, device, model_file, nima
+    from utils import callbacks, data_loader, demo_dataset, device, lock, model_file, nima
 
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
@@ -28,10 +28,10 @@ def main(argv=None):
     weights = nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                 flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = model_file.preprocessing_to_start_from(weights, image_size, report=print)
-    errors.check_output_folder(flags.TMP_MODEL_PATF, '--TMP_MODEL_PATF')
     errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
-    with device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
+    with lock.only_writer(flags.TMP_MODEL_PATF), device.open_run(
+            flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)

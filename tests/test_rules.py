@@ -22,7 +22,7 @@ LAYERS = (
      'report', 'export'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file'},
+     'command_flags', 'parser', 'model_file', 'origin', 'trust', 'trust_network', 'lock'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
@@ -31,13 +31,16 @@ SIDEWAYS = {
     ('flags', 'defaults'), ('flags', 'flag_groups'), ('flags', 'parser'), ('flag_groups', 'defaults'),
     ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
     ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
-    ('model_file', 'errors'),
+    ('model_file', 'errors'), ('model_file', 'origin'), ('model_file', 'trust'), ('model_file', 'trust_network'),
+    ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust_network', 'trust'),
+    ('trust_network', 'ava'), ('lock', 'errors'), ('checkpoint', 'nima'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
-                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu'}
+                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'origin', 'trust', 'trust_network',
+                   'lock'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}
