@@ -33,7 +33,7 @@ SIDEWAYS = {
     ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
     ('model_file', 'errors'), ('model_file', 'origin'), ('model_file', 'trust'), ('model_file', 'trust_network'),
     ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust_network', 'trust'),
-    ('trust_network', 'ava'), ('lock', 'errors'), ('checkpoint', 'nima'),
+    ('trust_network', 'ava'), ('lock', 'errors'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}

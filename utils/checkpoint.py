@@ -2,15 +2,16 @@
 import contextlib
 import errno
 import io
+import json
 import os
 import re
 import shlex
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Sequence
 
 import h5py
 import tensorflow as tf
 
-from utils import model_file, trust
+from utils import model_file, trust, trust_network
 from utils.ava import SCORES
 from utils.defaults import DEMO_MODEL
 from utils.errors import InputError
@@ -24,8 +25,8 @@ def path_of(folder: str, epoch: int) -> str:
 
 
 def state_path(folder: str) -> str:
-    """The state of a run within an epoch: FOLDER/state.h5, a file like a checkpoint."""
-    return os.path.join(folder, 'state.h5')
+    """Where a run is saved within an epoch, one file for all of them: FOLDER/resume.h5."""
+    return os.path.join(folder, 'resume.h5')
 
 
 def existing(folder: str) -> List[str]:
@@ -41,6 +42,15 @@ def remove_others(path: str) -> None:
     for other in existing(os.path.dirname(path)):
         if other != path:
             os.remove(other)
+
+
+def require_savable(model: tf.keras.Model) -> None:
+    """InputError where the checkpoints of `model` would be refused: better before the first step than after days."""
+    try:
+        trust_network.check(json.loads(model.to_json()))
+    except trust.DistrustError as distrust:
+        raise InputError(f'the model in train.py: found {distrust}; expected one whose checkpoints can be loaded again, '
+                         "made of Keras's own layers without Lambda: edit the line of base_model") from distrust
 
 
 def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
@@ -60,7 +70,8 @@ def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
         os.makedirs(folder, exist_ok=True)
         try:
             _write_and_read_back(temporary, buffer.getbuffer())
-            model_file.verify(temporary)
+            with model_file.opened(temporary, whole=True):
+                pass
             os.replace(temporary, path)
             _flush_folder(folder)
         except BaseException:  # Ctrl-C too
@@ -95,42 +106,6 @@ def _flush_folder(folder: str) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def newest_good(folder: str, report: Callable[[str], Any]) -> Optional[str]:
-    """The checkpoint or state in `folder` that is furthest in training and whole; None where there is none.
-
-    `report` gets a sentence on each that is passed over. At the same place an epoch's checkpoint comes first.
-    """
-    candidates = existing(folder)
-    state = state_path(folder)
-    candidates += [state] if os.path.exists(state) else []
-    good = []
-    for path in candidates:
-        try:
-            good.append((*position(path), path != state, path))
-        except InputError as error:
-            report(f'{error}; passed over')
-    for *_, path in sorted(good, reverse=True):
-        try:
-            model_file.verify(path)
-            return path
-        except InputError as error:
-            report(f'{error}; passed over')
-    return None
-
-
-def position(path: str) -> Tuple[int, int]:
-    """How far training was when `path` was written: complete epochs, and photographs of the next one.
-
-    InputError where the file is no checkpoint of a training.
-    """
-    record = model_file.require_checkpoint(path).record or {}
-    place = record.get('run', {}).get('position', {})
-    epoch = place.get('epoch', record.get('epoch'))
-    if epoch is None:
-        raise InputError(f'{path}: found no epoch in its record, expected {model_file.CHECKPOINT}: type another')
-    return epoch, place.get('images', 0)
 
 
 def prune(folder: str, keep: int, *, keep_best: bool) -> List[str]:
@@ -177,8 +152,8 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
 def _other_models(folder: str) -> List[str]:
     """The .h5 files in `folder` that are no epoch's checkpoint, such as imported ones, by name."""
     names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
-    return [os.path.join(folder, name) for name in names if name.endswith('.h5') and not _NAME.fullmatch(name)
-            and name != os.path.basename(state_path(folder))]
+    return [os.path.join(folder, name) for name in names
+            if name.endswith('.h5') and name != state_path('') and not _NAME.fullmatch(name)]
 
 
 def _again(command: Sequence[str], path: str) -> str:
@@ -196,30 +171,8 @@ def load_for_scoring(path: str) -> tf.keras.Model:
     """
     model_file.require_checkpoint(path)
     tf.keras.backend.set_learning_phase(0)
-    with model_file.opened(path) as file:
+    with model_file.opened(path, whole=True) as file:  # what is built is what was checked: the file stays open
         return _built(file, path)
-
-
-def load_for_training(path: str, *, loss_scale: float = 1.0) -> tf.keras.Model:
-    """The compiled model of a checkpoint with its optimiser's state, to go on training with earth_mover_loss.
-
-    The caller sets the learning phase before. InputError as of load_for_scoring(), and where the file has no optimiser
-    that nima.optimizer() makes, or not all of its state.
-    """
-    from utils import nima
-    model_file.require_checkpoint(path)
-    with model_file.opened(path) as file:
-        optimizer = nima.optimizer_from(model_file.optimizer_config(file), loss_scale)
-        model = _built(file, path)
-        model.compile(optimizer, loss=nima.earth_mover_loss)
-        model._make_train_function()  # makes the optimiser's variables
-        state, variables = model_file.optimizer_state(file), optimizer.weights
-        expected = [tuple(variable.shape.as_list()) for variable in variables]
-        if [array.shape for array in state] != expected:
-            raise InputError(f'{path}: found an optimiser with a state of {len(state)} arrays, expected '
-                             f'{len(expected)} of the shapes of the weights: take a checkpoint as train.py wrote it')
-        optimizer.set_weights(state)
-    return model
 
 
 def _built(file: Any, path: str) -> tf.keras.Model:

@@ -21,7 +21,8 @@ def only_writer(folder: str) -> Iterator[None]:
 
     The lock is the operating system's and ends with the process, however that ends; the file alone is no lock. On a
     disk without such locks the process id in the file stands for it, as long as that process lives. Files that a
-    killed run did not finish are removed. InputError where nothing can be written, and, with the process id, while another process holds the lock.
+    killed run did not finish are removed. InputError where nothing can be written, and, with the process id, while
+    another process holds the lock.
     """
     errors.check_output_folder(folder, '--TMP_MODEL_PATF')
     made = not os.path.isdir(folder)

@@ -68,18 +68,13 @@ def preprocessing(image_size: int = IMAGE_SIZE, resize: str = 'bilinear', paddin
 def read(path: str, expected: str = CHECKPOINT) -> Contents:
     """What is in `path`; InputError, with `expected` in its sentence, where that is no complete Keras file."""
     with opened(path, expected) as file:
-        return contents(file, path)
-
-
-def contents(file: Any, path: str) -> Contents:
-    """What is in the file of opened()."""
-    group: Any = file.get('model_weights', file)
-    names = _names(group, 'layer_names')
-    shapes = {name: [tuple(group[name][weight].shape) for weight in _names(group[name], 'weight_names')]
-              for name in names}
-    training = trust.parse_json(_text(file.attrs.get('training_config', '{}')), 'training settings')
-    return Contents('model_config' in file.attrs, {name: found for name, found in shapes.items() if found},
-                    len(names), training.get('optimizer_config', {}).get('class_name'), _record(file, path))
+        group: Any = file.get('model_weights', file)
+        names = _names(group, 'layer_names')
+        shapes = {name: [tuple(group[name][weight].shape) for weight in _names(group[name], 'weight_names')]
+                  for name in names}
+        training = trust.parse_json(_text(file.attrs.get('training_config', '{}')), 'training settings')
+        return Contents('model_config' in file.attrs, {name: found for name, found in shapes.items() if found},
+                        len(names), training.get('optimizer_config', {}).get('class_name'), _record(file, path))
 
 
 def import_command(path: str) -> str:
@@ -90,39 +85,28 @@ def import_command(path: str) -> str:
 
 def read_weights(path: str) -> Dict[str, List[np.ndarray]]:
     """The arrays of each layer with weights."""
-    with opened(path, CHECKPOINT) as file:
+    with opened(path, whole=True) as file:
         group: Any = file.get('model_weights', file)
         weights = {name: _arrays(group[name]) for name in _names(group, 'layer_names')}
         return {name: arrays for name, arrays in weights.items() if arrays}
 
 
-def optimizer_config(file: Any) -> Dict[str, Any]:
-    """Class and settings of the optimiser in the file of opened(), checked by trust_network.py."""
-    if 'training_config' not in file.attrs:
-        raise trust.DistrustError('no optimiser')
-    config = trust.parse_json(_text(file.attrs['training_config']), 'training settings')
-    trust_network.check_training(config)
-    return config['optimizer_config']
+def read_optimizer(path: str) -> List[np.ndarray]:
+    """The optimiser's state: how many steps it made, then its slots, in its own order; empty where there is none."""
+    with opened(path) as file:
+        return _arrays(file['optimizer_weights']) if 'optimizer_weights' in file else []
 
 
-def optimizer_state(file: Any) -> List[np.ndarray]:
-    """The arrays of the optimiser in the file of opened(), in its order; none where there is no state."""
-    return _arrays(file['optimizer_weights']) if 'optimizer_weights' in file else []
+def read_network(path: str) -> Dict[str, Any]:
+    """The network as Keras describes it, {"class_name": ..., "config": ...}; nothing is built from it."""
+    with opened(path) as file:
+        return json.loads(_text(file.attrs['model_config']))
 
 
 def write_record(file: Any, record: Dict[str, Any]) -> None:
     """Put `record` into an open h5py file, and the checksum of all that is there."""
     file.attrs[RECORD] = json.dumps(record, sort_keys=True, allow_nan=False)
     file.attrs[CHECKSUM] = _checksum(file)
-
-
-def verify(path: str) -> Contents:
-    """What is in the checkpoint `path`, all of which has been read; InputError where anything is wrong with it."""
-    found = require_checkpoint(path)
-    with opened(path, CHECKPOINT) as file:
-        if CHECKSUM in file.attrs and _text(file.attrs[CHECKSUM]) != _checksum(file):
-            raise trust.DistrustError('contents that differ from their checksum')
-    return found
 
 
 def _checksum(file: Any) -> str:
@@ -230,8 +214,8 @@ def _record(file: Any, path: str) -> Optional[Dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def opened(path: str, expected: str = CHECKPOINT) -> Iterator[Any]:
-    """An open h5py file of which trust.py and trust_network.py have checked all but the optimiser's settings.
+def opened(path: str, expected: str = CHECKPOINT, *, whole: bool = False) -> Iterator[Any]:
+    """An open h5py file that trust.py and trust_network.py have checked; `whole` also compares its checksum, if any.
 
     InputError, with `expected` in its sentence, where it is no complete Keras file, or holds what it must not.
     """
@@ -242,6 +226,8 @@ def opened(path: str, expected: str = CHECKPOINT) -> Iterator[Any]:
             trust.check_structure(file, os.path.getsize(path))
             if 'model_config' in file.attrs:
                 trust_network.check(trust.parse_json(_text(file.attrs['model_config']), 'a network'))
+            if whole and CHECKSUM in file.attrs and _text(file.attrs[CHECKSUM]) != _checksum(file):
+                raise trust.DistrustError('contents that differ from their checksum')
             yield file
     except trust.DistrustError as distrust:
         raise InputError(f'{path}: found {distrust}; expected {expected}: do not use the file, take one from its '

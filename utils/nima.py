@@ -104,15 +104,6 @@ def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
     return made
 
 
-def optimizer_from(config: Dict[str, Any], loss_scale: float = 1.0) -> 'tf.keras.optimizers.Optimizer':
-    """The optimiser of optimizer() whose class and settings a checkpoint names; its state is not set."""
-    import tensorflow as tf
-    made = tf.keras.optimizers.deserialize(config)
-    if loss_scale != 1:
-        _scale_loss(made, loss_scale)
-    return made
-
-
 def _scale_loss(optimizer: 'tf.keras.optimizers.Optimizer', scale: float) -> None:
     """In place, as the files name an optimiser's class: SGD stays SGD, and loads everywhere."""
     gradients_of = optimizer.get_gradients

@@ -1,4 +1,4 @@
-"""Which networks and optimisers of a file are built: Keras's own layers, no code, an output of ten.
+"""Which networks of a file are built: Keras's own layers, no code, an output of ten.
 
 The file's JSON is checked before Keras sees it; nothing here builds or runs what it checks.
 """
@@ -46,11 +46,6 @@ _PLAIN = _words('''
 _DTYPES = frozenset({'float16', 'float32', 'float64'})
 _PASSES_ON = frozenset({'Activation', 'Softmax', 'Dropout', 'Flatten', 'Reshape', 'GlobalAveragePooling2D',
                         'GlobalMaxPooling2D'})  # layers after the one that makes ten numbers
-_OPTIMIZERS = {
-    'SGD': frozenset({'learning_rate', 'lr', 'decay', 'momentum', 'nesterov'}),
-    'Adam': frozenset({'learning_rate', 'lr', 'decay', 'beta_1', 'beta_2', 'epsilon', 'amsgrad'}),
-}
-
 
 def check(config: Any) -> None:
     """DistrustError unless the parsed `model_config` is a network of Keras's own layers with an output of ten."""
@@ -184,15 +179,3 @@ def _first_name(calls: Any) -> Any:
     while isinstance(calls, list) and calls:
         calls = calls[0]
     return calls if isinstance(calls, str) else None
-
-
-def check_training(config: Any) -> None:
-    """DistrustError unless the parsed `training_config` names SGD or Adam with plain numbers."""
-    found = config.get('optimizer_config') if isinstance(config, dict) else None
-    name = found.get('class_name') if isinstance(found, dict) else None
-    settings = found.get('config') if isinstance(found, dict) else None
-    if not isinstance(name, str) or name not in _OPTIMIZERS or not isinstance(settings, dict):
-        raise DistrustError(f'an optimiser {short(name)}, expected {" or ".join(_OPTIMIZERS)}')
-    for key, value in settings.items():
-        if key != 'name' and (key not in _OPTIMIZERS[name] or not isinstance(value, (bool, int, float))):
-            raise DistrustError(f'an optimiser {name} with {short(key)} {short(value)}, expected numbers')
