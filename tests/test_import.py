@@ -334,10 +334,16 @@ def test_a_checkpoint_that_is_not_nimas(base, folder):
     tf.compat.v1.keras.backend.clear_session()
     inputs = tf.keras.Input((32, 32, 3))
     five = tf.keras.Model(inputs, tf.keras.layers.Dense(5)(tf.keras.layers.GlobalMaxPooling2D()(inputs)))
-    checkpoint.save(five, str(folder / 'five.h5'), {'preprocessing': model_file.preprocessing(32)})
-    with pytest.raises(InputError, match=r'five\.h5: found a network from \(None, 32, 32, 3\) to \(None, 5\), expected '
-                                         r'a NIMA'):
+    five.save(str(folder / 'five.h5'))
+    with pytest.raises(InputError, match=r'five\.h5: found a network whose last layer makes 5 numbers; expected'):
         load(folder / 'five.h5')
+    tf.compat.v1.keras.backend.clear_session()
+    inputs = tf.keras.Input((32, 32, 3))
+    ten = tf.keras.layers.Dense(10)(tf.keras.layers.GlobalMaxPooling2D()(inputs))
+    tf.keras.Model(inputs, tf.keras.layers.Reshape((5, 2))(ten)).save(str(folder / 'pairs.h5'))
+    with pytest.raises(InputError, match=r'pairs\.h5: found a network from \(None, 32, 32, 3\) to \(None, 5, 2\), '
+                                         r'expected a NIMA'):
+        load(folder / 'pairs.h5')
     with pytest.raises(InputError, match=r'base\.h5: found weights without a network and without a layer for 10 votes'):
         load(base)
 

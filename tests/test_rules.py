@@ -22,7 +22,8 @@ LAYERS = (
      'report', 'report_page', 'figures', 'results', 'export', 'resume', 'run_state'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file', 'training_log', 'analysis', 'interruption'},
+     'command_flags', 'parser', 'model_file', 'training_log', 'analysis', 'interruption', 'origin', 'trust',
+     'trust_network', 'lock'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'), ('callbacks', 'run_state'),
@@ -33,7 +34,9 @@ SIDEWAYS = {
     ('flags', 'defaults'), ('flags', 'flag_groups'), ('flags', 'parser'), ('flag_groups', 'defaults'),
     ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
     ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
-    ('model_file', 'errors'),
+    ('model_file', 'errors'), ('model_file', 'origin'), ('model_file', 'trust'), ('model_file', 'trust_network'),
+    ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust_network', 'trust'),
+    ('trust_network', 'ava'), ('lock', 'errors'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
     ('analysis', 'score_utils'), ('report', 'figures'), ('report', 'report_page'), ('report', 'results'),
     ('report_page', 'figures'), ('report_page', 'results'),
@@ -43,7 +46,8 @@ ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
                    'flag_groups', 'command_flags', 'parser', 'model_file', 'training_log', 'analysis',
-                   'results', 'figures', 'report_page', 'report', 'npu', 'interruption'}
+                   'results', 'figures', 'report_page', 'report', 'npu', 'interruption', 'origin', 'trust',
+                   'trust_network', 'lock'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

@@ -9,10 +9,10 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy as np
 import tensorflow as tf
 
-from utils import ava, checkpoint, nima, score_utils, training_log
+from utils import ava, checkpoint, nima, origin, score_utils, training_log
 from utils.data_loader import Batch
 from utils.progress import bar
-from utils.run_state import Position, RunState
+from utils.run_state import RunState
 
 Logs = Optional[Dict[str, Any]]
 
@@ -82,24 +82,34 @@ class Validation(tf.keras.callbacks.Callback):
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):
-    """Writes model_001.h5, model_002.h5, ... into a folder, each with `record` and its epoch.
+    """Writes model_001.h5, model_002.h5, ... into a folder, each with `record`, its epoch, place and metrics.
 
-    With `restart` the first of them takes the place of all that an earlier run left.
+    Before the first step it refuses a network that could not be loaded again. With `restart` the first checkpoint
+    takes the place of all that an earlier run left. With `keep` only that many of the newest stay, and with
+    `keep_best` the best on validation SRCC beside them.
     """
 
-    def __init__(self, folder: str, record: Dict[str, Any], *, restart: bool = False) -> None:
+    def __init__(self, folder: str, record: Dict[str, Any], *, restart: bool = False, keep: Optional[int] = None,
+                 keep_best: bool = False) -> None:
         super().__init__()
         self._folder, self._record, self._restart = folder, record, restart
+        self._keep, self._keep_best = keep, keep_best
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        checkpoint.require_savable(self.model)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         path = checkpoint.path_of(self._folder, epoch + 1)
-        run = {**self._record.get('run', {}), 'position': Position(epoch + 1)._asdict()}
+        run = {**self._record.get('run', {}), 'position': {'epoch': epoch + 1, 'images': 0},
+               'metrics': origin.metrics(logs or {})}
         checkpoint.save(self.model, path, {**self._record, 'epoch': epoch + 1, 'run': run})
         if self._restart:
             checkpoint.remove_others(path)
             self._restart = False
         with contextlib.suppress(FileNotFoundError):
             os.remove(checkpoint.state_path(self._folder))  # this checkpoint is further on
+        if self._keep:
+            checkpoint.prune(self._folder, self._keep, keep_best=self._keep_best)
 
 
 class EpochLog(tf.keras.callbacks.Callback):
@@ -150,7 +160,8 @@ class Summary(tf.keras.callbacks.Callback):
 
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
                  batchsize: int, device: str, model_folder: str, log_folder: str, record: Dict[str, Any],
-                 restart: bool, validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
+                 restart: bool, keep: Optional[int] = None, keep_best: bool = False,
+                 validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
     """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
 
     TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch.
@@ -158,7 +169,7 @@ def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ra
     os.makedirs(log_folder, exist_ok=True)
     return [ProgressBar(state),
             Validation(twin, state.stoppable(val_batches), val, batchsize=batchsize, every=validate_every),
-            SaveEpoch(model_folder, record, restart=restart),
+            SaveEpoch(model_folder, record, restart=restart, keep=keep, keep_best=keep_best),
             EpochLog(log_folder),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,

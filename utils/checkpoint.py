@@ -1,6 +1,8 @@
 """Checkpoints: their names, writing them whole or not at all, finding and loading them."""
 import contextlib
+import errno
 import io
+import json
 import os
 import re
 import shlex
@@ -9,7 +11,7 @@ from typing import Any, Callable, Dict, List, Sequence
 import h5py
 import tensorflow as tf
 
-from utils import model_file
+from utils import model_file, trust, trust_network
 from utils.ava import SCORES
 from utils.defaults import DEMO_MODEL
 from utils.errors import InputError
@@ -23,8 +25,8 @@ def path_of(folder: str, epoch: int) -> str:
 
 
 def state_path(folder: str) -> str:
-    """The state of a run within an epoch: FOLDER/state.h5."""
-    return os.path.join(folder, 'state.h5')
+    """Where a run is saved within an epoch, one file for all of them: FOLDER/resume.h5."""
+    return os.path.join(folder, 'resume.h5')
 
 
 def existing(folder: str) -> List[str]:
@@ -42,24 +44,36 @@ def remove_others(path: str) -> None:
             os.remove(other)
 
 
+def require_savable(model: tf.keras.Model) -> None:
+    """InputError where the checkpoints of `model` would be refused: better before the first step than after days."""
+    try:
+        trust_network.check(json.loads(model.to_json()))
+    except trust.DistrustError as distrust:
+        raise InputError(f'the model in train.py: found {distrust}; expected one whose checkpoints can be loaded '
+                         "again, made of Keras's own layers without Lambda: edit the line of base_model") from distrust
+
+
 def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
     """Write model, weights, optimiser state and the record; `path` is either as it was before or complete.
 
-    model_file says what stands in a record. InputError where the file cannot be written.
+    The file is written beside `path` under a name that ends in .tmp, flushed to the disk, read back from there byte
+    by byte and checked as one by strangers is; then it gets its name. The folder is made where it is gone.
+    model_file says what stands in a record. InputError where the file cannot be written or does not read back.
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, 'w') as file:
         model.save(file)
         model_file.write_record(file, record)
     temporary = path + '.tmp'
+    folder = os.path.dirname(path) or '.'
     try:
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+        os.makedirs(folder, exist_ok=True)
         try:
-            with open(temporary, 'wb') as stream:
-                stream.write(buffer.getbuffer())
-                stream.flush()
-                os.fsync(stream.fileno())
+            _write_and_read_back(temporary, buffer.getbuffer())
+            with model_file.opened(temporary, whole=True):
+                pass
             os.replace(temporary, path)
+            _flush_folder(folder)
         except BaseException:  # Ctrl-C too
             with contextlib.suppress(OSError):
                 os.remove(temporary)
@@ -67,6 +81,51 @@ def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
     except OSError as error:
         raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for a checkpoint: '
                          'free some, or type another folder; the checkpoints before it are whole') from error
+
+
+def _write_and_read_back(path: str, content: memoryview) -> None:
+    """OSError where the disk does not hold `content` after it was flushed."""
+    with open(path, 'wb') as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    block = 1 << 20
+    with open(path, 'rb') as stream:
+        if hasattr(os, 'posix_fadvise'):  # forget what is in memory, so that the disk is asked
+            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        starts = range(0, len(content) + 1, block)
+        if any(stream.read(block) != content[start:start + block] for start in starts):
+            raise OSError(errno.EIO, 'it does not read back as it was written')
+
+
+def _flush_folder(folder: str) -> None:
+    """Let the new name reach the disk; some network disks cannot, and need not."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def prune(folder: str, keep: int, *, keep_best: bool) -> List[str]:
+    """Remove all but the `keep` newest epochs' checkpoints; returns the paths of those that are removed.
+
+    With `keep_best` the one with the highest validation SRCC stays too, the newest of several; an undefined SRCC is
+    never the best. What cannot be read stays and does not count.
+    """
+    srccs = {}
+    for path in existing(folder):
+        with contextlib.suppress(InputError):
+            record = model_file.read(path).record or {}
+            srccs[path] = record.get('run', {}).get('metrics', {}).get('val_srcc')
+    paths = list(srccs)
+    best = max((path for path in paths if srccs[path] is not None), default=None,
+               key=lambda path: (srccs[path], paths.index(path)))
+    removed = [path for path in paths[:-keep] if not (keep_best and path == best)]
+    for path in removed:
+        os.remove(path)
+    return removed
 
 
 def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
@@ -107,16 +166,24 @@ def _again(command: Sequence[str], path: str) -> str:
 def load_for_scoring(path: str) -> tf.keras.Model:
     """The model of a checkpoint with learning phase 0, without its optimiser.
 
-    InputError where the file is no checkpoint, or its network does not turn square images into ten shares.
+    InputError where the file is no checkpoint, holds what it must not (trust.py), or its network does not turn square
+    images into ten shares.
     """
     model_file.require_checkpoint(path)
     tf.keras.backend.set_learning_phase(0)
+    with model_file.opened(path, whole=True) as file:  # what is built is what was checked: the file stays open
+        return _built(file, path)
+
+
+def _built(file: Any, path: str) -> tf.keras.Model:
+    """The network in a file of model_file.opened() with its weights."""
     try:
-        model = tf.keras.models.load_model(path, compile=False)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-        raise InputError(f'{path}: found a network that tf.keras cannot build ({error}), expected '
-                         f'{model_file.CHECKPOINT}: if it holds the weights of a NIMA-MobileNet, import them with '
-                         f'{model_file.import_command(path)}') from error
+        model = tf.keras.models.load_model(file, compile=False)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+            ValueError, tf.errors.OpError) as error:
+        raise InputError(f'{path}: found a network that tf.keras cannot build ({trust.short(str(error), 300)}), '
+                         f'expected {model_file.CHECKPOINT}: if it holds the weights of a NIMA-MobileNet, import them '
+                         f'with {model_file.import_command(path)}') from error
     inputs, outputs = model.input_shape, model.output_shape
     if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3:
         raise InputError(f'{path}: found a network from {inputs} to {outputs}, expected a NIMA, from '

@@ -11,6 +11,8 @@ RESIZES = 'bilinear', 'nearest'
 PADDINGS = 'tf', 'symmetric'
 PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
 
+VERSION = '1.0.0.dev0'  # as checkpoints carry it
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 

@@ -1,6 +1,6 @@
 """Every flag of train.py, eval.py and predict.py. No TensorFlow here, so that --help is instant."""
 import argparse
-from typing import Optional, Sequence
+from typing import Any, Optional, Sequence
 
 from utils.defaults import DEMO, DROPOUT, IMAGE_SIZE, from_root
 from utils.flag_groups import (
@@ -39,6 +39,18 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                             'in half precision (default: 1)')
 
 
+def _add_saving(run: Any) -> None:
+    run.add_argument('--resume', action='store_true',
+                     help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
+                          '--checkpoint_steps or a signal saved; type the same flags as at the start')
+    run.add_argument('--overwrite', action='store_true',
+                     help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
+                          '--resume, they are a reason not to start')
+    run.add_argument('--checkpoint_steps', type=count, metavar='N',
+                     help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
+                          'after every epoch only)')
+
+
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of train.py; --demo changes the defaults of those that were not typed."""
     parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
@@ -58,15 +70,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
-    run.add_argument('--resume', action='store_true',
-                     help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
-                          '--checkpoint_steps or a signal saved; type the same flags as at the start')
-    run.add_argument('--overwrite', action='store_true',
-                     help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
-                          '--resume, they are a reason not to start')
-    run.add_argument('--checkpoint_steps', type=count, metavar='N',
-                     help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
-                          'after every epoch only)')
+    _add_saving(run)
     run.add_argument('--validate_every', type=count, default=1, metavar='N',
                      help='score the validation photographs after every N-th epoch, and always after the last '
                           '(default: 1)')

@@ -5,21 +5,24 @@ The record is JSON in the root attribute `nima`, an object with these fields:
     preprocessing   what to do with a photograph before the network sees it; see preprocessing()
     epoch           the epoch, counted from 1, after which train.py wrote the file
     origin          of an imported file: {"file": name, "sha256": hexadecimal}
+    run             of a trained file: how it came about; see origin.py
 """
 import contextlib
 import hashlib
 import json
 import os
 import shlex
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 import numpy as np
 
+from utils import origin, trust, trust_network
 from utils.ava import SCORES
 from utils.defaults import IMAGE_SIZE, PADDINGS, RESIZES
 from utils.errors import InputError, command_of
 
 RECORD = 'nima'  # the attribute's name
+CHECKSUM = 'nima_sha256'
 CHECKPOINT = 'a checkpoint that train.py or the import wrote'
 _CARD_USED = ("the file carries no record of its pre-processing: the model card's is used (resize {resize}, "
               'padding {padding})')
@@ -64,12 +67,12 @@ def preprocessing(image_size: int = IMAGE_SIZE, resize: str = 'bilinear', paddin
 
 def read(path: str, expected: str = CHECKPOINT) -> Contents:
     """What is in `path`; InputError, with `expected` in its sentence, where that is no complete Keras file."""
-    with _open(path, expected) as file:
+    with opened(path, expected) as file:
         group: Any = file.get('model_weights', file)
-        names = [_text(name) for name in group.attrs['layer_names']]
-        shapes = {name: [tuple(group[name][_text(weight)].shape) for weight in group[name].attrs['weight_names']]
+        names = _names(group, 'layer_names')
+        shapes = {name: [tuple(group[name][weight].shape) for weight in _names(group[name], 'weight_names')]
                   for name in names}
-        training = json.loads(_text(file.attrs.get('training_config', '{}')))
+        training = trust.parse_json(_text(file.attrs.get('training_config', '{}')), 'training settings')
         return Contents('model_config' in file.attrs, {name: found for name, found in shapes.items() if found},
                         len(names), training.get('optimizer_config', {}).get('class_name'), _record(file, path))
 
@@ -82,37 +85,67 @@ def import_command(path: str) -> str:
 
 def read_weights(path: str) -> Dict[str, List[np.ndarray]]:
     """The arrays of each layer with weights."""
-    with _open(path, CHECKPOINT) as file:
+    with opened(path, whole=True) as file:
         group: Any = file.get('model_weights', file)
-        return {_text(name): [group[_text(name)][_text(weight)][()]
-                              for weight in group[_text(name)].attrs['weight_names']]
-                for name in group.attrs['layer_names'] if len(group[_text(name)].attrs['weight_names'])}
+        weights = {name: _arrays(group[name]) for name in _names(group, 'layer_names')}
+        return {name: arrays for name, arrays in weights.items() if arrays}
 
 
 def read_optimizer(path: str) -> List[np.ndarray]:
     """The optimiser's state: how many steps it made, then its slots, in its own order; empty where there is none."""
-    with _open(path, CHECKPOINT) as file:
-        group: Any = file.get('optimizer_weights')
-        return [] if group is None else [group[_text(name)][()] for name in group.attrs['weight_names']]
+    with opened(path) as file:
+        return _arrays(file['optimizer_weights']) if 'optimizer_weights' in file else []
 
 
 def read_network(path: str) -> Dict[str, Any]:
     """The network as Keras describes it, {"class_name": ..., "config": ...}; nothing is built from it."""
-    with _open(path, CHECKPOINT) as file:
+    with opened(path) as file:
         return json.loads(_text(file.attrs['model_config']))
 
 
 def write_record(file: Any, record: Dict[str, Any]) -> None:
-    """Put `record` into an open h5py file."""
-    file.attrs[RECORD] = json.dumps(record, sort_keys=True)
+    """Put `record` into an open h5py file, and the checksum of all that is there."""
+    file.attrs[RECORD] = json.dumps(record, sort_keys=True, allow_nan=False)
+    file.attrs[CHECKSUM] = _checksum(file)
+
+
+def _checksum(file: Any) -> str:
+    """SHA-256 of all numbers and of the record, in hexadecimal."""
+    digest = hashlib.sha256()
+    arrays: List[Any] = []
+    file.visititems(lambda name, part: arrays.append(part) if hasattr(part, 'dtype') else None)
+    for array in arrays:  # visited in the order of their names
+        digest.update(f'{array.name} {array.shape} {array.dtype.str}\n'.encode('utf-8', 'surrogateescape'))
+        digest.update(np.ascontiguousarray(array[()]).tobytes())
+    for name in ('model_config', 'training_config', RECORD):
+        digest.update(_text(file.attrs.get(name, '')).encode('utf-8', 'surrogateescape'))
+    return digest.hexdigest()
+
+
+def _names(group: Any, name: str) -> List[str]:
+    """A list of names as Keras writes it: one attribute, or numbered ones where it is long."""
+    if name in group.attrs:
+        return [_text(each) for each in group.attrs[name]]
+    parts = [f'{name}{number}' for number in range(len(group.attrs)) if f'{name}{number}' in group.attrs]
+    if not parts:
+        raise KeyError(f'no {name}')
+    return [_text(each) for part in parts for each in group.attrs[part]]
+
+
+def _arrays(group: Any) -> List[np.ndarray]:
+    return [group[name][()] for name in _names(group, 'weight_names')]
 
 
 def require_checkpoint(path: str) -> Contents:
     """What is in `path`; InputError where that is no network with weights and a head for votes from 1 to 10."""
-    contents = read(path)
-    if contents.has_network:
-        return contents
-    if contents.head is None:
+    found = read(path)
+    if not found.has_network:
+        _refuse_weights_alone(path, found)
+    return found
+
+
+def _refuse_weights_alone(path: str, found: Contents) -> NoReturn:
+    if found.head is None:
         raise InputError(f'{path}: found weights without a network and without a layer for {len(SCORES)} votes, '
                          f'expected {CHECKPOINT}: type --checkpoint')
     raise InputError(f'{path}: found weights without a network, expected {CHECKPOINT}: import the file with '
@@ -142,8 +175,8 @@ def preprocessing_to_start_from(path: Optional[str], image_size: int,
 
     A whole NIMA brings its resize and padding, and `report` gets a sentence on that.
     """
-    contents = read(path, 'Keras weights') if path else None
-    if path is None or contents is None or contents.head is None:
+    start = read(path, 'Keras weights') if path else None
+    if path is None or start is None or start.head is None:
         return preprocessing(image_size)
     found = preprocessing_of(path, None, report)
     note = f', trained for images of side {found["image_size"]}' if found['image_size'] != image_size else ''
@@ -164,29 +197,45 @@ def sha256(path: str) -> str:
 def _record(file: Any, path: str) -> Optional[Dict[str, Any]]:
     if RECORD not in file.attrs:
         return None
+    text = _text(file.attrs[RECORD])
     try:
-        record = json.loads(_text(file.attrs[RECORD]))
+        record = trust.parse_json(text, 'a record')
         found = record['preprocessing']
         usable = found == preprocessing(found['image_size'], found['resize'], found['padding']) and (
             found['resize'] in RESIZES and found['padding'] in PADDINGS and found['image_size'] >= 1)
     except (ValueError, KeyError, TypeError):
         usable = False
     if not usable:
-        raise InputError(f'{path}: found a record {_text(file.attrs[RECORD])!r}, expected a pre-processing that this '
+        raise InputError(f'{path}: found a record {trust.short(text)}, expected a pre-processing that this '
                          f'version knows (resize {" or ".join(RESIZES)}, padding {" or ".join(PADDINGS)}): use the '
                          'version that wrote the file')
+    origin.check(record, path)
     return record
 
 
 @contextlib.contextmanager
-def _open(path: str, expected: str) -> Iterator[Any]:
+def opened(path: str, expected: str = CHECKPOINT, *, whole: bool = False) -> Iterator[Any]:
+    """An open h5py file that trust.py and trust_network.py have checked; `whole` also compares its checksum, if any.
+
+    InputError, with `expected` in its sentence, where it is no complete Keras file, or holds what it must not.
+    """
     import h5py
     try:
+        trust.require_ordinary_file(path)
         with h5py.File(path, 'r') as file:
+            trust.check_structure(file, os.path.getsize(path))
+            if 'model_config' in file.attrs:
+                trust_network.check(trust.parse_json(_text(file.attrs['model_config']), 'a network'))
+            if whole and CHECKSUM in file.attrs and _text(file.attrs[CHECKSUM]) != _checksum(file):
+                raise trust.DistrustError('contents that differ from their checksum')
             yield file
+    except trust.DistrustError as distrust:
+        raise InputError(f'{path}: found {distrust}; expected {expected}: do not use the file, take one from its '
+                         'maker') from distrust
     except InputError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError,
+            MemoryError) as error:
         raise InputError(f'{path}: found {_what(path, error)}, expected {expected}: take a complete copy of the '
                          '.h5 file') from error
 

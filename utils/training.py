@@ -1,14 +1,26 @@
 """The training of a compiled model: its batches, what happens around them, the epochs from where the run stands."""
 import contextlib
+import os
 import sys
 from typing import Any, Dict, List, Optional
 
 import tensorflow as tf
 
-from utils import ava, callbacks, data_loader, nima, resume
+from utils import ava, callbacks, data_loader, nima, origin, resume, splits
 from utils.device import Run
 from utils.interruption import Watch
 from utils.run_state import RunState
+
+
+def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, train: ava.Ratings,
+           val: ava.Ratings) -> Dict[str, Any]:
+    """What every checkpoint of this run says of itself, see model_file.py; of `flags`, no path of this machine."""
+    told = {name: value for name, value in flags.items() if not (isinstance(value, str) and os.path.isabs(value))}
+    data = {'labels_hash': splits.data_hash(train), 'split_hash': splits.split_hash(val),
+            'train_images': train.count, 'val_images': val.count}
+    return {'preprocessing': preprocessing, 'run': {
+        'flags': told, 'seed': flags['seed'], 'threads': run.threads, 'device': run.device, 'data': data,
+        'versions': origin.versions(tf.__version__)}}
 
 
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
