@@ -110,14 +110,15 @@ def test_a_stopped_run_ends_with_the_same_bits(shared_data, uninterrupted, tmp_p
     assert not os.path.exists(checkpoint.state_path(str(tmp_path)))
 
 
-@pytest.mark.parametrize('at', ['the first batch of a validation', 'the last'])
-def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted, tmp_path, monkeypatch, at):
+@pytest.mark.parametrize('at, done', [(1, 0), (2, 1), (3, 1)], ids=['a batch', 'the last batch', 'another epoch'])
+def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted, tmp_path, monkeypatch, at,
+                                                              done):
     folder, history = uninterrupted
     predict, batch = nima.predict, []
 
     def predict_after_signal(*given):
         batch.append(1)
-        if len(batch) == 2 + (1 if at == 'the last' else 0):  # two batches an epoch, and the epoch before
+        if len(batch) == at:  # a validation has two batches
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
         return predict(*given)
@@ -125,7 +126,6 @@ def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted,
     monkeypatch.setattr(nima, 'predict', predict_after_signal)
     assert stopped(shared_data, tmp_path) == 130
     monkeypatch.undo()
-    done = 1 if at == 'the last' else 0
     assert len(checkpoint.existing(str(tmp_path))) == done
     assert len(rows(tmp_path)) == done
     rest = run(shared_data, tmp_path, '--resume').history
