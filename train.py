@@ -1,6 +1,4 @@
 """Train NIMA: bash train_1p.sh, or python3 train.py --help."""
-import contextlib
-
 from utils import errors
 from utils.defaults import DEMO_DATASET, DEMO_MODEL, edited_name, from_root
 from utils.flags import train_flags
@@ -11,27 +9,35 @@ WEIGHTS_NAME = "mobilenet_1_0_224_tf_no_top.h5"
 
 
 def main(argv=None):
-    """Train as the flags say; returns Keras's History with the validation scores of every epoch."""
+    """Train as the flags say; returns Keras's History with the validation scores of every epoch trained."""
     flags = train_flags(argv)
 
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import callbacks, data_loader, demo_dataset, device, lock, model_file, nima
+    from utils import data_loader, demo_dataset, device, interruption, lock, model_file, nima, resume, splits, training
 
+    start = resume.find(flags.TMP_MODEL_PATF, resume=flags.resume, overwrite=flags.overwrite,
+                        own_folder=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, report=print)
+    if start.is_done(flags.epochs, report=print):
+        return tf.keras.callbacks.History()
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
     train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
                                         skip_bad=flags.skip_bad_labels, report=print)
-    steps = data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
-    weights = nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
-                                flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
-    preprocessing = model_file.preprocessing_to_start_from(weights, image_size, report=print)
+    data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
+    weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
+                                                        flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
+    preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=print)
     errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
-    with lock.only_writer(flags.TMP_MODEL_PATF), device.open_run(
+    with lock.only_writer(flags.TMP_MODEL_PATF), interruption.watched() as watch, device.open_run(
             flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
+        data = {'labels_hash': splits.data_hash(train), 'split_hash': splits.split_hash(val)}
+        described = {'flags': vars(flags), 'threads': run.threads, 'device': run.device, 'data': data}
+        record = {'preprocessing': preprocessing, 'run': described}
+        resume.check(start, record['run'], image_size, report=print)
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
@@ -39,19 +45,11 @@ def main(argv=None):
         nima.load_weights(model, weights)
         model.compile(nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
                                      loss_scale=flags.loss_scale), loss=nima.earth_mover_loss)
-        twin = nima.inference_twin(model)
-        run.initialise()
-        reading = {'image_size': image_size, 'resize': preprocessing['resize'], 'session_config': run.host_config}
-        train_batches = data_loader.train_generator(flags.batchsize, ratings=train, train_size=flags.train_size,
-                                                    seed=flags.seed, **reading)
-        val_batches = data_loader.val_generator(flags.batchsize, ratings=val, **reading)
-        watching = callbacks.for_training(
-            twin, val_batches, val, batchsize=flags.batchsize, device=run.device, model_folder=flags.TMP_MODEL_PATF,
-            log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},
-            restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL)
-        with contextlib.closing(train_batches), contextlib.closing(val_batches), contextlib.closing(watching[0]):
-            # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.
-            return model.fit_generator(train_batches, steps, flags.epochs, callbacks=watching, verbose=0, workers=0)
+        resume.restore(model, start)
+        return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
+                            train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
+                            checkpoint_steps=flags.checkpoint_steps, keep=flags.keep, keep_best=flags.keep_best,
+                            log_folder=flags.TMP_LOG_PATH)
 
 
 if __name__ == '__main__':

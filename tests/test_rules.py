@@ -17,15 +17,17 @@ ROOT = Path(__file__).resolve().parents[1]
 # From top to bottom: a file imports from lower layers only, and sideways only where a pair says so.
 LAYERS = (
     {'train', 'eval', 'predict'},
-    {'check_dataset', 'labels', 'demo_dataset'},
+    {'check_dataset', 'labels', 'demo_dataset', 'training'},
     {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
-     'report', 'export'},
+     'report', 'export', 'resume', 'run_state'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file', 'origin', 'trust', 'trust_network', 'lock'},
+     'command_flags', 'parser', 'model_file', 'origin', 'trust', 'trust_network', 'lock', 'interruption'},
 )
 SIDEWAYS = {
-    ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
+    ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'), ('callbacks', 'run_state'),
+    ('resume', 'checkpoint'), ('resume', 'data_loader'), ('resume', 'run_state'), ('run_state', 'checkpoint'),
+    ('run_state', 'data_loader'),
     ('data_loader', 'image_guard'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
     ('predict', 'eval'), ('nima', 'checkpoint'),
     ('flags', 'defaults'), ('flags', 'flag_groups'), ('flags', 'parser'), ('flag_groups', 'defaults'),
@@ -40,7 +42,7 @@ ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
                    'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'origin', 'trust', 'trust_network',
-                   'lock'}
+                   'lock', 'interruption'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

@@ -13,27 +13,25 @@ from utils import ava, checkpoint, nima, origin, score_utils
 from utils.data_loader import Batch
 from utils.errors import InputError
 from utils.progress import bar
+from utils.run_state import Position, RunState
 
 Logs = Optional[Dict[str, Any]]
 
 
 class ProgressBar(tf.keras.callbacks.Callback):
-    """A bar an epoch with the running mean of the loss."""
+    """A bar an epoch with the running mean of the loss, as `state` counts them."""
 
-    def __init__(self, batchsize: int) -> None:
+    def __init__(self, state: RunState) -> None:
         super().__init__()
-        self._batchsize = batchsize
+        self._state = state
         self._bar: Any = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         label = f'epoch {epoch + 1}/{self.params["epochs"]}'
-        self._bar, self._loss, self._steps = bar(self.params['steps'], label), 0.0, 0
-        self._start = time.monotonic()
+        self._bar = bar(self._state.steps, label, self._state.step)
 
     def on_batch_end(self, batch: int, logs: Logs = None) -> None:
-        self._loss += float(logs['loss']) if logs else 0.0
-        self._steps += 1
-        self._bar.set_postfix_str(f'loss {self._loss / self._steps:.4f}', refresh=False)
+        self._bar.set_postfix_str(f'loss {self._state.position.loss:.4f}', refresh=False)
         self._bar.update()
 
     def close(self) -> None:
@@ -44,9 +42,6 @@ class ProgressBar(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.close()
-        seconds = time.monotonic() - self._start
-        if logs is not None:
-            logs['images_per_second'] = self._steps * self._batchsize / seconds
 
 
 class Validation(tf.keras.callbacks.Callback):
@@ -91,7 +86,7 @@ class SaveEpoch(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         path = checkpoint.path_of(self._folder, epoch + 1)
-        run = {**self._record.get('run', {}), 'position': {'epoch': epoch + 1, 'images': 0},
+        run = {**self._record.get('run', {}), 'position': Position(epoch + 1)._asdict(),
                'metrics': origin.metrics(logs or {})}
         checkpoint.save(self.model, path, {**self._record, 'epoch': epoch + 1, 'run': run})
         if self._restart:
@@ -99,6 +94,8 @@ class SaveEpoch(tf.keras.callbacks.Callback):
             self._restart = False
         if self._keep:
             checkpoint.prune(self._folder, self._keep, keep_best=self._keep_best)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(checkpoint.state_path(self._folder))  # this checkpoint is further on
 
 
 @contextlib.contextmanager
@@ -156,16 +153,16 @@ class Summary(tf.keras.callbacks.Callback):
             json.dump({**figures, 'losses': self._losses}, stream, indent=1)
 
 
-def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, batchsize: int, device: str,
-                 model_folder: str, log_folder: str, record: Dict[str, Any],
+def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
+                 batchsize: int, device: str, model_folder: str, log_folder: str, record: Dict[str, Any],
                  restart: bool, keep: Optional[int] = None,
                  keep_best: bool = False) -> List[tf.keras.callbacks.Callback]:
-    """All of them in the order in which an epoch's end needs them; the first is the bar, to be closed at last.
+    """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
 
     TensorBoard's events, train.csv and summary.json come into `log_folder`, one entry an epoch.
     """
     os.makedirs(log_folder, exist_ok=True)
-    return [ProgressBar(batchsize), Validation(twin, val_batches, val, batchsize=batchsize),
+    return [ProgressBar(state), Validation(twin, state.stoppable(val_batches), val, batchsize=batchsize),
             SaveEpoch(model_folder, record, restart=restart, keep=keep, keep_best=keep_best),
             CsvLog(os.path.join(log_folder, 'train.csv')),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.

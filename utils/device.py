@@ -22,6 +22,7 @@ class Run(NamedTuple):
 
     device: str
     host_config: tf.compat.v1.ConfigProto  # for the input pipeline's session, which stays on the host
+    threads: int = 0  # of the CPU for one operation
 
     def initialise(self) -> None:
         """Initialise what was built, before the input pipeline opens a session of its own.
@@ -188,7 +189,7 @@ def open_run(device: str, *, threads: Optional[int] = None, seed: int = 0,
     session = tf.compat.v1.Session(config=config)
     keras.set_session(session)
     try:
-        yield Run(chosen, host_config)
+        yield Run(chosen, host_config, threads)
     finally:
         try:
             keras.clear_session()

@@ -58,6 +58,19 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
+    run.add_argument('--resume', action='store_true',
+                     help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
+                          '--checkpoint_steps or a signal saved; type the same flags as at the start')
+    run.add_argument('--overwrite', action='store_true',
+                     help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
+                          '--resume, they are a reason not to start')
+    run.add_argument('--checkpoint_steps', type=count, metavar='N',
+                     help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
+                          'after every epoch only)')
+    run.add_argument('--keep', type=count, metavar='N',
+                     help='keep the checkpoints of the N newest epochs and remove older ones (default: keep all)')
+    run.add_argument('--keep_best', action='store_true',
+                     help='with --keep: also keep the epoch with the highest validation SRCC')
     add_device(run)
     add_npu(parser)
 
@@ -69,7 +82,10 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                        help="folder that receives model_001.h5, ... (default: the repository's model/)")
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of TensorBoard's and the CSV log (default: the repository's log/)")
-    return parse_flags(parser, argv, demo=DEMO)
+    flags = parse_flags(parser, argv, demo=DEMO)
+    if flags.keep_best and flags.keep is None:
+        parser.error('--keep_best: found without --keep, expected both: without --keep all checkpoints stay')
+    return flags
 
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

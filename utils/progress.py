@@ -10,8 +10,8 @@ LOG_FILE_SECONDS = 5.0
 class PlainBar:
     """The part of tqdm's interface that this project uses, as one line of text every few seconds."""
 
-    def __init__(self, total: Optional[int] = None, desc: str = '', **_: Any) -> None:
-        self.total, self.desc, self.n, self.postfix = total, desc, 0, ''
+    def __init__(self, total: Optional[int] = None, desc: str = '', initial: int = 0, **_: Any) -> None:
+        self.total, self.desc, self.n, self.postfix = total, desc, initial, ''
         self._next_line = time.monotonic() + PLAIN_LINE_SECONDS
 
     def update(self, n: int = 1) -> None:
@@ -31,14 +31,14 @@ class PlainBar:
               file=sys.stderr, flush=True)
 
 
-def bar(total: Optional[int] = None, label: str = '') -> Any:
-    """A bar with update(n), set_postfix_str(text) and close(), on standard error."""
+def bar(total: Optional[int] = None, label: str = '', done: int = 0) -> Any:
+    """A bar with update(n), set_postfix_str(text) and close(), on standard error; it begins at `done`."""
     try:
         from tqdm import tqdm
     except ImportError:
-        return PlainBar(total=total, desc=label)
+        return PlainBar(total=total, desc=label, initial=done)
     interval = 0.1 if sys.stderr.isatty() else LOG_FILE_SECONDS
-    return tqdm(total=total, desc=label, mininterval=interval, dynamic_ncols=True)
+    return tqdm(total=total, desc=label, initial=done, mininterval=interval, dynamic_ncols=True)
 
 
 def progress(iterable: Iterable[Any], total: Optional[int] = None, label: str = '') -> Iterator[Any]:

@@ -1,0 +1,169 @@
+"""Train, SIGKILL at a random moment, resume, and so on; at the end every number is that of a run nobody killed.
+
+The run is a real one, train.py in a process, in a copy of the project whose base network is a small one, unless
+--mobilenet is typed. After every kill each file under a final name has to be whole.
+"""
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from utils import checkpoint, demo_dataset, model_file  # noqa: E402
+
+TRAIN_SIZE, VAL_SIZE, BATCHSIZE = 24, 4, 2
+STEPS = TRAIN_SIZE // BATCHSIZE  # of an epoch
+STEPS_BETWEEN_KILLS = 6
+PATIENCE = 300.0                 # seconds for one process
+
+# Wide enough that writing a checkpoint takes a while, and small enough to be built in no time.
+NETWORK = '''from tensorflow import keras
+
+
+def MobileNet(shape, **_):
+    image = keras.Input(shape, name='input_1')
+    features = keras.layers.BatchNormalization(name='norm')(
+        keras.layers.Conv2D(16, 3, strides=4, activation='relu', name='conv1')(image))
+    features = keras.layers.GlobalAveragePooling2D(name='pool')(features)
+    return keras.Model(image, keras.layers.Dense(30000, name='wide')(features))
+'''
+IMPORT = 'from tensorflow.keras.applications import MobileNet'
+
+
+class Kill(NamedTuple):
+    """When a process is killed."""
+
+    saves: int       # after so many changes of the state file
+    writing: bool    # then at the next moment at which a file is being written, or else
+    seconds: float   # after this time
+
+
+def plan(kills: int, seed: int) -> List[Kill]:
+    """Random moments: every third while a file is written, every fifth perhaps before the first step."""
+    drawn = random.Random(seed)
+    return [Kill(drawn.randrange(0 if number % 5 == 4 else 1, STEPS_BETWEEN_KILLS), number % 3 == 1,
+                 drawn.uniform(0, 0.2)) for number in range(kills)]
+
+
+class Project:
+    """A copy of the project with a dataset, in which train.py is started as users start it."""
+
+    def __init__(self, folder: Path, *, mobilenet: bool, epochs: int) -> None:
+        self.root, self.epochs = folder / 'project', epochs
+        shutil.copytree(str(ROOT / 'utils'), str(self.root / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
+        text = (ROOT / 'train.py').read_text(encoding='utf-8')
+        if not mobilenet:
+            assert IMPORT in text
+            text = text.replace(IMPORT, 'from small import MobileNet')
+            (self.root / 'small.py').write_text(NETWORK)
+        (self.root / 'train.py').write_text(text, encoding='utf-8')
+        self.data = folder / 'data'
+        demo_dataset.make(str(self.data), train_size=TRAIN_SIZE, val_size=VAL_SIZE)
+
+    def start(self, model: Path, *more: str) -> 'subprocess.Popen[str]':
+        """train.py that saves its state after every step; what it says goes to FOLDER.txt."""
+        command = [sys.executable, str(self.root / 'train.py'), '--weights', 'none', '--image_size', '32',
+                   '--batchsize', str(BATCHSIZE), '--val_size', str(VAL_SIZE), '--epochs', str(self.epochs),
+                   '--dropout', '0', '--learning_rate', '0.01', '--decay', '0.01', '--device', 'cpu', '--threads', '1',
+                   '--ava_dataset_path', str(self.data / 'AVA.txt'),
+                   '--base_images_path', str(self.data / 'image' / 'images'), '--TMP_MODEL_PATF', str(model),
+                   '--TMP_LOG_PATH', str(model / 'log'), *more]
+        with open(f'{model}.txt', 'a') as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, universal_newlines=True)
+
+
+def kill(process: Any, model: Path, when: Kill) -> bool:
+    """Wait for the moment and kill; whether the process still lived."""
+    state, seen, last = checkpoint.state_path(str(model)), 0, None
+    deadline = time.monotonic() + PATIENCE
+    last = stamp(state)
+    while seen < when.saves and process.poll() is None and time.monotonic() < deadline:
+        now = stamp(state)
+        seen, last = seen + (now != last), now
+        time.sleep(0.001)
+    if when.writing:
+        while not list(model.glob('*.tmp')) and process.poll() is None and time.monotonic() < deadline:
+            pass
+    else:
+        time.sleep(when.seconds if when.saves else 10 * when.seconds)
+    lived = process.poll() is None
+    process.kill()
+    process.wait()
+    return lived
+
+
+def stamp(path: str) -> Optional[int]:
+    try:
+        return os.stat(path).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def numbers(path: Path) -> List[np.ndarray]:
+    """All arrays of a checkpoint: weights, moving averages, the optimiser's steps and slots."""
+    weights = model_file.read_weights(str(path))
+    return [array for name in sorted(weights) for array in weights[name]] + model_file.read_optimizer(str(path))
+
+
+def survive(folder: Path, kills: int, seed: int = 0, *, mobilenet: bool = False,
+            report: Callable[[str], Any] = print) -> Dict[str, Any]:
+    """Kill as often as that and let the last process end; the figures, among them whether all bits are the same."""
+    project = Project(folder, mobilenet=mobilenet, epochs=1 + kills * STEPS_BETWEEN_KILLS // STEPS)
+    last = f'model_{project.epochs:03d}.h5'
+    calm, killed = folder / 'calm', folder / 'killed'
+    calm.mkdir()
+    killed.mkdir()
+    if project.start(calm).wait(PATIENCE):
+        raise SystemExit((folder / 'calm.txt').read_text())
+    figures: Dict[str, Any] = {'kills': 0, 'while_writing': 0, 'broken_files': [], 'epochs': project.epochs}
+    for number, when in enumerate(plan(kills, seed)):
+        lived = kill(project.start(killed, '--checkpoint_steps', '1', '--resume'), killed, when)
+        figures['kills'] += lived
+        figures['while_writing'] += bool(list(killed.glob('*.tmp')))
+        there = sorted(killed.glob('*.h5'))
+        figures['broken_files'] += [f'{number}: {path.name}' for path in there if not whole(path)]
+        report(f'kill {number + 1}: {when}, {", ".join(path.name for path in there[-2:])}')
+    if project.start(killed, '--checkpoint_steps', '1', '--resume').wait(PATIENCE):
+        raise SystemExit((folder / 'killed.txt').read_text())
+    pairs = list(zip(numbers(calm / last), numbers(killed / last)))
+    figures.update(arrays=len(pairs), same_bits=all(np.array_equal(*pair) for pair in pairs),
+                   rows=(killed / 'log' / 'train.csv').read_text().count('\n') - 1)
+    return figures
+
+
+def whole(path: Path) -> bool:
+    try:
+        return all(np.isfinite(array).all() for array in numbers(path)) and 'run' in (
+            model_file.read(str(path)).record or {})
+    except ValueError:
+        return False
+
+
+def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument('--kills', type=int, default=50, metavar='N', help='(default: 50)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='of the moments (default: 0)')
+    parser.add_argument('--mobilenet', action='store_true', help='with the real network, which takes longer')
+    flags = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = survive(Path(folder), flags.kills, flags.seed, mobilenet=flags.mobilenet)
+    print(json.dumps(figures, indent=1))
+    if figures['broken_files'] or not figures['same_bits'] or figures['kills'] < flags.kills:
+        sys.exit('kill: error: found what the figures above say, expected every kill to hit, no broken file and the '
+                 'same bits')
+    return figures
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,240 @@
+"""Going on with a run: where it stood, whether it is the same run, the model as it was, the rest of the epochs."""
+import json
+import os
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from utils import checkpoint, model_file
+from utils.data_loader import Batch
+from utils.errors import InputError
+from utils.run_state import Position, RunState
+
+# Parts of record['run'] that have to agree, in words; where one differs the run is another one.
+MUST_AGREE = {'labels_hash': 'votes or names of photographs', 'split_hash': 'photographs for validation',
+              'train_size': 'photographs an epoch (--train_size)', 'batchsize': '--batchsize', 'seed': '--seed',
+              'optimizer': '--optimizer'}
+# Those that may differ, which is told; what is typed counts.
+MAY_DIFFER = 'threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout'
+
+Report = Callable[[str], Any]
+
+
+class Start(NamedTuple):
+    """Where a training into `folder` begins: at the first epoch, or where the run that is stored in `path` stood."""
+
+    folder: str
+    path: Optional[str] = None
+    position: Position = Position()
+    record: Dict[str, Any] = {}
+    replaces: bool = False  # whether the first save takes the place of what an earlier run left
+
+    @property
+    def preprocessing(self) -> Optional[Dict[str, Any]]:
+        """That of the stored run; None for a new one."""
+        return self.record.get('preprocessing')
+
+    def is_done(self, epochs: int, report: Report) -> bool:
+        """Whether all `epochs` are trained already; `report` gets a sentence then."""
+        if self.position.epoch < epochs:
+            return False
+        report(f'{self.path}: all {epochs} epochs are trained already: for more of them type a higher --epochs')
+        return True
+
+
+def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report: Report) -> Start:
+    """Where to begin with `folder` as the place of the checkpoints; `report` gets a sentence on it.
+
+    InputError where a run is there already and neither `resume` nor `overwrite` says what to do with it, or where
+    all that is there is broken. `own_folder` is whether every run in it starts afresh, as the demo does.
+    """
+    if resume and overwrite:
+        raise InputError('--resume: found it beside --overwrite, expected one of them: leave one out')
+    state = checkpoint.state_path(folder)
+    there = [*checkpoint.existing(folder), *([state] if os.path.isfile(state) else [])]
+    if not resume:
+        if there and not overwrite and not own_folder:
+            raise InputError(f'{there[-1]}: found what an earlier run saved, expected a folder without: go on with '
+                             'that run with --resume, type another --TMP_MODEL_PATF, or let a new run take its place '
+                             'with --overwrite')
+        return Start(folder, replaces=overwrite or own_folder)
+    if not there:
+        report(f'{folder}: found no run to go on with: starting with the first epoch')
+        return Start(folder)
+    found = list(filter(None, [_read(path, report) for path in there]))
+    for start in sorted(found, key=lambda each: each.position[:2], reverse=True):
+        if _is_whole(str(start.path), report):
+            return start
+    raise InputError(f'{folder}: found no checkpoint to go on from, expected a good one: type another '
+                     '--TMP_MODEL_PATF, or let a new run take its place with --overwrite')
+
+
+def check(start: Start, run: Dict[str, Any], image_size: int, report: Report) -> None:
+    """Raise InputError where the run that `run` describes is not the one that `start` goes on with.
+
+    `report` gets a sentence for each difference that is allowed.
+    """
+    if start.path is None:
+        return
+    after = f', after {start.position.images} photographs of it' if start.position.images else ''
+    report(f'{start.path}: going on with epoch {start.position.epoch + 1}{after}')
+    before, now = _flat(start.record['run']), _flat(run)
+    stored_size = start.record['preprocessing']['image_size']
+    if stored_size != image_size:
+        raise _another_run(start.path, '--image_size', stored_size, image_size)
+    for name, words in MUST_AGREE.items():
+        if name in before and name in now and before[name] != now[name]:
+            raise _another_run(start.path, words, before[name], now[name])
+    for name in MAY_DIFFER:
+        if name in before and name in now and before[name] != now[name]:
+            report(f'{start.path}: {name} was {before[name]} and is {now[name]} from here on: the run will not be, to '
+                   'the last bit, what it would have been')
+
+
+def _another_run(path: str, words: str, before: Any, now: Any) -> InputError:
+    return InputError(f'{path}: found a run with other {words} ({_short(before)}) than this one ({_short(now)}), '
+                      'expected the same: type and provide what its start had, or start another run in another '
+                      '--TMP_MODEL_PATF')
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f'{text[:12]}...' if len(text) == 64 else text
+
+
+def _flat(run: Dict[str, Any]) -> Dict[str, Any]:
+    inner = {name: value for part in ('flags', 'data') for name, value in run.get(part, {}).items()}
+    return {**inner, **{name: value for name, value in run.items() if name not in ('flags', 'data')}}
+
+
+def _read(path: str, report: Report) -> Optional[Start]:
+    """Where the run stood that `path` holds; None, and a sentence for `report`, where the file does not say it."""
+    try:
+        record = model_file.read(path).record or {}
+        stored = dict(record['run']['position'])
+        position = Position(int(stored['epoch']), int(stored['images']), float(stored.get('loss_sum', 0)),
+                            float(stored.get('seconds', 0)))
+        if min(position.epoch, position.images) >= 0:
+            return Start(os.path.dirname(path), path, position, record)
+        reason = f'it names an impossible place, {stored}'
+    except InputError as error:
+        reason = str(error)
+    except (KeyError, TypeError, ValueError):
+        reason = 'it does not say where a run stood'
+    report(f'{path}: passed over: {reason}')
+    return None
+
+
+def _is_whole(path: str, report: Report) -> bool:
+    """Whether all numbers can be read and are numbers; `report` gets a sentence where not."""
+    try:
+        arrays = [array for layer in model_file.read_weights(path).values() for array in layer]
+        arrays += model_file.read_optimizer(path)
+        if all(np.isfinite(array).all() for array in arrays):
+            return True
+        reason = 'found weights that are no numbers'
+    except InputError as error:
+        reason = str(error)
+    report(f'{path}: passed over: {reason}')
+    return False
+
+
+def restore(model: tf.keras.Model, start: Start) -> None:
+    """Give a compiled model the weights and the optimiser's state with which the run goes on.
+
+    The network is the one that train.py builds: nothing is built from the file. InputError where the two differ.
+    """
+    if start.path is None:
+        return
+    _require_same_network(start.path, model_file.read_network(start.path), json.loads(model.to_json()))
+    arrays = model_file.read_weights(start.path)
+    pairs = [pair for layer in model.layers if layer.weights for pair in zip(layer.weights, arrays[layer.name])]
+    model._make_train_function()  # makes the optimiser's variables, as Keras's own load_model does
+    slots = model_file.read_optimizer(start.path)
+    if [array.shape for array in slots] != [tuple(each.shape.as_list()) for each in model.optimizer.weights]:
+        raise InputError(f'{start.path}: found another state of the optimiser than this network has, expected that of '
+                         'the same network: start another run in another --TMP_MODEL_PATF')
+    tf.keras.backend.batch_set_value([*pairs, *zip(model.optimizer.weights, slots)])
+
+
+def _require_same_network(path: str, stored: Dict[str, Any], built: Dict[str, Any]) -> None:
+    before, now = _layers(stored), _layers(built)
+    for name in [*now, *before]:
+        if name not in before or name not in now:
+            raise _another_run(path, f'layers: {name!r}', *('there' if name in each else 'not there'
+                                                            for each in (before, now)))
+        for setting in now[name]:
+            if before[name].get(setting) != now[name][setting]:
+                raise _another_run(path, f'{setting} of the layer {name!r}', before[name].get(setting),
+                                   now[name][setting])
+
+
+def _layers(network: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
+    """The settings of each layer by its name; the dropout's share is no part of a network's shape."""
+    layers = network['config']['layers']
+    return {layer['config']['name']: {'class': layer['class_name'], 'inputs': layer.get('inbound_nodes'),
+                                      **{name: value for name, value in layer['config'].items() if name != 'rate'}}
+            for layer in layers}
+
+
+class _History(tf.keras.callbacks.History):
+    """Keras's History over several fits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epoch: List[int] = []
+        self.history: Dict[str, List[Any]] = {}
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        pass
+
+
+class _OneEpoch(tf.keras.callbacks.Callback):
+    """Ends a fit after its first epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.model.stop_training = True
+
+
+def fit(model: tf.keras.Model, batches: Iterator[Batch], state: RunState, *, epochs: int,
+        callbacks: List[tf.keras.callbacks.Callback]) -> tf.keras.callbacks.History:
+    """Train from the state's position to the end of the last epoch; returns the History of the epochs that ended.
+
+    Keras's fit has no first step: the rest of an interrupted epoch is a fit of its own, of fewer steps.
+    """
+    history = _History()
+    callbacks = [state, *callbacks, history]
+
+    def fit_from(epoch: int, steps: int, more: List[tf.keras.callbacks.Callback]) -> None:
+        # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.
+        model.fit_generator(batches, steps, epochs, initial_epoch=epoch, callbacks=[*callbacks, *more], verbose=0,
+                            workers=0)
+
+    first, left = state.position.epoch, state.steps - state.step
+    if state.position.images:
+        if left:
+            fit_from(first, left, [_OneEpoch()])
+        else:
+            _end_epoch(model, callbacks, first, epochs)
+        first += 1
+    if first < epochs:
+        fit_from(first, state.steps, [])
+    return history
+
+
+def _end_epoch(model: tf.keras.Model, callbacks: List[tf.keras.callbacks.Callback], epoch: int, epochs: int) -> None:
+    """What follows the last step of an epoch, for a run that stopped there."""
+    logs: Dict[str, Any] = {}
+    model.stop_training = False
+    for each in callbacks:
+        each.set_params({'epochs': epochs})
+        each.set_model(model)
+    for each in callbacks:
+        each.on_train_begin()
+    for each in callbacks:
+        each.on_epoch_begin(epoch, {})
+    for each in callbacks:
+        each.on_epoch_end(epoch, logs)
+    for each in callbacks:
+        each.on_train_end()

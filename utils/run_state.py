@@ -1,0 +1,127 @@
+"""Where a training run stands: counted step by step, saved so that it can go on, checked for numbers that are none."""
+import math
+import os
+import time
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from utils import checkpoint
+from utils.data_loader import Batch
+from utils.errors import InputError
+from utils.interruption import Watch
+
+Logs = Optional[Dict[str, Any]]
+
+
+class Position(NamedTuple):
+    """A place in a run, and what the epoch that it stands in came to so far."""
+
+    epoch: int = 0          # counted from 0
+    images: int = 0         # photographs of this epoch that were trained on
+    loss_sum: float = 0.0   # over these photographs
+    seconds: float = 0.0    # that they took, without validation
+
+    @property
+    def loss(self) -> float:
+        """The mean loss so far; NaN before the first step."""
+        return self.loss_sum / self.images if self.images else math.nan
+
+
+class RunState(tf.keras.callbacks.Callback):
+    """Counts steps from `position` on, saves the state every `every` steps, stops for signals and for NaN.
+
+    It has to be the first callback: an epoch's loss and images per second in the logs are its own, as an epoch
+    that was interrupted is trained in several parts. The state is one file in `folder`, with `record` and the
+    position. `ids` gives the photographs of an epoch in its order, `watch` the signal that came, if one came.
+    `restart` is whether the first save takes the place of all that an earlier run left.
+    """
+
+    def __init__(self, folder: str, record: Dict[str, Any], *, position: Position, batchsize: int, images: int,
+                 ids: Callable[[int], Sequence[str]], watch: Watch, every: Optional[int] = None,
+                 restart: bool = False) -> None:
+        super().__init__()
+        self._folder, self._record, self._restart = folder, record, restart
+        self.position, self._saved = position, position
+        self._batchsize, self._images, self._every = batchsize, images, every
+        self._ids, self._watch = ids, watch
+
+    @property
+    def step(self) -> int:
+        """The steps of this epoch that are done."""
+        return self.position.images // self._batchsize
+
+    @property
+    def steps(self) -> int:
+        """All steps of an epoch, done or not."""
+        return self.step + (self._images - self.position.images) // self._batchsize
+
+    @property
+    def where(self) -> str:
+        """The place in words."""
+        return f'epoch {self.position.epoch + 1}, step {self.step} of {self.steps}'
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        if epoch != self.position.epoch:
+            self.position = self._saved = Position(epoch)  # SaveEpoch has written all that came before
+        self._start = time.monotonic() - self.position.seconds
+        self.stop_if_asked()
+
+    def on_batch_end(self, batch: int, logs: Logs = None) -> None:
+        loss = float((logs or {})['loss'])
+        if not math.isfinite(loss):
+            self._refuse_loss(loss)
+        done = self.position
+        self.position = Position(done.epoch, done.images + self._batchsize, done.loss_sum + loss * self._batchsize,
+                                 time.monotonic() - self._start)
+        if self._every and self.step % self._every == 0:
+            self.save()
+        self.stop_if_asked()
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        self._require_finite_weights()  # before anything is written
+        if logs is not None:
+            logs.update(loss=self.position.loss, images_per_second=self.position.images / self.position.seconds)
+
+    def save(self) -> None:
+        """Write the state, in place of the one before; InputError where that cannot be, or where weights are NaN."""
+        self._require_finite_weights()
+        run = {**self._record.get('run', {}), 'position': self.position._asdict()}
+        checkpoint.save(self.model, checkpoint.state_path(self._folder), {**self._record, 'run': run})
+        self._saved = self.position
+        if self._restart:
+            for path in checkpoint.existing(self._folder):
+                os.remove(path)
+            self._restart = False
+
+    def stop_if_asked(self) -> None:
+        """Leave with SystemExit, and the state saved, where a signal came."""
+        if self._watch.signal is None:
+            return
+        if self.position != self._saved:
+            self.save()
+        raise SystemExit(self._watch.exit_code)
+
+    def stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """`batches`, before each of which the run stops where a signal came."""
+        for batch in batches:
+            self.stop_if_asked()
+            yield batch
+
+    def _refuse_loss(self, loss: float) -> None:
+        first = self.position.images
+        names = ', '.join(self._ids(self.position.epoch)[first:first + self._batchsize])
+        raise InputError(f'epoch {self.position.epoch + 1}, step {self.step + 1} of {self.steps}: found a loss of '
+                         f'{loss}, expected a number: {self._how_to_go_on()}; the photographs of this step were '
+                         f'{names}')
+
+    def _require_finite_weights(self) -> None:
+        for layer in self.model.layers:
+            if not all(np.isfinite(array).all() for array in layer.get_weights()):
+                raise InputError(f'{self.where}: found weights of the layer {layer.name!r} that are no numbers, '
+                                 f'expected numbers, and saved none of them: {self._how_to_go_on()}')
+
+    def _how_to_go_on(self) -> str:
+        return ('go on from what was saved last with --resume and a lower --learning_rate, or start again with '
+                '--overwrite')

@@ -1,0 +1,49 @@
+"""The training of a compiled model: its batches, what happens around them, the epochs from where the run stands."""
+import contextlib
+import sys
+from typing import Any, Dict, List, Optional
+
+import tensorflow as tf
+
+from utils import ava, callbacks, data_loader, nima, origin, resume
+from utils.device import Run
+from utils.interruption import Watch
+from utils.run_state import RunState
+
+
+def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
+        train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
+        log_folder: str, checkpoint_steps: Optional[int] = None, keep: Optional[int] = None,
+        keep_best: bool = False) -> tf.keras.callbacks.History:
+    """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
+
+    `record` stands in every checkpoint, see model_file, with seed and versions beside it. SystemExit, with the state saved, where `watch` has
+    seen a signal.
+    """
+    record = {**record, 'run': {**record['run'], 'seed': seed, 'versions': origin.versions(tf.__version__)}}
+    twin = nima.inference_twin(model)
+    run.initialise()
+    image_size = record['preprocessing']['image_size']
+    reading = {'image_size': image_size, 'resize': record['preprocessing']['resize'], 'session_config': run.host_config}
+    train_batches = data_loader.train_generator(batchsize, ratings=train, train_size=train_size, seed=seed,
+                                                first_epoch=start.position.epoch, first_image=start.position.images,
+                                                **reading)
+    val_batches = data_loader.val_generator(batchsize, ratings=val, **reading)
+
+    def ids(epoch: int) -> List[str]:
+        plan = data_loader.epoch_plan(train.count, epoch, seed=seed, limit=train_size, image_size=image_size)
+        return [train.ids[index] for index in plan.order]
+
+    state = RunState(start.folder, record, position=start.position, batchsize=batchsize, every=checkpoint_steps,
+                     images=min(train_size, train.count), ids=ids, watch=watch, restart=start.replaces)
+    watching = callbacks.for_training(
+        twin, val_batches, val, state=state, batchsize=batchsize, device=run.device, model_folder=start.folder,
+        log_folder=log_folder, record=record, restart=start.replaces, keep=keep, keep_best=keep_best)
+    try:
+        with contextlib.ExitStack() as opened:
+            for each in (train_batches, val_batches, watching[0]):
+                opened.callback(each.close)
+            return resume.fit(model, train_batches, state, epochs=epochs, callbacks=watching)
+    except SystemExit:  # here the bar is closed
+        print(f'stopped after {state.where}; to go on, type the same flags and --resume', file=sys.stderr)
+        raise
