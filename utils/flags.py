@@ -39,6 +39,23 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                             'in half precision (default: 1)')
 
 
+def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    saving = parser.add_argument_group('checkpoints')
+    saving.add_argument('--resume', action='store_true',
+                        help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
+                             '--checkpoint_steps or a signal saved; type the same flags as at the start')
+    saving.add_argument('--overwrite', action='store_true',
+                        help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
+                             '--resume, they are a reason not to start')
+    saving.add_argument('--checkpoint_steps', type=count, metavar='N',
+                        help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
+                             'after every epoch only)')
+    saving.add_argument('--keep', type=count, metavar='N',
+                        help='keep the checkpoints of the N newest epochs and remove older ones (default: keep all)')
+    saving.add_argument('--keep_best', action='store_true',
+                        help='with --keep: also keep the epoch with the highest validation SRCC')
+
+
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of train.py; --demo changes the defaults of those that were not typed."""
     parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
@@ -58,20 +75,8 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
-    run.add_argument('--resume', action='store_true',
-                     help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
-                          '--checkpoint_steps or a signal saved; type the same flags as at the start')
-    run.add_argument('--overwrite', action='store_true',
-                     help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
-                          '--resume, they are a reason not to start')
-    run.add_argument('--checkpoint_steps', type=count, metavar='N',
-                     help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
-                          'after every epoch only)')
-    run.add_argument('--keep', type=count, metavar='N',
-                     help='keep the checkpoints of the N newest epochs and remove older ones (default: keep all)')
-    run.add_argument('--keep_best', action='store_true',
-                     help='with --keep: also keep the epoch with the highest validation SRCC')
     add_device(run)
+    _add_checkpoints(parser)
     add_npu(parser)
 
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')

@@ -17,8 +17,8 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
         keep_best: bool = False) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
-    `record` stands in every checkpoint, see model_file, with seed and versions beside it. SystemExit, with the state saved, where `watch` has
-    seen a signal.
+    `record` stands in every checkpoint, see model_file, with seed and versions beside it. SystemExit, with the state
+    saved, where `watch` has seen a signal.
     """
     record = {**record, 'run': {**record['run'], 'seed': seed, 'versions': origin.versions(tf.__version__)}}
     twin = nima.inference_twin(model)
