@@ -47,7 +47,7 @@ def main(argv=None):
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
                             train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
                             checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
-                            log_folder=flags.TMP_LOG_PATH)
+                            keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH)
 
 
 if __name__ == '__main__':

@@ -200,7 +200,7 @@ def copy(begun, tmp_path):
 ])
 def test_another_run_is_refused_and_harms_nothing(shared_data, copy, more, words):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=rf'^{copy}/resume\.h5: found a run with other {words}.*, expected the same: '
+    with pytest.raises(InputError, match=rf'^{copy}/state\.h5: found a run with other {words}.*, expected the same: '
                                          r'type and provide what its start had, or start another run in another '):
         run(shared_data, copy, '--resume', *more)
     assert snapshot(copy) == before
@@ -211,7 +211,7 @@ def test_labels_that_changed_since_the_start_are_refused(shared_data, copy, tmp_
     lines = shared_data.labels.read_text().splitlines()
     number, name, first, *others = lines[0].split()
     labels.write_text('\n'.join([' '.join([number, name, str(int(first) + 1), *others]), *lines[1:]]))
-    with pytest.raises(InputError, match=r'resume\.h5: found a run with other votes or names of photographs \('):
+    with pytest.raises(InputError, match=r'state\.h5: found a run with other votes or names of photographs \('):
         run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels))
     labels.write_text('\r\n'.join(lines))  # the same data in another file
     run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels), '--epochs', '2')
@@ -230,7 +230,7 @@ def test_what_may_differ_is_told(shared_data, copy, capsys):
     run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25')
     told = capsys.readouterr().out
     for words in ('threads was 1 and is 2', 'learning_rate was 0.01 and is 0.001', 'dropout was 0.0 and is 0.25'):
-        assert f'resume.h5: {words} from here on: the run will not be, to the last bit, ' in told
+        assert f'state.h5: {words} from here on: the run will not be, to the last bit, ' in told
     assert 'going on with epoch 2, after 4 photographs of it' in told
 
 
@@ -238,7 +238,7 @@ def test_what_may_differ_is_told(shared_data, copy, capsys):
 
 def test_a_second_start_is_refused_with_the_three_choices(shared_data, copy):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=r'resume\.h5: found what an earlier run saved, expected a folder without: '
+    with pytest.raises(InputError, match=r'state\.h5: found what an earlier run saved, expected a folder without: '
                                          r'go on .*--resume, type another --TMP_MODEL_PATF, .*--overwrite$'):
         run(shared_data, copy)
     assert snapshot(copy) == before
@@ -256,7 +256,7 @@ def test_overwrite_lets_a_new_run_take_the_place(shared_data, copy, uninterrupte
 def test_a_new_run_that_is_stopped_has_taken_the_place_too(shared_data, copy, stop_at):
     stop_at(1)
     assert stopped(shared_data, copy, '--overwrite') == 143
-    assert sorted(path.name for path in copy.glob('*.h5')) == ['resume.h5']
+    assert sorted(path.name for path in copy.glob('*.h5')) == ['state.h5']
 
 
 def test_resume_and_overwrite_exclude_each_other(shared_data, copy):
@@ -279,12 +279,12 @@ def test_all_epochs_are_trained(shared_data, uninterrupted, capsys):
 
 @pytest.mark.parametrize('broken', [b'', b'no HDF5', None], ids=['empty', 'other', 'cut'])
 def test_a_bad_file_is_named_and_passed_over(shared_data, copy, uninterrupted, capsys, broken):
-    path = copy / 'resume.h5'
+    path = copy / 'state.h5'
     whole = path.read_bytes()
     path.write_bytes(whole[:len(whole) // 2] if broken is None else broken)
     run(shared_data, copy, '--resume')
     told = capsys.readouterr().out
-    assert re.search(r'resume\.h5: .*passed over', told) and 'model_001.h5: going on with epoch 2\n' in told
+    assert re.search(r'state\.h5: .*passed over', told) and 'model_001.h5: going on with epoch 2\n' in told
     assert_same(copy / 'model_003.h5', uninterrupted[0] / 'model_003.h5')
 
 
@@ -312,7 +312,7 @@ def test_a_nan_stops_the_run_at_its_step(shared_data, tmp_path, monkeypatch):
     text = str(stopped_by.value)
     assert text.startswith('epoch 2, step 3 of 4: found a loss of nan, expected a number: ')
     assert text.endswith(f'the photographs of this step were {names[0]}, {names[1]}') and '--resume' in text
-    assert sorted(path.name for path in tmp_path.glob('*.h5')) == ['model_001.h5', 'resume.h5']
+    assert sorted(path.name for path in tmp_path.glob('*.h5')) == ['model_001.h5', 'state.h5']
     assert all(np.isfinite(array).all() for path in tmp_path.glob('*.h5') for array in everything(path))
     monkeypatch.undo()
     assert len(run(shared_data, tmp_path, '--resume').history['loss']) == 2

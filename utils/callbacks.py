@@ -106,10 +106,10 @@ class SaveEpoch(tf.keras.callbacks.Callback):
         if self._restart:
             checkpoint.remove_others(path)
             self._restart = False
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(checkpoint.state_path(self._folder))  # this checkpoint is further on
         if self._keep:
             checkpoint.prune(self._folder, self._keep, keep_best=self._keep_best)
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(checkpoint.state_path(self._folder))  # this checkpoint is further on
 
 
 class EpochLog(tf.keras.callbacks.Callback):

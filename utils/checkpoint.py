@@ -25,8 +25,8 @@ def path_of(folder: str, epoch: int) -> str:
 
 
 def state_path(folder: str) -> str:
-    """Where a run is saved within an epoch, one file for all of them: FOLDER/resume.h5."""
-    return os.path.join(folder, 'resume.h5')
+    """The state of a run within an epoch: FOLDER/state.h5."""
+    return os.path.join(folder, 'state.h5')
 
 
 def existing(folder: str) -> List[str]:
@@ -49,8 +49,8 @@ def require_savable(model: tf.keras.Model) -> None:
     try:
         trust_network.check(json.loads(model.to_json()))
     except trust.DistrustError as distrust:
-        raise InputError(f'the model in train.py: found {distrust}; expected one whose checkpoints can be loaded '
-                         "again, made of Keras's own layers without Lambda: edit the line of base_model") from distrust
+        raise InputError(f'the model in train.py: found {distrust}; expected one whose checkpoints can be loaded, '
+                         "made of Keras's own layers without Lambda: edit the line of base_model") from distrust
 
 
 def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:

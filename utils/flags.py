@@ -1,6 +1,6 @@
 """Every flag of train.py, eval.py and predict.py. No TensorFlow here, so that --help is instant."""
 import argparse
-from typing import Any, Optional, Sequence
+from typing import Optional, Sequence
 
 from utils.defaults import DEMO, DROPOUT, IMAGE_SIZE, from_root
 from utils.flag_groups import (
@@ -39,16 +39,21 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                             'in half precision (default: 1)')
 
 
-def _add_saving(run: Any) -> None:
-    run.add_argument('--resume', action='store_true',
-                     help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
-                          '--checkpoint_steps or a signal saved; type the same flags as at the start')
-    run.add_argument('--overwrite', action='store_true',
-                     help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
-                          '--resume, they are a reason not to start')
-    run.add_argument('--checkpoint_steps', type=count, metavar='N',
-                     help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
-                          'after every epoch only)')
+def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    saving = parser.add_argument_group('checkpoints')
+    saving.add_argument('--resume', action='store_true',
+                        help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
+                             '--checkpoint_steps or a signal saved; type the same flags as at the start')
+    saving.add_argument('--overwrite', action='store_true',
+                        help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
+                             '--resume, they are a reason not to start')
+    saving.add_argument('--checkpoint_steps', type=count, metavar='N',
+                        help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
+                             'after every epoch only)')
+    saving.add_argument('--keep', type=count, metavar='N',
+                        help='keep the checkpoints of the N newest epochs and remove older ones (default: keep all)')
+    saving.add_argument('--keep_best', action='store_true',
+                        help='with --keep: also keep the epoch with the highest validation SRCC')
 
 
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -70,11 +75,11 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
-    _add_saving(run)
     run.add_argument('--validate_every', type=count, default=1, metavar='N',
                      help='score the validation photographs after every N-th epoch, and always after the last '
                           '(default: 1)')
     add_device(run)
+    _add_checkpoints(parser)
     add_npu(parser)
 
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
@@ -86,7 +91,10 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
                             "repository's log/)")
-    return parse_flags(parser, argv, demo=DEMO)
+    flags = parse_flags(parser, argv, demo=DEMO)
+    if flags.keep_best and flags.keep is None:
+        parser.error('--keep_best: found without --keep, expected both: without --keep all checkpoints stay')
+    return flags
 
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -25,11 +25,11 @@ def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, tr
 
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
-        log_folder: str, checkpoint_steps: Optional[int] = None,
-        validate_every: int = 1) -> tf.keras.callbacks.History:
+        log_folder: str, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
+        keep_best: bool = False) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
-    `record` is what stands in every checkpoint, see model_file. SystemExit, with the state saved, where `watch` has
+    `record` is that of record(), which every checkpoint carries. SystemExit, with the state saved, where `watch` has
     seen a signal.
     """
     twin = nima.inference_twin(model)
@@ -49,7 +49,8 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
                      images=min(train_size, train.count), ids=ids, watch=watch, restart=start.replaces)
     watching = callbacks.for_training(
         twin, val_batches, val, state=state, batchsize=batchsize, device=run.device, model_folder=start.folder,
-        log_folder=log_folder, record=record, restart=start.replaces, validate_every=validate_every)
+        log_folder=log_folder, record=record, restart=start.replaces, keep=keep, keep_best=keep_best,
+        validate_every=validate_every)
     try:
         with contextlib.ExitStack() as opened:
             for each in (train_batches, val_batches, watching[0]):
