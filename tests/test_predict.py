@@ -2,7 +2,6 @@
 import contextlib
 import csv
 import json
-import os
 import shutil
 import struct
 import subprocess
@@ -16,8 +15,9 @@ from conftest import ROOT, make_dataset
 from PIL import Image
 
 import predict
-from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_utils
+from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_output, score_utils
 from utils.errors import InputError
+from utils.percentiles import percentile
 
 MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
 ROUNDING = 1e-4  # in scores, between one batch size and another
@@ -50,7 +50,16 @@ def run(model, *argv):
     return predict.main([*map(str, argv), '--checkpoint', str(model), '--device', 'cpu'])
 
 
-def test_results_are_those_of_evals_pipeline(model, dataset):
+def scored(model, folder, *argv):
+    """The rows of a run, through a file in `folder`."""
+    path = folder / 'scores.jsonl'
+    run(model, *argv, '--output', path)
+    rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    path.unlink()
+    return rows
+
+
+def test_results_are_those_of_evals_pipeline(model, dataset, tmp_path):
     ratings = ava.read(*dataset.flags[1::2])
     with contextlib.closing(data_loader.val_batches(ratings, 7, image_size=32, resize='nearest')) as batches:
         images, _ = next(batches)
@@ -58,7 +67,7 @@ def test_results_are_those_of_evals_pipeline(model, dataset):
         np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
     tf.compat.v1.keras.backend.clear_session()
     shares = nima.predict(checkpoint.load_for_scoring(str(model)), images, 7)
-    results = run(model, dataset.images, '--batchsize', '3')
+    results = scored(model, tmp_path, dataset.images, '--batchsize', '3')
     assert [row['file'] for row in results] == list(ratings.paths)
     means, stds = score_utils.mean_score(shares), score_utils.std_score(shares)
     assert means.max() - means.min() > 100 * ROUNDING
@@ -78,7 +87,7 @@ def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, da
     assert [row['file'] for row in results] == [str(path) for path in good]
     assert all(1 <= row[MEAN] <= 10 for row in results)
     assert 'device: cpu (asked for)' in done.stderr
-    assert 'broken.jpg: found a file that cannot be decoded (' in done.stderr
+    assert 'broken.jpg: found a JPEG file that cannot be decoded (' in done.stderr
     assert 'nowhere.jpg: found nothing to read (No such file or directory), expected a photograph' in done.stderr
     assert done.stderr.splitlines()[-1] == ('predict.py: error: found 2 of 4 files without a score, named above, '
                                             'expected photographs')
@@ -87,37 +96,24 @@ def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, da
     assert json.loads(done.stdout)[0][MEAN] == pytest.approx(results[0][MEAN], abs=ROUNDING)
 
 
-def test_formats_say_the_scale(model, dataset, capsys):
-    results = run(model, *sorted(dataset.images.iterdir())[:2])
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert json.loads(predict.json_array(results)) == results
-    rows = list(csv.DictReader(predict.comma_separated(results).splitlines()))
-    assert [(row['file'], float(row[MEAN]), float(row[STD])) for row in rows] == [
-        (row['file'], row[MEAN], row[STD]) for row in results]
-    assert 'mean score (1 to 10)' in header and 'standard deviation' in header
-    assert [line.split() for line in lines] == [
-        [f'{row[MEAN]:.4f}', f'{row[STD]:.4f}', row['file']] for row in results]
-
-
-def test_a_folder_gives_its_photographs_in_any_case_by_name_and_none_of_its_folders(tmp_path):
-    for name in ('b.JPG', 'a.jpeg', 'd.Png', 'c.gif', 'notes.txt', 'e.bmp', 'jpg'):
-        (tmp_path / name).write_bytes(b'')
-    (tmp_path / 'more').mkdir()
-    (tmp_path / 'more' / 'f.jpg').write_bytes(b'')
-    assert [os.path.basename(path) for path in photographs.find([str(tmp_path)])] == [
-        'a.jpeg', 'b.JPG', 'c.gif', 'd.Png']
-    assert list(photographs.find(['x.txt', str(tmp_path / 'more'), 'y.jpg'])) == [
-        'x.txt', str(tmp_path / 'more' / 'f.jpg'), 'y.jpg']
-
-
-def test_a_folder_that_cannot_be_listed_does_not_stop_the_rest(monkeypatch):
-    def listdir(path):
-        if path == 'locked':
-            raise PermissionError(13, 'Permission denied')
-        return ['b.jpg']
-
-    monkeypatch.setattr(os, 'listdir', listdir)
-    assert list(photographs.find(['locked', 'open'])) == ['locked', os.path.join('open', 'b.jpg')]
+@pytest.mark.parametrize('kind', score_output.FORMATS)
+def test_every_format_says_the_scale_and_the_percentile(model, dataset, tmp_path, capsys, kind):
+    photographs_ = sorted(dataset.images.iterdir())[:2]
+    assert run(model, *photographs_, '--format', kind) == 2
+    out = capsys.readouterr().out
+    run(model, *photographs_, '--output', tmp_path / f'x.{kind}', '--format', kind)
+    assert (tmp_path / f'x.{kind}').read_text(encoding='utf-8') == out
+    header, *lines = out.splitlines()
+    if kind == 'table':
+        assert 'mean score (1 to 10)' in header and 'standard deviation' in header and 'percentile' in header
+        rows = [dict(zip(score_output.COLUMNS[1:] + score_output.COLUMNS[:1], line.split())) for line in lines]
+    else:
+        rows = {'csv': lambda: list(csv.DictReader(out.splitlines())), 'json': lambda: json.loads(out),
+                'jsonl': lambda: list(map(json.loads, out.splitlines()))}[kind]()
+        assert [tuple(row) for row in rows] == [score_output.COLUMNS] * 2
+    for row, photograph in zip(rows, photographs_):
+        assert row['file'] == str(photograph) and 1 <= float(row[MEAN]) <= 10 and 0 <= float(row[STD]) <= 4.5
+        assert float(row['percentile_among_ava_means']) == pytest.approx(percentile(float(row[MEAN])), abs=0.1)
 
 
 def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, capsys):
@@ -129,7 +125,7 @@ def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, cap
         run(path, dataset.images, '--format', 'json')
     assert capsys.readouterr().out == ''
     with pytest.raises(ValueError):
-        predict.json_array([{MEAN: float('nan')}])
+        list(score_output.json_array([{MEAN: float('nan')}], [MEAN]))
 
 
 def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
@@ -141,14 +137,14 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
     header = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + b'IHDR' + struct.pack('>II', 65535, 65535)
     (tmp_path / 'giant.png').write_bytes(header + bytes(40))
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match='found 4 of 6 files without a score'):
+    (tmp_path / 'text.jpg').write_text('BM is how a BMP begins')
+    with pytest.raises(InputError, match='found 3 of 7 files without a score'):
         run(model, tmp_path, tmp_path / 'empty', '--format', 'csv')
     printed = capsys.readouterr()
     assert [line.split(',')[0] for line in printed.out.splitlines()] == [
-        'file', str(tmp_path / 'gif.jpg'), str(tmp_path / 'png.jpg')]
-    for said in (f'giant.png: found a file that cannot be decoded (more than 100 megapixels: {65535 * 65535})',
-                 'moving.gif: found a file that cannot be decoded (Got 2 frames',
-                 'windows.png: found a file of another kind, expected a JPEG, PNG or GIF',
+        'file', *(str(tmp_path / name) for name in ('gif.jpg', 'moving.gif', 'png.jpg', 'windows.png'))]
+    for said in (f'giant.png: found a PNG file that cannot be decoded (more than 100 megapixels: {65535 * 65535})',
+                 'text.jpg: found a BMP file that cannot be decoded (',
                  'empty: found nothing to read (Is a directory), expected a photograph'):
         assert said in printed.err
 
@@ -162,7 +158,7 @@ def test_the_bomb_among_the_bad_images(model, shared, capsys):
 def test_the_checkpoint_is_that_of_evals_lines_unless_typed(model, dataset, tmp_path):
     photograph = str(next(dataset.images.iterdir()))
     shutil.copy(str(model), str(tmp_path))
-    assert len(predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--device', 'cpu'])) == 1
+    assert predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--device', 'cpu']) == 1
     with pytest.raises(InputError, match=r'model_003\.h5: found no such checkpoint, but model_007\.h5'):
         predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--checkpoint', 'model_003.h5'])
 

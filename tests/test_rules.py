@@ -19,10 +19,10 @@ LAYERS = (
     {'train', 'eval', 'predict'},
     {'check_dataset', 'labels', 'demo_dataset'},
     {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
-     'report', 'export'},
+     'report', 'export', 'contact_sheet'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file'},
+     'command_flags', 'parser', 'model_file', 'listing', 'percentiles', 'score_output'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
@@ -32,12 +32,15 @@ SIDEWAYS = {
     ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
     ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
     ('model_file', 'errors'),
+    ('contact_sheet', 'photographs'), ('score_output', 'ava'), ('score_output', 'errors'),
+    ('score_output', 'percentiles'), ('score_output', 'progress'), ('score_output', 'score_utils'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
-                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu'}
+                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'listing', 'percentiles',
+                   'score_output'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}
