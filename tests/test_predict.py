@@ -1,6 +1,5 @@
 """predict.py: what it prints and where, which files it takes, what it says of the others."""
 import contextlib
-import csv
 import json
 import shutil
 import struct
@@ -17,7 +16,6 @@ from PIL import Image
 import predict
 from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_output, score_utils
 from utils.errors import InputError
-from utils.percentiles import percentile
 
 MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
 ROUNDING = 1e-4  # in scores, between one batch size and another
@@ -94,26 +92,6 @@ def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, da
     done = subprocess.run([*command, str(good[0])], cwd=str(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0
     assert json.loads(done.stdout)[0][MEAN] == pytest.approx(results[0][MEAN], abs=ROUNDING)
-
-
-@pytest.mark.parametrize('kind', score_output.FORMATS)
-def test_every_format_says_the_scale_and_the_percentile(model, dataset, tmp_path, capsys, kind):
-    photographs_ = sorted(dataset.images.iterdir())[:2]
-    assert run(model, *photographs_, '--format', kind) == 2
-    out = capsys.readouterr().out
-    run(model, *photographs_, '--output', tmp_path / f'x.{kind}', '--format', kind)
-    assert (tmp_path / f'x.{kind}').read_text(encoding='utf-8') == out
-    header, *lines = out.splitlines()
-    if kind == 'table':
-        assert 'mean score (1 to 10)' in header and 'standard deviation' in header and 'percentile' in header
-        rows = [dict(zip(score_output.COLUMNS[1:] + score_output.COLUMNS[:1], line.split())) for line in lines]
-    else:
-        rows = {'csv': lambda: list(csv.DictReader(out.splitlines())), 'json': lambda: json.loads(out),
-                'jsonl': lambda: list(map(json.loads, out.splitlines()))}[kind]()
-        assert [tuple(row) for row in rows] == [score_output.COLUMNS] * 2
-    for row, photograph in zip(rows, photographs_):
-        assert row['file'] == str(photograph) and 1 <= float(row[MEAN]) <= 10 and 0 <= float(row[STD]) <= 4.5
-        assert float(row['percentile_among_ava_means']) == pytest.approx(percentile(float(row[MEAN])), abs=0.1)
 
 
 def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, capsys):

@@ -1,4 +1,5 @@
 """Scores of photographs as text: a table, CSV, JSON or JSON lines, written as they come, and gone on with."""
+import contextlib
 import csv
 import heapq
 import io
@@ -148,7 +149,8 @@ def write(chunks: Iterable[str], path: Optional[str], *, append: bool = False) -
                                  'last line break') from error
     finally:
         if stream is not None:
-            stream.close()
+            with contextlib.suppress(OSError):  # each chunk was flushed: closing can only repeat its error
+                stream.close()
 
 
 def _opened(path: str, append: bool) -> TextIO:
@@ -215,10 +217,11 @@ def _go_on(stream: Any, path: str, kind: str, names: Sequence[str]) -> Started:
 def _file_of(line: bytes, kind: str, names: Sequence[str], where: str) -> str:
     try:
         text = line.decode('utf-8')
-        row = dict(zip(names, next(csv.reader([text])))) if kind == 'csv' else json.loads(text)
-        if list(row) == list(names) and SCORES[0] <= float(row[MEAN]) <= SCORES[-1]:
-            return str(row[FILE])
-    except (ValueError, TypeError, csv.Error):
+        row = next(csv.reader([text])) if kind == 'csv' else json.loads(text)
+        values = row if kind == 'csv' else [row[name] for name in names]
+        if len(row) == len(names) and SCORES[0] <= float(values[names.index(MEAN)]) <= SCORES[-1]:
+            return str(values[names.index(FILE)])
+    except (ValueError, TypeError, KeyError, csv.Error):
         pass
     raise _another(where, names)
 
