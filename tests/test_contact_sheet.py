@@ -77,7 +77,8 @@ def test_without_any_font_file_pillows_own_is_used(tmp_path, monkeypatch):
         raise OSError('cannot open resource')
 
     monkeypatch.setattr(ImageFont, 'truetype', truetype)
-    contact_sheet.draw([(picture(tmp_path / '\u7167\u7247.jpg'), spread(5))], str(tmp_path / 's.png'), model='m', total=1)
+    ranked = [(picture(tmp_path / '\u7167\u7247.jpg'), spread(5))]
+    contact_sheet.draw(ranked, str(tmp_path / 's.png'), model='m.h5', total=1)
     assert Image.open(str(tmp_path / 's.png')).size[0] == 3 * (SIDE + GAP) + GAP
 
 
@@ -131,6 +132,6 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_scored(command, tmp_
     with pytest.raises(InputError, match=r'x_1\.png: found a place that cannot be written .*another --contact_sheet'):
         command(tmp_path, '--contact_sheet', tmp_path / 'x_1.png' / 's.png')
     monkeypatch.setitem(sys.modules, 'PIL', None)
-    with pytest.raises(InputError, match='--contact_sheet: found no Pillow in this Python, expected it, as it draws the'):
+    with pytest.raises(InputError, match='--contact_sheet: found no Pillow in this Python, expected it, as it draws'):
         command(tmp_path, '--contact_sheet', sheet)
     assert not sheet.exists()

@@ -1,6 +1,5 @@
 """Photographs that predict.py reads: by content, as eval.py reads them, each bad one at its own cost."""
 import contextlib
-import io
 import sys
 import threading
 
@@ -8,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from utils import data_loader, image_guard, photographs
+from utils import image_guard, photographs
 from utils.errors import InputError
 
 SIZE = 32
@@ -52,7 +51,7 @@ def test_exif_rotation_is_made_neither_by_pillow_nor_by_tensorflow(reader, tmp_p
 
 @pytest.mark.parametrize('name, data, reason', [
     ('a.bmp', b'BM and no picture', 'found a BMP file that cannot be decoded (cannot identify image file'),
-    ('a.webp', b'RIFF\\0\\0\\0\\0WEBPVP8 cut', 'found a file of another kind'),
+    ('a.webp', b'RIFF\0\0\0\0WAVEfmt', 'found a file of another kind'),
     ('a.webp', b'RIFF\0\0\0\0WEBPVP8 cut', 'found a WebP file that cannot be decoded ('),
     ('a.png', b'\x89PNG\r\n\x1a\n' + bytes(60), 'found a PNG file that cannot be decoded (Invalid PNG header'),
     ('a.jpg', b'', 'found a file of another kind, expected a JPEG, PNG, GIF, BMP or WebP'),
@@ -61,13 +60,14 @@ def test_what_is_said_of_broken_files(reader, tmp_path, name, data, reason):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError) as error:
         reader.read(str(tmp_path / name))
-    assert reason in str(error.value) and str(error.value).startswith(str(tmp_path / name)) and '\n' not in str(error.value)
+    said = str(error.value)
+    assert reason in said and said.startswith(str(tmp_path / name)) and '\n' not in said
 
 
 def test_pixels_are_limited_for_pillow_too(reader, tmp_path, monkeypatch):
     path = save(tmp_path / 'a.bmp', 'BMP')
     monkeypatch.setattr(image_guard, 'MAX_PIXELS', 40 * 50 - 1)
-    with pytest.raises(InputError, match=r'a\.bmp: found a BMP file that cannot be decoded .more than 0 megapixels: 2000'):
+    with pytest.raises(InputError, match='a BMP file that cannot be decoded .more than 0 megapixels: 2000'):
         reader.read(path)
 
 
@@ -82,8 +82,8 @@ def test_a_file_larger_than_any_photograph_is_not_read(reader, tmp_path):
 def test_without_pillow_the_error_names_it(reader, tmp_path, monkeypatch):
     path = save(tmp_path / 'a.bmp', 'BMP')
     monkeypatch.setitem(sys.modules, 'PIL', None)
-    with pytest.raises(InputError, match=r'a BMP file that cannot be decoded .TensorFlow 1\.15 does not read this kind, and '
-                                         r'Pillow, which may, is not installed'):
+    with pytest.raises(InputError, match=r'cannot be decoded .TensorFlow 1\.15 does not read this kind, and Pillow, '
+                                         'which may, is not installed'):
         reader.read(path)
 
 
@@ -118,7 +118,3 @@ def test_the_bad_images_are_read_as_the_manifest_says_or_named(reader, shared):
     for row, (file, found) in zip(rows, reader.read_all(files, workers=2, ahead=4)):
         readable = row[6].startswith('ok') or (row[4].endswith('/ ok') and row[4].startswith('GIF'))
         assert file.endswith(row[0]) and isinstance(found, np.ndarray) == readable, (row[0], found)
-        if row[6].startswith('ok') and row[0] != 'bomb_max_size.jpg':
-            with open(file, 'rb') as stream:
-                assert found.shape == (SIZE, SIZE, 3) and Image.open(io.BytesIO(stream.read()))
-    assert data_loader.IMAGE_SIZE == 224
