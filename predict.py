@@ -24,13 +24,15 @@ def main(argv=None):
         contact_sheet.check(flags.contact_sheet, flags.top or contact_sheet.DEFAULT_PICTURES)
     path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF),
                            flags.checkpoint or edited_name(CHECKPOINT))
-    files = to_score(listing.find(flags.photographs, recursive=flags.recursive), flags.shard, started.files)
+    files = to_score(listing.find(flags.photographs, recursive=flags.recursive), flags.shard, started)
 
     bad = []
     best = score_output.Best(flags.top or contact_sheet.DEFAULT_PICTURES)
     with contextlib.closing(score(files, path, batchsize=flags.batchsize, device_name=flags.device,
                                   threads=flags.threads, npu=flags.npu, bad=bad)) as scored:
-        kept = best.watch(scored) if flags.contact_sheet else scored
+        kept = score_output.same_model(scored, started, flags.output)
+        if flags.contact_sheet:
+            kept = best.watch(kept)
         if flags.rank or flags.top:
             kept = score_output.ranked(kept, flags.top)
         rows = (score_output.as_row(one, flags.shares) for one in kept)
@@ -44,18 +46,17 @@ def main(argv=None):
     return len(files)
 
 
-def to_score(found, shard, done):
-    """The files of a shard (I, N) of those `found`, or of all, without those whose printable names are `done`."""
+def to_score(found, shard, started):
+    """The files to score: of a shard (I, N) of those `found`, or of all, what does not stand in the output already."""
     from utils import listing, score_output
     everything = list(found)
     if not everything:
         raise InputError('found no name on standard input, expected photographs, one name on each line')
     part = listing.shard(everything, shard)
-    files = [file for file in part if score_output.printable(file) not in done]
-    if len(files) < len(everything):
-        tell(f'{len(everything)} files: {len(part)} in this part, {len(part) - len(files)} of them scored before\n',
-             sys.stderr)
-    return files
+    if len(part) < len(everything) or started.means:
+        before = sum(score_output.printable(file) in started.means for file in part)
+        tell(f'{len(everything)} files: {len(part)} in this part, {before} of them scored before\n', sys.stderr)
+    return score_output.still_to_score(part, started)
 
 
 def score(files, path, *, batchsize, device_name, threads, npu, bad):

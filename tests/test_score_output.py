@@ -182,8 +182,11 @@ def test_the_ending_of_the_output_says_the_format(model_free, tmp_path, capsys):
 
 @pytest.mark.parametrize('kind', ['csv', 'jsonl'])
 @pytest.mark.parametrize('shares', [[], ['--shares']])
-def test_resume_after_a_kill_at_any_byte_gives_the_same_file(model_free, tmp_path, kind, shares):
+def test_resume_after_a_kill_at_any_byte_gives_the_same_file(model_free, tmp_path, monkeypatch, kind, shares):
     files = ['a_1.jpg', 'b, "x"\n_2.jpg', '\u7167_3.jpg']
+    monkeypatch.chdir(tmp_path)
+    for file in files:
+        (tmp_path / file).touch()
     path = tmp_path / f'x.{kind}'
     model_free(*files, '--output', path, *shares)
     whole = path.read_bytes()
@@ -192,7 +195,8 @@ def test_resume_after_a_kill_at_any_byte_gives_the_same_file(model_free, tmp_pat
     for end in [*range(0, len(whole), 7), first, first + 1, first + 2, len(whole) - 1, len(whole)]:
         path.write_bytes(whole[:end])
         lines = max(0, whole[:end].count(b'\n') - header)
-        assert model_free(*files, '--output', path, *shares, '--resume') == files[lines:]
+        asked = model_free(*files, '--output', path, *shares, '--resume')
+        assert asked == ([] if lines == 3 else files[max(0, lines - 1):])  # the last one before is compared
         assert path.read_bytes() == whole
     path.unlink()
     assert model_free(*files, '--output', path, *shares, '--resume') == files
@@ -208,6 +212,23 @@ def test_resume_scores_new_photographs_and_those_that_were_bad(model_free, tmp_p
         model_free('bad.jpg', 'b_2.jpg', 'a_1.jpg', '--output', path, '--resume')
     assert '3 files: 3 in this part, 1 of them scored before' in capsys.readouterr().err
     assert [line.split(',')[0] for line in path.read_text().splitlines()] == ['file', 'a_1.jpg', 'b_2.jpg']
+
+
+def test_resume_with_another_model_is_refused(model_free, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('a_1.jpg', 'b_2.jpg', 'c_3.jpg'):
+        (tmp_path / name).touch()
+    path = tmp_path / 'x.csv'
+    model_free('a_1.jpg', 'b_2.jpg', '--output', path)
+    path.write_text(path.read_text().replace('b_2.jpg,2.0', 'b_2.jpg,2.02'))
+    before = snapshot(tmp_path)
+    with pytest.raises(InputError, match=r'x\.csv: found a mean score of 2\.0200 for b_2\.jpg, expected 2\.0000, which '
+                                         'this model predicts: type the --checkpoint with which the file was begun'):
+        model_free('a_1.jpg', 'b_2.jpg', 'c_3.jpg', '--output', path, '--resume')
+    assert snapshot(tmp_path) == before
+    path.write_text(path.read_text().replace('b_2.jpg,2.02', 'b_2.jpg,2.005'))
+    model_free('a_1.jpg', 'b_2.jpg', 'c_3.jpg', '--output', path, '--resume')
+    assert [line.split(',')[0] for line in path.read_text().splitlines()[1:]] == ['a_1.jpg', 'b_2.jpg', 'c_3.jpg']
 
 
 @pytest.mark.parametrize('kind, content, where', [

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import sys
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, TextIO, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ FILE, MEAN, STD, PERCENTILE = COLUMNS = ('file', 'mean_score_1_to_10', 'standard
                                          'percentile_among_ava_means')
 SHARES = tuple(f'share_of_{score:.0f}' for score in SCORES)
 DECIMALS, SHARE_DECIMALS = 6, 8
+SAME_MEAN = 0.01  # further apart than one model's scores on two devices
 EXIT_BROKEN_PIPE = 128 + 13  # as the shell shows a process that SIGPIPE ended
 
 Scored = Tuple[str, np.ndarray]  # a file and the predicted vote shares [10]
@@ -170,8 +171,8 @@ def _print_all(chunks: Iterable[str]) -> None:
 class Started(NamedTuple):
     """What an output file holds already."""
 
-    files: Set[str]  # printable() names
-    header: bool     # whether its header is still missing
+    means: Dict[str, float]  # by printable() name
+    header: bool             # whether its header is still missing
 
 
 def prepare(path: Optional[str], kind: str, names: Sequence[str], *, resume: bool) -> Started:
@@ -180,14 +181,14 @@ def prepare(path: Optional[str], kind: str, names: Sequence[str], *, resume: boo
     InputError where the file is there without `resume`, cannot be written, or holds something else.
     """
     if path is None:
-        return Started(set(), True)
+        return Started({}, True)
     if os.path.lexists(path) and not resume:
         more = ', or type --resume to go on with it' if kind in ('csv', 'jsonl') else ''
         raise InputError(f'{path}: found a file that is there already, expected none: remove it, type another '
                          f'--output{more}')
     if not os.path.lexists(path):
         errors.check_output_folder(os.path.dirname(path), '--output')
-        return Started(set(), True)
+        return Started({}, True)
     try:
         with open(path, 'r+b') as stream:
             return _go_on(stream, path, kind, names)
@@ -196,8 +197,30 @@ def prepare(path: Optional[str], kind: str, names: Sequence[str], *, resume: boo
                          'predict.py: type another --output') from error
 
 
+def still_to_score(files: Iterable[str], started: Started) -> List[str]:
+    """The files that do not stand in the output, after the last one that does, for same_model() to compare."""
+    files = list(files)
+    new = [file for file in files if printable(file) not in started.means]
+    before = [file for file in files if printable(file) in started.means and os.path.isfile(file)]
+    return before[-1:] + new if new else []
+
+
+def same_model(scored: Iterable[Scored], started: Started, path: Optional[str]) -> Iterator[Scored]:
+    """`scored` without what stands in the output at `path` already; InputError where its mean is another now."""
+    for one in scored:
+        name = printable(one[0])
+        if name not in started.means:
+            yield one
+            continue
+        mean, before = float(score_utils.mean_score(one[1])), started.means[name]
+        if abs(mean - before) > SAME_MEAN:
+            raise InputError(f'{path}: found a mean score of {before:.4f} for {name}, expected {mean:.4f}, which this '
+                             'model predicts: type the --checkpoint with which the file was begun, or another --output')
+
+
 def _go_on(stream: Any, path: str, kind: str, names: Sequence[str]) -> Started:
-    files, end = set(), 0
+    means: Dict[str, float] = {}
+    end = 0
     for number, line in enumerate(stream, 1):
         if not line.endswith(b'\n'):
             break
@@ -206,21 +229,23 @@ def _go_on(stream: Any, path: str, kind: str, names: Sequence[str]) -> Started:
             if line.decode('utf-8', 'replace') != _csv_line(names):
                 raise _another(f'{path}:1', names)
         else:
-            files.add(_file_of(line, kind, names, f'{path}:{number}'))
+            file, mean = _read_row(line, kind, names, f'{path}:{number}')
+            means[file] = mean
     stream.seek(end)
     if end == 0 and not _csv_line(names).encode().startswith(stream.read()) and kind == 'csv':
         raise _another(f'{path}:1', names)
     stream.truncate(end)
-    return Started(files, end == 0)
+    return Started(means, end == 0)
 
 
-def _file_of(line: bytes, kind: str, names: Sequence[str], where: str) -> str:
+def _read_row(line: bytes, kind: str, names: Sequence[str], where: str) -> Tuple[str, float]:
     try:
         text = line.decode('utf-8')
         row = next(csv.reader([text])) if kind == 'csv' else json.loads(text)
         values = row if kind == 'csv' else [row[name] for name in names]
-        if len(row) == len(names) and SCORES[0] <= float(values[names.index(MEAN)]) <= SCORES[-1]:
-            return str(values[names.index(FILE)])
+        mean = float(values[names.index(MEAN)])
+        if len(row) == len(names) and SCORES[0] <= mean <= SCORES[-1]:
+            return str(values[names.index(FILE)]), mean
     except (ValueError, TypeError, KeyError, csv.Error):
         pass
     raise _another(where, names)
