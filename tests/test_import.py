@@ -367,7 +367,8 @@ def test_the_imported_aesthetic_model_gives_its_makers_scores(shared, tmp_path):
     source = shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'
     model = tmp_path / 'model.h5'
     nima.main(['import', str(source), '--resize', 'nearest', '--padding', 'symmetric', '-o', str(model)])
-    results = predict.main([*(str(shared / 'ava_sample' / 'images' / f'{name}.jpg') for name in PUBLISHED),
-                            '--checkpoint', str(model), '--device', 'cpu'])
-    means = [row['mean_score_1_to_10'] for row in results]
+    scores = tmp_path / 'scores.jsonl'
+    predict.main([*(str(shared / 'ava_sample' / 'images' / f'{name}.jpg') for name in PUBLISHED),
+                  '--checkpoint', str(model), '--device', 'cpu', '--output', str(scores)])
+    means = [json.loads(line)['mean_score_1_to_10'] for line in scores.read_text().splitlines()]
     np.testing.assert_allclose(means, list(PUBLISHED.values()), rtol=0, atol=0.1)

@@ -1,12 +1,14 @@
 """predict.py: what it prints and where, which files it takes, what it says of the others."""
 import contextlib
-import csv
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
+import threading
+import time
 
 import h5py
 import numpy as np
@@ -16,7 +18,7 @@ from conftest import ROOT, make_dataset
 from PIL import Image
 
 import predict
-from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_utils
+from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_output, score_utils
 from utils.errors import InputError
 
 MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
@@ -50,7 +52,16 @@ def run(model, *argv):
     return predict.main([*map(str, argv), '--checkpoint', str(model), '--device', 'cpu'])
 
 
-def test_results_are_those_of_evals_pipeline(model, dataset):
+def scored(model, folder, *argv):
+    """The rows of a run, through a file in `folder`."""
+    path = folder / 'scores.jsonl'
+    run(model, *argv, '--output', path)
+    rows = [json.loads(line) for line in path.read_text(encoding='utf-8').splitlines()]
+    path.unlink()
+    return rows
+
+
+def test_results_are_those_of_evals_pipeline(model, dataset, tmp_path):
     ratings = ava.read(*dataset.flags[1::2])
     with contextlib.closing(data_loader.val_batches(ratings, 7, image_size=32, resize='nearest')) as batches:
         images, _ = next(batches)
@@ -58,7 +69,7 @@ def test_results_are_those_of_evals_pipeline(model, dataset):
         np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
     tf.compat.v1.keras.backend.clear_session()
     shares = nima.predict(checkpoint.load_for_scoring(str(model)), images, 7)
-    results = run(model, dataset.images, '--batchsize', '3')
+    results = scored(model, tmp_path, dataset.images, '--batchsize', '3')
     assert [row['file'] for row in results] == list(ratings.paths)
     means, stds = score_utils.mean_score(shares), score_utils.std_score(shares)
     assert means.max() - means.min() > 100 * ROUNDING
@@ -78,46 +89,13 @@ def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, da
     assert [row['file'] for row in results] == [str(path) for path in good]
     assert all(1 <= row[MEAN] <= 10 for row in results)
     assert 'device: cpu (asked for)' in done.stderr
-    assert 'broken.jpg: found a file that cannot be decoded (' in done.stderr
+    assert 'broken.jpg: found a JPEG file that cannot be decoded (' in done.stderr
     assert 'nowhere.jpg: found nothing to read (No such file or directory), expected a photograph' in done.stderr
     assert done.stderr.splitlines()[-1] == ('predict.py: error: found 2 of 4 files without a score, named above, '
                                             'expected photographs')
     done = subprocess.run([*command, str(good[0])], cwd=str(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0
     assert json.loads(done.stdout)[0][MEAN] == pytest.approx(results[0][MEAN], abs=ROUNDING)
-
-
-def test_formats_say_the_scale(model, dataset, capsys):
-    results = run(model, *sorted(dataset.images.iterdir())[:2])
-    header, *lines = capsys.readouterr().out.splitlines()
-    assert json.loads(predict.json_array(results)) == results
-    rows = list(csv.DictReader(predict.comma_separated(results).splitlines()))
-    assert [(row['file'], float(row[MEAN]), float(row[STD])) for row in rows] == [
-        (row['file'], row[MEAN], row[STD]) for row in results]
-    assert 'mean score (1 to 10)' in header and 'standard deviation' in header
-    assert [line.split() for line in lines] == [
-        [f'{row[MEAN]:.4f}', f'{row[STD]:.4f}', row['file']] for row in results]
-
-
-def test_a_folder_gives_its_photographs_in_any_case_by_name_and_none_of_its_folders(tmp_path):
-    for name in ('b.JPG', 'a.jpeg', 'd.Png', 'c.gif', 'notes.txt', 'e.bmp', 'jpg'):
-        (tmp_path / name).write_bytes(b'')
-    (tmp_path / 'more').mkdir()
-    (tmp_path / 'more' / 'f.jpg').write_bytes(b'')
-    assert [os.path.basename(path) for path in photographs.find([str(tmp_path)])] == [
-        'a.jpeg', 'b.JPG', 'c.gif', 'd.Png']
-    assert list(photographs.find(['x.txt', str(tmp_path / 'more'), 'y.jpg'])) == [
-        'x.txt', str(tmp_path / 'more' / 'f.jpg'), 'y.jpg']
-
-
-def test_a_folder_that_cannot_be_listed_does_not_stop_the_rest(monkeypatch):
-    def listdir(path):
-        if path == 'locked':
-            raise PermissionError(13, 'Permission denied')
-        return ['b.jpg']
-
-    monkeypatch.setattr(os, 'listdir', listdir)
-    assert list(photographs.find(['locked', 'open'])) == ['locked', os.path.join('open', 'b.jpg')]
 
 
 def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, capsys):
@@ -129,7 +107,7 @@ def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, cap
         run(path, dataset.images, '--format', 'json')
     assert capsys.readouterr().out == ''
     with pytest.raises(ValueError):
-        predict.json_array([{MEAN: float('nan')}])
+        list(score_output.json_array([{MEAN: float('nan')}], [MEAN]))
 
 
 def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
@@ -141,14 +119,14 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
     header = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + b'IHDR' + struct.pack('>II', 65535, 65535)
     (tmp_path / 'giant.png').write_bytes(header + bytes(40))
     (tmp_path / 'empty').mkdir()
-    with pytest.raises(InputError, match='found 4 of 6 files without a score'):
+    (tmp_path / 'text.jpg').write_text('BM is how a BMP begins')
+    with pytest.raises(InputError, match='found 3 of 7 files without a score'):
         run(model, tmp_path, tmp_path / 'empty', '--format', 'csv')
     printed = capsys.readouterr()
     assert [line.split(',')[0] for line in printed.out.splitlines()] == [
-        'file', str(tmp_path / 'gif.jpg'), str(tmp_path / 'png.jpg')]
-    for said in (f'giant.png: found a file that cannot be decoded (more than 100 megapixels: {65535 * 65535})',
-                 'moving.gif: found a file that cannot be decoded (Got 2 frames',
-                 'windows.png: found a file of another kind, expected a JPEG, PNG or GIF',
+        'file', *(str(tmp_path / name) for name in ('gif.jpg', 'moving.gif', 'png.jpg', 'windows.png'))]
+    for said in (f'giant.png: found a PNG file that cannot be decoded (more than 100 megapixels: {65535 * 65535})',
+                 'text.jpg: found a BMP file that cannot be decoded (',
                  'empty: found nothing to read (Is a directory), expected a photograph'):
         assert said in printed.err
 
@@ -159,10 +137,49 @@ def test_the_bomb_among_the_bad_images(model, shared, capsys):
     assert 'bomb_max_size.jpg: found a ' in capsys.readouterr().err
 
 
+def test_the_trained_model_on_real_photographs_agrees_with_evals_pipeline_and_numpy(shared, tmp_path):
+    model = tmp_path / 'model.h5'
+    nima.main(['import', str(shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'), '--resize', 'nearest',
+               '--padding', 'symmetric', '-o', str(model)])
+    ratings = ava.read(str(shared / 'ava_sample' / 'AVA.txt'), str(shared / 'ava_sample' / 'images'))
+    tf.compat.v1.keras.backend.clear_session()
+    network = checkpoint.load_for_scoring(str(model))
+    with contextlib.closing(data_loader.val_batches(ratings, 4, resize='nearest')) as batches:
+        shares = np.concatenate([nima.predict(network, images, 4) for images, _ in batches]).astype(np.float64)
+    scores = np.arange(1, 11)
+    means = (shares * scores).sum(axis=1)
+    stds = np.sqrt((shares * (scores - means[:, None]) ** 2).sum(axis=1))
+    assert np.ptp(means) > 1
+    for batchsize in (1, 7):
+        rows = scored(model, tmp_path, *ratings.paths, '--shares', '--batchsize', batchsize)
+        assert [row['file'] for row in rows] == list(ratings.paths)
+        found = np.array([[row[f'share_of_{score}'] for score in scores] for row in rows])
+        np.testing.assert_allclose(found, shares, rtol=0, atol=1e-6)
+        np.testing.assert_allclose([row[MEAN] for row in rows], means, rtol=0, atol=1e-5)
+        np.testing.assert_allclose([row[STD] for row in rows], stds, rtol=0, atol=1e-5)
+
+
+def test_bad_images_among_good_ones_change_no_score(model, dataset, shared, tmp_path, capsys):
+    good = sorted(dataset.images.iterdir())
+    mixed = [path for pair in zip(sorted((shared / 'bad_images').glob('*.jpg')), good * 6) for path in pair]
+    alone = {row['file']: row for row in scored(model, tmp_path, *good)}
+    for batchsize in (1, 7):
+        output = tmp_path / f'{batchsize}.jsonl'
+        with pytest.raises(InputError, match='found 13 of 80 files without a score, named above'):
+            run(model, *mixed, '--batchsize', batchsize, '--output', output)
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        assert len(rows) == 67 and [row['file'] for row in rows] == [
+            path for path in map(str, mixed) if path in {row['file'] for row in rows}]
+        ours = [row for row in rows if row['file'] in alone]
+        assert len(ours) == 40
+        assert [row[MEAN] for row in ours] == pytest.approx([alone[row['file']][MEAN] for row in ours], abs=ROUNDING)
+        assert capsys.readouterr().err.count(': found a ') == 13
+
+
 def test_the_checkpoint_is_that_of_evals_lines_unless_typed(model, dataset, tmp_path):
     photograph = str(next(dataset.images.iterdir()))
     shutil.copy(str(model), str(tmp_path))
-    assert len(predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--device', 'cpu'])) == 1
+    assert predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--device', 'cpu']) == 1
     with pytest.raises(InputError, match=r'model_003\.h5: found no such checkpoint, but model_007\.h5'):
         predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--checkpoint', 'model_003.h5'])
 
@@ -171,3 +188,97 @@ def test_help_is_instant():
     done = subprocess.run([sys.executable, '-X', 'importtime', str(ROOT / 'predict.py'), '--help'],
                           capture_output=True, text=True, check=True)
     assert 'tensorflow' not in done.stderr and 'PATH [PATH ...]' in done.stdout
+
+
+# --- many photographs, in processes of their own
+
+def start(model, *argv, **options):
+    return subprocess.Popen([sys.executable, str(ROOT / 'predict.py'), *map(str, argv), '--checkpoint', str(model),
+                             '--device', 'cpu'], stderr=subprocess.PIPE, text=True, **options)
+
+
+def link_many(folder, sources, count):
+    """`count` links to `sources`, in turns, in the new `folder`."""
+    folder.mkdir()
+    for number in range(count):
+        os.symlink(str(sources[number % len(sources)]), str(folder / f'{number:05d}.jpg'))
+    return folder
+
+
+def test_a_killed_run_is_resumed(model, dataset, tmp_path, capsys):
+    many = link_many(tmp_path / 'many', sorted(dataset.images.iterdir()), 3000)
+    output = tmp_path / 'scores.csv'
+    process = start(model, many, '--output', output, '--batchsize', 8)
+    while not output.exists() or output.read_bytes().count(b'\n') < 20:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    killed = output.read_text()
+    kept = killed[:killed.rindex('\n') + 1]
+    assert 20 <= kept.count('\n') < 3000
+    with open(str(output), 'a') as stream:
+        stream.write(kept.splitlines()[-1][:-3])
+    for path in sorted(many.iterdir())[kept.count('\n') + 20:]:
+        path.unlink()
+    run(model, many, '--output', output, '--resume')
+    assert f'{kept.count(chr(10)) - 1} of them scored before' in capsys.readouterr().err
+    text = output.read_text()
+    assert text.startswith(kept)
+    assert [line.split(',')[0] for line in text.splitlines()[1:]] == [str(path) for path in sorted(many.iterdir())]
+    means = [float(line.split(',')[1]) for line in text.splitlines()[1:]]
+    assert means == pytest.approx(means[:7] * (len(means) // 7) + means[:len(means) % 7], abs=ROUNDING)
+
+
+def test_ctrl_c_leaves_whole_lines_and_a_reader_that_goes_away_no_traceback(model, dataset, tmp_path):
+    many = link_many(tmp_path / 'many', sorted(dataset.images.iterdir()), 3000)
+    for stop, code in ((signal.SIGINT, 130), (None, 141)):
+        process = start(model, many, '--format', 'jsonl', stdout=subprocess.PIPE)
+        lines = [process.stdout.readline() for _ in range(40)]
+        if stop:
+            process.send_signal(stop)
+            lines += process.stdout.readlines()
+        process.stdout.close()
+        errors = process.stderr.read()
+        assert process.wait() == code and 'Traceback' not in errors and 'Exception' not in errors, errors
+        assert [json.loads(line)['file'] for line in lines] == [str(many / f'{n:05d}.jpg') for n in range(len(lines))]
+        assert 40 <= len(lines) < 3000 and all(line.endswith('\n') for line in lines)
+
+
+def resident(process):
+    """The most memory that a process has had, in bytes."""
+    with open(f'/proc/{process.pid}/status') as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith('VmHWM'))
+
+
+def flat_model(path):
+    """A checkpoint for images of side 224 that costs next to nothing: reading is all there is."""
+    tf.compat.v1.keras.backend.clear_session()
+    inputs = tf.keras.Input((224, 224, 3))
+    shares = tf.keras.layers.Dense(10, activation='softmax')(tf.keras.layers.GlobalAveragePooling2D()(inputs))
+    checkpoint.save(tf.keras.Model(inputs, shares), str(path), {'preprocessing': model_file.preprocessing(224)})
+    return path
+
+
+@pytest.mark.slow
+def test_memory_is_flat_over_2000_real_photographs_mixed_with_bad_ones(shared, tmp_path):
+    good = sorted((shared / 'ava_sample' / 'images').iterdir())
+    many = link_many(tmp_path / 'many', good, 2000)
+    bad = sorted((shared / 'bad_images').glob('*.jpg'))
+    for number, path in enumerate(bad):
+        os.symlink(str(path), str(many / f'{50 * number:05d}_{path.name}'))
+    process = start(flat_model(tmp_path / 'flat.h5'), many, '--format', 'jsonl', '--shares', stdout=subprocess.PIPE)
+    reader = threading.Thread(target=process.stderr.read)
+    reader.start()
+    rows, memory = [], {}
+    for line in process.stdout:
+        rows.append(json.loads(line))
+        if len(rows) in (500, 2000):
+            memory[len(rows)] = resident(process)
+    assert process.wait() == 1
+    reader.join()
+    process.stdout.close()
+    assert [row['file'] for row in rows if '_' not in os.path.basename(row['file'])] == [
+        str(many / f'{number:05d}.jpg') for number in range(2000)]
+    # 1,500 photographs of 224 x 224 x 3 float32 that stayed would be 900 MB; their files alone 200 MB.
+    assert memory[2000] < 1.15 * memory[500], memory

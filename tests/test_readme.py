@@ -18,7 +18,7 @@ def flag_rows(text):
 
 def help_flags(script):
     done = subprocess.run([sys.executable, str(ROOT / script), '--help'], capture_output=True, text=True, check=True)
-    return set(re.findall(r'^ +(--\w+)', done.stdout, re.M))
+    return set(re.findall(r'^ +(?:-\w, )?(--\w+)', done.stdout, re.M))
 
 
 @pytest.mark.parametrize('readme', READMES)

@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import re
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
 
 
 def typed_path(text: str) -> str:
@@ -38,6 +38,14 @@ size = number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet
 rate = number(float, lambda x: x > 0, 'a number above 0')
 share = number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
 not_negative = number(float, lambda x: x >= 0, 'a number from 0')
+
+
+def part(text: str) -> Tuple[int, int]:
+    """(I, N) of a text I/N, I from 1 to N."""
+    found = re.fullmatch(r'0*([1-9]\d{0,8})/0*([1-9]\d{0,8})', text)
+    if not found or int(found.group(1)) > int(found.group(2)):
+        raise argparse.ArgumentTypeError(f'found {text!r}, expected I/N with I from 1 to N, such as 1/4')
+    return int(found.group(1)), int(found.group(2))
 
 
 class Parser(argparse.ArgumentParser):

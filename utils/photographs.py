@@ -1,7 +1,9 @@
-"""Photographs that a person names on the command line: finding them, reading them one by one."""
-import contextlib
+"""Photographs that a person names: reading them by content, many at a time, each bad one at its own cost."""
+import collections
+import concurrent.futures
+import io
 import os
-from typing import Iterator, Optional, Sequence
+from typing import Any, BinaryIO, Deque, Iterator, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -9,25 +11,16 @@ import tensorflow as tf
 from utils import data_loader, image_guard
 from utils.errors import InputError
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.gif')  # in any case, of the photographs in a folder
-_STARTS = (b'\xff\xd8\xff', b'\x89PNG\r\n\x1a\n', b'GIF8')
+KINDS = 'JPEG, PNG, GIF, BMP or WebP'
+MAX_BYTES = 4 * image_guard.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
+_STARTS = {b'\xff\xd8\xff': 'JPEG', b'\x89PNG\r\n\x1a\n': 'PNG', b'GIF8': 'GIF', b'BM': 'BMP'}
+_TENSORFLOW_READS = 'JPEG', 'PNG', 'GIF'
 
-
-def find(paths: Sequence[str]) -> Iterator[str]:
-    """The files among `paths` as they stand, and the photographs of each folder, by name.
-
-    A folder without any, or that cannot be listed, stands for itself: reading it as a photograph says why.
-    """
-    for path in paths:
-        names = []
-        with contextlib.suppress(OSError):
-            names = sorted(os.listdir(path))
-        inside = [os.path.join(path, name) for name in names if name.lower().endswith(ENDINGS)]
-        yield from inside or [path]
+Found = Union[np.ndarray, InputError]
 
 
 class PhotographReader:
-    """Photographs one by one, as val_batches reads them, in a graph and a host-only session of its own."""
+    """Photographs as val_batches reads them, in a graph and a host-only session of its own."""
 
     def __init__(self, *, image_size: int = data_loader.IMAGE_SIZE, resize: str = 'bilinear',
                  session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
@@ -37,22 +30,101 @@ class PhotographReader:
         self._session = data_loader.host_session(graph, session_config)
 
     def read(self, path: str) -> np.ndarray:
-        """The photograph as float32 [S, S, 3] in [-1, 1].
+        """The photograph as float32 [S, S, 3] in [-1, 1]; the first picture of a file that holds several.
 
-        InputError where the file is no JPEG, PNG or GIF of one frame, or its header says more than MAX_PIXELS.
+        What TensorFlow does not read (BMP, WebP, a moving GIF) is read by Pillow and handed on as a PNG, so that it is
+        resized in the same way. Neither turns it as its EXIF data says. InputError where neither can read the file, or
+        its header says more than MAX_PIXELS.
         """
+        data, kind = _contents(path)
+        reason = 'TensorFlow 1.15 does not read this kind'
+        if kind in _TENSORFLOW_READS:
+            try:
+                return self._decoded(data)
+            except tf.errors.OpError as error:
+                reason = image_guard.reason(error)
         try:
-            with open(path, 'rb') as stream:
-                data = stream.read(24)
-                if not data.startswith(_STARTS):
-                    raise InputError(f'{path}: found a file of another kind, expected a JPEG, PNG or GIF')
-                data += stream.read()
-            return self._session.run(self._image, {self._data: data})
-        except OSError as error:
-            raise InputError(f'{path}: found nothing to read ({error.strerror}), expected a photograph') from error
-        except tf.errors.InvalidArgumentError as error:
-            raise InputError(f'{path}: found a file that cannot be decoded ({image_guard.reason(error)}), expected a '
-                             'JPEG, PNG or GIF of one frame') from error
+            return self._decoded(_as_png(data))
+        except ImportError as error:
+            reason += ', and Pillow, which may, is not installed'
+            raise _undecodable(path, kind, reason) from error
+        except Exception as error:  # Pillow fails in many ways on broken files
+            if kind not in _TENSORFLOW_READS:
+                reason = ' '.join(str(error).split()) or type(error).__name__
+            raise _undecodable(path, kind, reason) from error
+
+    def read_all(self, files: Sequence[str], *, workers: int, ahead: int) -> Iterator[Tuple[str, Found]]:
+        """Each file with its photograph, or with the InputError that reading it gave, in the order of `files`.
+
+        `workers` read at the same time, up to `ahead` photographs before the one that is asked for.
+        """
+        waiting: Deque[Tuple[str, Any]] = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            try:
+                for file in files:
+                    waiting.append((file, pool.submit(self._read_or_error, file)))
+                    if len(waiting) > ahead:
+                        first, future = waiting.popleft()
+                        yield first, future.result()
+                while waiting:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
 
     def close(self) -> None:
         self._session.close()
+
+    def _decoded(self, data: bytes) -> np.ndarray:
+        return self._session.run(self._image, {self._data: data})
+
+    def _read_or_error(self, path: str) -> Found:
+        try:
+            return self.read(path)
+        except InputError as error:
+            return error
+
+
+def open_with_pillow(stream: BinaryIO) -> Any:
+    """Pillow's picture of a file, its first one, not yet decoded; ValueError beyond MAX_PIXELS."""
+    from PIL import Image
+    picture = Image.open(stream)
+    pixels = picture.size[0] * picture.size[1]
+    if pixels > image_guard.MAX_PIXELS:
+        raise ValueError(f'more than {image_guard.MAX_PIXELS // 10 ** 6} megapixels: {pixels}')
+    return picture
+
+
+def _contents(path: str) -> Tuple[bytes, str]:
+    """The bytes of a file and its kind; InputError where it is of no kind of KINDS."""
+    try:
+        with open(path, 'rb') as stream:
+            start = stream.read(24)
+            kind = _kind(start)
+            if kind is None:
+                raise InputError(f'{path}: found a file of another kind, expected a {KINDS}')
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_BYTES:
+                raise InputError(f'{path}: found {size} bytes, expected a photograph of at most {MAX_BYTES}')
+            return start + stream.read(), kind
+    except OSError as error:
+        more = ', or a folder of some (-r looks into its folders too)' if isinstance(error, IsADirectoryError) else ''
+        raise InputError(f'{path}: found nothing to read ({error.strerror}), expected a photograph{more}') from error
+
+
+def _kind(start: bytes) -> Optional[str]:
+    if start[:4] == b'RIFF' and start[8:12] == b'WEBP':
+        return 'WebP'
+    return next((kind for magic, kind in _STARTS.items() if start.startswith(magic)), None)
+
+
+def _as_png(data: bytes) -> bytes:
+    """The picture in `data` as an RGB PNG, read by Pillow."""
+    buffer = io.BytesIO()
+    open_with_pillow(io.BytesIO(data)).convert('RGB').save(buffer, 'PNG', compress_level=0)
+    return buffer.getvalue()
+
+
+def _undecodable(path: str, kind: str, reason: str) -> InputError:
+    return InputError(f'{path}: found a {kind} file that cannot be decoded ({reason}), expected a whole {KINDS}')

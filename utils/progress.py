@@ -1,7 +1,7 @@
 """A progress bar: tqdm's where it is installed, plain lines where it is not."""
 import sys
 import time
-from typing import Any, Iterable, Iterator, Optional
+from typing import Any, Iterable, Iterator, Optional, TextIO
 
 PLAIN_LINE_SECONDS = 10.0
 LOG_FILE_SECONDS = 5.0
@@ -39,6 +39,20 @@ def bar(total: Optional[int] = None, label: str = '', done: int = 0) -> Any:
         return PlainBar(total=total, desc=label, initial=done)
     interval = 0.1 if sys.stderr.isatty() else LOG_FILE_SECONDS
     return tqdm(total=total, desc=label, initial=done, mininterval=interval, dynamic_ncols=True)
+
+
+def write(text: str, stream: TextIO) -> None:
+    """Write whole lines to standard output or error at once; a bar on the same terminal makes room for them."""
+    if stream.isatty() and sys.stderr.isatty():
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            pass
+        else:
+            tqdm.write(text, file=stream, end='')
+            return
+    stream.write(text)
+    stream.flush()
 
 
 def progress(iterable: Iterable[Any], total: Optional[int] = None, label: str = '') -> Iterator[Any]:

@@ -1,0 +1,67 @@
+"""Which files a person means: files, folders, patterns, and a list on standard input."""
+import contextlib
+import glob
+import os
+import sys
+from typing import BinaryIO, Iterable, Iterator, List, Optional, Sequence, Tuple
+
+ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')  # in any case, of the photographs in a folder
+STANDARD_INPUT = '-'
+
+
+def find(paths: Iterable[str], *, recursive: bool = False) -> Iterator[str]:
+    """The files that `paths` mean, in their order.
+
+    A file stands for itself, a folder for its photographs by name, with those of its folders where `recursive`; a
+    pattern such as '*.jpg' for what it matches, and '-' for the names in listed(). What holds no photograph, cannot be
+    listed or matches nothing stands for itself: reading it as a photograph says why.
+    """
+    for path in paths:
+        if path == STANDARD_INPUT:
+            for name in listed(sys.stdin.buffer):
+                yield from _expanded(name, recursive)
+        else:
+            for match in _matches(path):
+                yield from _expanded(match, recursive)
+
+
+def listed(stream: BinaryIO) -> List[str]:
+    """The names in a list: one on each line, or parted by NUL bytes, as `find -print0` writes them."""
+    data = stream.read()
+    names = data.split(b'\0') if b'\0' in data else [line.rstrip(b'\r') for line in data.split(b'\n')]
+    return [os.fsdecode(name) for name in names if name]
+
+
+def shard(files: Iterable[str], part: Optional[Tuple[int, int]]) -> List[str]:
+    """The files of part (I, N): the I-th of every N, I counted from 1; all of them where there is no part."""
+    number, parts = part or (1, 1)
+    return list(files)[number - 1::parts]
+
+
+def _matches(path: str) -> Sequence[str]:
+    if os.path.lexists(path) or not glob.has_magic(path):
+        return [path]
+    return sorted(glob.glob(path, recursive=True)) or [path]
+
+
+def _expanded(path: str, recursive: bool) -> Iterator[str]:
+    found = False
+    for file in _inside(path, recursive):
+        found = True
+        yield file
+    if not found:
+        yield path
+
+
+def _inside(folder: str, recursive: bool) -> Iterator[str]:
+    """The photographs in a folder, by name; hidden names are left out, and links to folders are not followed."""
+    names: List[str] = []
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(folder) if not name.startswith('.'))
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            if recursive and not os.path.islink(path):
+                yield from _inside(path, recursive)
+        elif name.lower().endswith(ENDINGS):
+            yield path
