@@ -34,7 +34,7 @@ def main(argv=None):
     metrics = score_utils.metrics(val.scores, predictions[0])
     print(f'{", ".join(paths)}: {val.count} photographs')
     if flags.report or flags.compare:
-        split = f'the last {val.count:,} of {data_loader.dataset_paths(flags.ava_dataset_path)[0]}'
+        split = f'the last {val.count:,} of {os.path.basename(data_loader.dataset_paths(flags.ava_dataset_path)[0])}'
         found = results.evaluate(val, paths, records, predictions, split=split)
         print(results.text(found))
     else:

@@ -17,12 +17,12 @@ from pathlib import Path
 
 WIDTHS = {'phone': 390, 'desk': 1200}
 SCHEMES = 'light', 'dark'
-ASK = """JSON.stringify({
-    wide: document.documentElement.scrollWidth, screen: window.innerWidth,
+ASK = """(width => JSON.stringify({
+    wide: document.documentElement.scrollWidth,
     pictures: document.images.length, figures: document.querySelectorAll('svg').length,
     missing: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
     cut: [...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, svg')
-        && e.getBoundingClientRect().right > window.innerWidth + 1).map(e => e.outerHTML.slice(0, 80))})"""
+        && e.getBoundingClientRect().right > width + 1).map(e => e.outerHTML.slice(0, 80))}))"""
 
 
 def find_chromium():
@@ -103,7 +103,7 @@ def look(browser, page, width, scheme):
     # Pictures further down are loaded when they come near.
     browser.ask('Runtime.evaluate', awaitPromise=True, expression="""(async () => {
         for (const image of document.images) { image.loading = 'eager'; try { await image.decode() } catch {} } })()""")
-    found = json.loads(browser.ask('Runtime.evaluate', expression=ASK)['result']['value'])
+    found = json.loads(browser.ask('Runtime.evaluate', expression=f'{ASK}({width})')['result']['value'])
     wrong = [f'the page is {found["wide"]} pixels wide'] if found['wide'] > width else []
     wrong += [f'out of the screen: {each}' for each in found['cut']]
     wrong += [f'no picture: {each}' for each in found['missing']]

@@ -88,9 +88,9 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
     error = means[1] - means[0]
     drawn = {'scatter': figures.scatter(*means), 'histograms': figures.histograms(*means)}
     captions = {
-        'scatter': 'Predicted against true mean score, darker where there are more photographs; on the dashed line '
-                   f'both are equal. Mean error {error.mean():+.3f}, mean absolute error {abs(error).mean():.3f} '
-                   'points.',
+        'scatter': 'Predicted against true mean score, stronger in colour where there are more photographs; on the '
+                   f'dashed line both are equal. Mean error {error.mean():+.3f}, mean absolute error '
+                   f'{abs(error).mean():.3f} points.',
         'histograms': f'Mean scores of the photographs: true {means[0].mean():.2f} ± {means[0].std():.2f}, predicted '
                       f'{means[1].mean():.2f} ± {means[1].std():.2f}.'}
     bins = analysis.spread_calibration(*stds)
