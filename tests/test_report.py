@@ -377,6 +377,6 @@ def test_the_browser_sees_what_is_wrong(tmp_path):
         wrong = '\n'.join(check_report.look(browser, tmp_path / 'report.html', 390, 'light')['wrong'])
     finally:
         browser.close()
-    for complaint in ('pixels wide', 'out of the screen: <div', 'no picture: far', 'sick',
+    for complaint in ('pixels wide', 'cut off: <div', 'no picture: far', 'sick',
                       'asked a network: http://example.invalid/a.png'):
         assert complaint in wrong

@@ -17,8 +17,8 @@ PAPER: Dict[str, Dict[str, float]] = {
     'Inception-v2': {'accuracy_gt5': 0.8151, 'lcc_mean': 0.636, 'srcc_mean': 0.612, 'lcc_std': 0.233,
                      'srcc_std': 0.218, 'emd_r1': 0.050},
 }
-ROWS = {'accuracy_gt5': 'accuracy', 'lcc_mean': 'LCC, mean', 'srcc_mean': 'SRCC, mean', 'lcc_std': 'LCC, std',
-        'srcc_std': 'SRCC, std', 'emd_r1': 'EMD, r=1', 'emd_r2': 'EMD, r=2'}
+ROWS = {'accuracy_gt5': 'accuracy', 'lcc_mean': 'LCC,&nbsp;mean', 'srcc_mean': 'SRCC,&nbsp;mean',
+        'lcc_std': 'LCC,&nbsp;std', 'srcc_std': 'SRCC,&nbsp;std', 'emd_r1': 'EMD,&nbsp;r=1', 'emd_r2': 'EMD,&nbsp;r=2'}
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f5f7fa; --ink: #1b1f27; --muted: #5b6472;
@@ -60,10 +60,14 @@ dd { margin: 0; text-align: right; }
   .cards div:last-child:nth-child(odd) { grid-column: span 2; }
   .photographs { grid-template-columns: 1fr 1fr; gap: .7rem; }
   .photographs figcaption { font-size: .76rem; padding: .4rem .55rem .5rem; } }
-@media print { :root { --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --grid: #bbb; --true: #3f6fb0;
-  --predicted: #c2410c; } body { padding: 0; max-width: none; font-size: 10.5pt; } h2, h3 { break-after: avoid; }
-  .cards div, .photographs figure { border: 1px solid var(--grid); } figure, table { break-inside: avoid; }
-  .figures { grid-template-columns: 1fr 1fr; } .photographs { grid-template-columns: repeat(4, 1fr); }
+@media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --grid: #bbb;
+  --true: #3f6fb0; --predicted: #c2410c; } body { padding: 0; max-width: none; font-size: 10.5pt; }
+  h2, h3 { break-after: avoid; } figure, table, .cards { break-inside: avoid; }
+  .cards { grid-template-columns: repeat(5, 1fr); gap: .4rem; } .cards b { font-size: 1.15rem; }
+  .cards span { font-size: .68rem; } .cards div { padding: .4rem .5rem; }
+  .cards div, .photographs figure { border: 1px solid var(--grid); }
+  .figures { grid-template-columns: 1fr 1fr; } .photographs { grid-template-columns: repeat(4, 1fr); gap: .5rem; }
+  .photographs figcaption { font-size: .7rem; padding: .35rem .5rem; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
