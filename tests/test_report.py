@@ -311,6 +311,12 @@ def test_a_model_to_compare_with_that_is_not_there(dataset, two_models):
                     '--compare', 'no.h5'])
 
 
+def test_a_model_is_not_compared_with_itself(dataset, two_models):
+    with pytest.raises(InputError, match=r'^--compare: found .*model_007\.h5 twice, expected other models'):
+        score.main([*dataset.flags, '--val_size', '4', '--device', 'cpu', '--TMP_MODEL_PATF', str(two_models),
+                    '--compare', 'other.h5', 'model_007.h5'])
+
+
 def test_the_trained_model_on_real_photographs(shared, tmp_path):
     """The report's numbers are NumPy's, from the votes in AVA.txt and the predictions in predictions.csv."""
     from utils import nima
