@@ -22,7 +22,7 @@ def main(argv=None):
     folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
     paths = [checkpoint.find(folder, flags.checkpoint or edited_name(CHECKPOINT), again)]
-    paths += [checkpoint.find(folder, name) for name in flags.compare]
+    paths = results.distinct([*paths, *(checkpoint.find(folder, name) for name in flags.compare)])
     if flags.report:
         report.check(flags.report)
     _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
@@ -34,7 +34,7 @@ def main(argv=None):
     metrics = score_utils.metrics(val.scores, predictions[0])
     print(f'{", ".join(paths)}: {val.count} photographs')
     if flags.report or flags.compare:
-        split = f'the last {val.count:,} of {data_loader.dataset_paths(flags.ava_dataset_path)[0]}'
+        split = f'the last {val.count:,} of {os.path.basename(data_loader.dataset_paths(flags.ava_dataset_path)[0])}'
         found = results.evaluate(val, paths, records, predictions, split=split)
         print(results.text(found))
     else:

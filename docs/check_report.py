@@ -17,12 +17,14 @@ from pathlib import Path
 
 WIDTHS = {'phone': 390, 'desk': 1200}
 SCHEMES = 'light', 'dark'
-ASK = """JSON.stringify({
-    wide: document.documentElement.scrollWidth, screen: window.innerWidth,
+A4 = 718  # pixels, less a margin of 1 cm
+ASK = """(width => JSON.stringify({
+    wide: document.documentElement.scrollWidth,
     pictures: document.images.length, figures: document.querySelectorAll('svg').length,
     missing: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
     cut: [...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, svg')
-        && e.getBoundingClientRect().right > window.innerWidth + 1).map(e => e.outerHTML.slice(0, 80))})"""
+        && (e.getBoundingClientRect().right > width + 1 || e.tagName == 'DL' && e.scrollWidth > e.clientWidth))
+        .map(e => e.outerHTML.slice(0, 80))}))"""
 
 
 def find_chromium():
@@ -92,50 +94,59 @@ class Chromium:
         shutil.rmtree(self._profile, ignore_errors=True)
 
 
-def look(browser, page, width, scheme):
+def look(browser, page, width, scheme, media='screen'):
     """What the page is like at a width and in a colour scheme; `wrong` lists complaints."""
     browser.events.clear()
     browser.ask('Emulation.setDeviceMetricsOverride', width=width, height=844, deviceScaleFactor=1,
                 mobile=width < 600)
-    browser.ask('Emulation.setEmulatedMedia', features=[{'name': 'prefers-color-scheme', 'value': scheme}])
+    browser.ask('Emulation.setScrollbarsHidden', hidden=True)
+    browser.ask('Emulation.setEmulatedMedia', media=media,
+                features=[{'name': 'prefers-color-scheme', 'value': scheme}])
     browser.ask('Page.navigate', url=Path(page).resolve().as_uri())
     browser.wait('Page.loadEventFired')
     # Pictures further down are loaded when they come near.
     browser.ask('Runtime.evaluate', awaitPromise=True, expression="""(async () => {
         for (const image of document.images) { image.loading = 'eager'; try { await image.decode() } catch {} } })()""")
-    found = json.loads(browser.ask('Runtime.evaluate', expression=ASK)['result']['value'])
+    found = json.loads(browser.ask('Runtime.evaluate', expression=f'{ASK}({width})')['result']['value'])
     wrong = [f'the page is {found["wide"]} pixels wide'] if found['wide'] > width else []
-    wrong += [f'out of the screen: {each}' for each in found['cut']]
+    wrong += [f'cut off: {each}' for each in found['cut']]
     wrong += [f'no picture: {each}' for each in found['missing']]
-    for event in browser.events:
+    return {**found, 'wrong': wrong + list(complaints(browser.events))}
+
+
+def complaints(events):
+    """What the browser itself complains of, and every request that is not for the file."""
+    for event in events:
         params = event.get('params', {})
         if event['method'] == 'Log.entryAdded' and params['entry']['level'] in ('error', 'warning'):
-            wrong.append(f'console: {params["entry"]["text"]}')
+            yield f'console: {params["entry"]["text"]}'
         elif event['method'] == 'Runtime.exceptionThrown' or (
                 event['method'] == 'Runtime.consoleAPICalled' and params['type'] in ('error', 'warning')):
-            wrong.append(f'console: {params}')
+            yield f'console: {params}'
         elif event['method'] == 'Network.requestWillBeSent' and not params['request']['url'].startswith(
                 ('file:', 'data:')):
-            wrong.append(f'asked a network: {params["request"]["url"]}')
-    return {**found, 'wrong': wrong}
+            yield f'asked a network: {params["request"]["url"]}'
 
 
 def check(folder, screenshots=None):
     """What look() found for each width and scheme, by name; pictures and a PDF come into `screenshots`."""
+    ways = {f'{name} {scheme}': (width, scheme) for scheme in SCHEMES for name, width in WIDTHS.items()}
+    ways['print'] = (A4, 'dark', 'print')  # paper is light whatever the screen is
     browser, found = Chromium(), {}
     try:
-        for scheme in SCHEMES:
-            for name, width in WIDTHS.items():
-                found[f'{name} {scheme}'] = look(browser, Path(folder) / 'report.html', width, scheme)
-                if screenshots:
-                    picture = browser.ask('Page.captureScreenshot', captureBeyondViewport=True)['data']
-                    (Path(screenshots) / f'{name}_{scheme}.png').write_bytes(base64.b64decode(picture))
+        for name, way in ways.items():
+            found[name] = look(browser, Path(folder) / 'report.html', *way)
+            if screenshots:
+                picture = browser.ask('Page.captureScreenshot', captureBeyondViewport=True)['data']
+                (Path(screenshots) / f'{name.replace(" ", "_")}.png').write_bytes(base64.b64decode(picture))
         pdf = base64.b64decode(browser.ask('Page.printToPDF', preferCSSPageSize=True)['data'])
         if screenshots:
             (Path(screenshots) / 'report.pdf').write_bytes(pdf)
+        if not pdf.startswith(b'%PDF'):
+            found['print']['wrong'].append('no PDF')
     finally:
         browser.close()
-    return {**found, 'print': {'wrong': [] if pdf.startswith(b'%PDF') and len(pdf) > 10000 else ['no PDF']}}
+    return found
 
 
 def main():
@@ -148,7 +159,7 @@ def main():
     found = check(*sys.argv[1:3])
     for name, each in found.items():
         print(f'{name}: ' + ('; '.join(each['wrong']) or f'well ({each["pictures"]} pictures, {each["figures"]} '
-                             f'figures, {each["wide"]} pixels wide)' if 'pictures' in each else 'well'))
+                             f'figures, {each["wide"]} pixels wide)'))
     sys.exit(any(each['wrong'] for each in found.values()))
 
 

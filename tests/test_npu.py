@@ -3,6 +3,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,17 @@ def test_evaluation_keeps_the_contract_and_gives_the_scores_of_training(trained,
     loss = float(re.search(r'^loss  (\S+)', printed, re.MULTILINE).group(1))
     assert loss == pytest.approx(summary['val_loss'], abs=2e-6)
     assert (summary['device'], summary['images_per_second'], summary['epoch']) == ('npu', None, 1)
+
+
+def test_comparing_models_keeps_the_contract(trained, data):
+    adapter, _ = trained['r1.15.0']
+    shutil.copy(str(adapter.folder / 'model_001.h5'), str(adapter.folder / 'again.h5'))
+    printed, (npu, *hosts) = adapter.run('eval', *data.flags, '--TMP_MODEL_PATF', adapter.folder, '--device', 'npu',
+                                         '--val_size', '6', '--batchsize', '4', '--checkpoint', 'model_001.h5',
+                                         '--compare', 'again.h5')
+    assert 'SRCC of again.h5 less that of model_001.h5: ' in printed
+    assert npu['kind'] == 'npu' and [host['kind'] for host in hosts] == ['host'] * 2
+    assert not any(session['open'] for session in (npu, *hosts))
 
 
 @pytest.mark.parametrize('release', RELEASES)

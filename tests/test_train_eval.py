@@ -26,6 +26,17 @@ def score_tiny(dataset, folder, *more):
     return score.main([*dataset.flags, '--val_size', '4', '--TMP_MODEL_PATF', str(folder), '--device', 'cpu', *more])
 
 
+def tensorboard(folder):
+    """The values in the events of a folder, by tag."""
+    import tensorflow as tf
+    values = {}
+    for path in sorted(folder.glob('events.out.tfevents*')):
+        for event in tf.compat.v1.train.summary_iterator(str(path)):
+            for value in event.summary.value:
+                values.setdefault(value.tag, []).append(value.simple_value)
+    return values
+
+
 def weights_of(path):
     from tensorflow import keras
     return keras.models.load_model(str(path), compile=False).get_weights()
@@ -53,7 +64,10 @@ def test_train_writes_a_checkpoint_an_epoch_and_logs(dataset, tmp_path, capsys):
         assert each['val_emd_r2'] == each['val_loss']
         assert f'({each["val_constant_emd_r2"]:.4f})' in printed.out
     assert objects[0]['seconds_left'] > objects[1]['seconds_left'] == 0
-    assert any(name.startswith('events.out.tfevents') for name in os.listdir(str(tmp_path / 'model' / 'log')))
+    logged = tensorboard(tmp_path / 'model' / 'log')
+    assert set(training_log.COLUMNS) - {'epoch'} <= {name.replace('epoch_', '') for name in logged}
+    assert [value for name, value in logged.items() if 'val_constant_emd_r1' in name] == [
+        pytest.approx([each['val_constant_emd_r1'] for each in objects])]
 
 
 def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, capsys):

@@ -38,7 +38,9 @@ def scatter(true: np.ndarray, predicted: np.ndarray) -> Figure:
             axes.scatter(true, predicted, s=18, color=COLOURS['predicted'], alpha=0.85 if len(true) < 100 else 0.35,
                          linewidths=0)
         axes.plot([low, high], [low, high], color=COLOURS['muted'], linewidth=1, linestyle='--')
-        axes.set(xlim=(low, high), ylim=(low, high), aspect='equal', xlabel='true mean score (1 to 10)',
+        ticks = np.arange(np.ceil(low), high + 0.1)
+        axes.set(xlim=(low, high), ylim=(low, high), xticks=ticks, yticks=ticks, aspect='equal',
+                 xlabel='true mean score (1 to 10)',
                  ylabel='predicted mean score (1 to 10)')
     return _figure('scatter', draw)
 
@@ -52,7 +54,7 @@ def histograms(true: np.ndarray, predicted: np.ndarray) -> Figure:
         axes.hist(predicted, bins, histtype='step', color=COLOURS['predicted'], linewidth=1.8, label='predicted')
         axes.set(xlim=(low, high), xlabel='mean score (1 to 10)', ylabel='photographs')
         axes.yaxis.get_major_locator().set_params(integer=True)
-        axes.grid(axis='x', b=False)
+        axes.grid(False, axis='x')
         axes.legend()
     return _figure('histograms', draw)
 

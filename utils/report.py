@@ -88,11 +88,10 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
     error = means[1] - means[0]
     drawn = {'scatter': figures.scatter(*means), 'histograms': figures.histograms(*means)}
     captions = {
-        'scatter': 'Predicted against true mean score, darker where there are more photographs; on the dashed line '
-                   f'both are equal. Mean error {error.mean():+.3f}, mean absolute error {abs(error).mean():.3f} '
-                   'points.',
-        'histograms': f'Mean scores of the photographs: true {means[0].mean():.2f} ± {means[0].std():.2f}, predicted '
-                      f'{means[1].mean():.2f} ± {means[1].std():.2f}.'}
+        'scatter': 'Predicted against true mean score, stronger in colour where there are more photographs; on the '
+                   f'dashed line both are equal. Mean error {error.mean():+.3f}, mean absolute error '
+                   f'{abs(error).mean():.3f} points.',
+        'histograms': f'Mean scores of the photographs: true {_about(means[0])}, predicted {_about(means[1])}.'}
     bins = analysis.spread_calibration(*stds)
     if bins:
         drawn['calibration'] = figures.calibration(bins)
@@ -106,6 +105,10 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
         captions['curve_loss'] = 'The loss, EMD with r=2; dashed, what a constant predictor reaches.'
         captions['curve_srcc'] = 'SRCC of the mean score on the validation photographs.'
     return drawn, captions
+
+
+def _about(values: Any) -> str:
+    return f'{values.mean():.2f}\u00a0±\u00a0{values.std():.2f}'
 
 
 def _photographs(results: Results, captions: Dict[str, str]) -> Dict[str, List[Photograph]]:

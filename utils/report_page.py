@@ -4,8 +4,9 @@ from typing import Any, Dict, List, NamedTuple, Sequence
 
 import numpy as np
 
+from utils.analysis import Interval
 from utils.figures import Figure
-from utils.results import Model, Results, printable, shown
+from utils.results import Model, Results, printable
 
 # arXiv:1709.05424, the table of results on AVA.
 PAPER: Dict[str, Dict[str, float]] = {
@@ -16,9 +17,8 @@ PAPER: Dict[str, Dict[str, float]] = {
     'Inception-v2': {'accuracy_gt5': 0.8151, 'lcc_mean': 0.636, 'srcc_mean': 0.612, 'lcc_std': 0.233,
                      'srcc_std': 0.218, 'emd_r1': 0.050},
 }
-ROWS = {'accuracy_gt5': 'accuracy, good above 5', 'lcc_mean': 'LCC of the mean', 'srcc_mean': 'SRCC of the mean',
-        'lcc_std': 'LCC of the standard deviation', 'srcc_std': 'SRCC of the standard deviation',
-        'emd_r1': 'EMD, r=1', 'emd_r2': 'EMD, r=2 (the loss)'}
+ROWS = {'accuracy_gt5': 'accuracy', 'lcc_mean': 'LCC,&nbsp;mean', 'srcc_mean': 'SRCC,&nbsp;mean',
+        'lcc_std': 'LCC,&nbsp;std', 'srcc_std': 'SRCC,&nbsp;std', 'emd_r1': 'EMD,&nbsp;r=1', 'emd_r2': 'EMD,&nbsp;r=2'}
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #ffffff; --card: #f5f7fa; --ink: #1b1f27; --muted: #5b6472;
@@ -50,14 +50,24 @@ figure { margin: 0; } figure svg { width: 100%; height: auto; max-width: 34rem; 
   background: var(--grid); } .blank { display: grid; place-items: center; color: var(--muted); font-size: .8rem; }
 .photographs figcaption { padding: .5rem .7rem .6rem; font-variant-numeric: tabular-nums; line-height: 1.4; }
 .photographs figcaption b { color: var(--ink); overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: auto 1fr; margin: 0; column-gap: .4rem; white-space: nowrap; }
+dd { margin: 0; text-align: right; }
 .photographs svg { margin-top: .35rem; width: 100%; height: auto; }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: .15em; vertical-align: -.05em; }
-@media (max-width: 30rem) { th, td { padding: .3rem .38rem; font-size: .78rem; } table { width: 100%; }
-  th, td { white-space: normal; } .photographs { grid-template-columns: 1fr 1fr; gap: .7rem; } }
-@media print { :root { --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --grid: #bbb; --true: #3f6fb0;
-  --predicted: #c2410c; } body { padding: 0; max-width: none; font-size: 10.5pt; } h2, h3 { break-after: avoid; }
-  .cards div, .photographs figure { border: 1px solid var(--grid); } figure, table { break-inside: avoid; }
-  .figures { grid-template-columns: 1fr 1fr; } .photographs { grid-template-columns: repeat(4, 1fr); }
+@media (max-width: 30rem) { table { width: 100%; }
+  th, td { padding: .3rem .2rem; font-size: .7rem; white-space: normal; }
+  th[scope=col] { font-size: .64rem; } .cards { grid-template-columns: 1fr 1fr; }
+  .cards div:last-child:nth-child(odd) { grid-column: span 2; }
+  .photographs { grid-template-columns: 1fr 1fr; gap: .7rem; }
+  .photographs figcaption { font-size: .76rem; padding: .4rem .55rem .5rem; } }
+@media print { :root { color-scheme: light; --paper: #fff; --card: #fff; --ink: #000; --muted: #444; --grid: #bbb;
+  --true: #3f6fb0; --predicted: #c2410c; } body { padding: 0; max-width: none; font-size: 10.5pt; }
+  h2, h3 { break-after: avoid; } figure, table, .cards { break-inside: avoid; }
+  .cards { grid-template-columns: repeat(5, 1fr); gap: .4rem; } .cards b { font-size: 1.15rem; }
+  .cards span { font-size: .68rem; } .cards div { padding: .4rem .5rem; }
+  .cards div, .photographs figure { border: 1px solid var(--grid); }
+  .figures { grid-template-columns: 1fr 1fr; } .photographs { grid-template-columns: repeat(4, 1fr); gap: .5rem; }
+  .photographs figcaption { font-size: .7rem; padding: .35rem .5rem; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
 
@@ -117,8 +127,12 @@ def _cards(results: Results) -> str:
 
 def _beside_the_paper(results: Results) -> str:
     columns = [('this model', results.models[0].metrics, 'own'), ('constant', results.constant, '')]
-    columns += [(f'paper’s {name}', metrics, 'theirs') for name, metrics in PAPER.items()]
-    return ('<h2>Beside the paper</h2>' + _table(columns) + '<p class="note">The columns in italics are figures of '
+    columns += [(name, metrics, 'theirs') for name, metrics in PAPER.items()]
+    over = (f'<tr><td colspan="3"></td><th scope="colgroup" class="theirs" colspan="{len(PAPER)}">the paper’s figures'
+            '</th></tr>')
+    return ('<h2>Beside the paper</h2>' + _table(columns, over) + '<p class="note">Mean and std are the mean score and '
+            'the standard deviation of the votes; a photograph is good where its mean is above 5; EMD with r=2 is the '
+            'loss; – is what is undefined or not published.</p><p class="note">The columns in italics are figures of '
             'others: NIMA by Talebi and Milanfar, arXiv:1709.05424, measured by them on their own test set, a fifth of '
             'AVA. They are comparable with this model’s only as far as the photographs are: here, '
             f'{_text(results.split)}. Papers quote EMD with r=1. The constant predictor gives the average vote of '
@@ -127,31 +141,40 @@ def _beside_the_paper(results: Results) -> str:
 
 def _comparison(results: Results) -> str:
     columns = [(_text(model.name), model.metrics, 'own') for model in results.models]
-    rows = ''.join(f'<tr><th scope="row">{_text(model.name)}</th><td>{shown(model.srcc).split(" (")[0]}</td><td>'
-                   f'{shown(model.difference, signed=True).split(" (")[0] if number else ""}</td></tr>'
+    rows = ''.join(f'<tr><th scope="row">{_text(model.name)}</th>{_interval(model.srcc, "")}'
+                   + (_interval(model.difference, '+') if number else '<td></td><td></td>') + '</tr>'
                    for number, model in enumerate(results.models))
     first = results.models[0]
     return ('<h2>Models compared</h2>' + _table(columns) + '<h3>SRCC of the mean score</h3><div class="wide"><table>'
-            '<thead><tr><td></td><th scope="col">SRCC</th><th scope="col">less that of the first</th></tr></thead>'
+            '<thead><tr><td></td><th scope="col">SRCC</th><th scope="col">95\u00a0% interval</th>'
+            '<th scope="col">difference</th><th scope="col">95\u00a0% interval</th></tr></thead>'
             f'<tbody>{rows}</tbody></table></div><p class="note">Each model with its own pre-processing, on the same '
             f'photographs. The differences are to {_text(first.name)}, over the same '
             f'{first.srcc.resamples:,} bootstrap resamples: an interval without 0 tells the two apart.</p>')
 
 
-def _table(columns: Sequence[Any]) -> str:
+def _table(columns: Sequence[Any], over: str = '') -> str:
     head = ''.join(f'<th scope="col" class="{kind}">{name}</th>' for name, _, kind in columns)
     rows = []
     for key, label in ROWS.items():
         cells = ''.join(f'<td class="{kind}">{_cell(metrics, key)}</td>' for _, metrics, kind in columns)
         rows.append(f'<tr><th scope="row">{label}</th>{cells}</tr>')
-    return (f'<div class="wide"><table><thead><tr><td></td>{head}</tr></thead><tbody>' + ''.join(rows)
+    return (f'<div class="wide"><table><thead>{over}<tr><td></td>{head}</tr></thead><tbody>' + ''.join(rows)
             + '</tbody></table></div>')
 
 
+def _interval(interval: Interval, sign: str) -> str:
+    """Two cells: the value, its interval."""
+    if not np.isfinite(interval.low):
+        return '<td>undefined</td><td>–</td>'
+    value, low, high = (f'{each:{sign}.4f}'.replace('-', '−') for each in interval[:3])
+    return f'<td>{value}</td><td>{low} to {high}</td>'
+
+
 def _cell(metrics: Dict[str, float], key: str) -> str:
-    if key not in metrics:
+    if not np.isfinite(metrics.get(key, np.nan)):
         return '–'
-    return _percent(metrics[key]) if key.startswith('accuracy') else _number(metrics[key], 3)
+    return _percent(metrics[key], 1) if key.startswith('accuracy') else _number(metrics[key], 3)
 
 
 def _figures(figures: Dict[str, Figure], captions: Dict[str, str]) -> str:
@@ -165,8 +188,11 @@ def _photograph(photograph: Photograph) -> str:
     picture = (f'<img src="{photograph.thumbnail}" alt="photograph {name}" loading="lazy">' if photograph.thumbnail
                else '<div class="blank">no thumbnail</div>')
     (true, predicted), (true_std, predicted_std) = photograph.means, photograph.stds
-    return (f'<figure>{picture}<figcaption><b>{name}</b><br>predicted {predicted:.2f} ± {predicted_std:.2f}<br>'
-            f'true {true:.2f} ± {true_std:.2f}{votes(photograph.true, photograph.predicted)}</figcaption></figure>')
+    numbers = (('predicted', f'{predicted:.2f} ± {predicted_std:.2f}'), ('true', f'{true:.2f} ± {true_std:.2f}'),
+               ('difference', f'{predicted - true:+.2f}'.replace('-', '−')))
+    rows = ''.join(f'<dt>{label}</dt><dd>{value}</dd>' for label, value in numbers)
+    return (f'<figure>{picture}<figcaption><b>{name}</b><dl>{rows}</dl>'
+            f'{votes(photograph.true, photograph.predicted)}</figcaption></figure>')
 
 
 def votes(true: np.ndarray, predicted: np.ndarray) -> str:
@@ -204,5 +230,5 @@ def _number(value: float, digits: int) -> str:
     return f'{value:.{digits}f}'.replace('-', '−') if np.isfinite(value) else 'undefined'
 
 
-def _percent(share: float) -> str:
-    return f'{100 * share:.2f} %' if np.isfinite(share) else 'undefined'
+def _percent(share: float, digits: int = 2) -> str:
+    return f'{100 * share:.{digits}f}\u00a0%' if np.isfinite(share) else 'undefined'

@@ -36,6 +36,15 @@ class Results(NamedTuple):
     models: List[Model]
 
 
+def distinct(paths: Sequence[str]) -> Sequence[str]:
+    """`paths` as they are; InputError where one stands twice."""
+    twice = [path for number, path in enumerate(paths) if path in paths[:number]]
+    if twice:
+        raise InputError(f'--compare: found {twice[0]} twice, expected other models than --checkpoint, each once: '
+                         'leave it out')
+    return paths
+
+
 def evaluate(val: ava.Ratings, paths: Sequence[str], records: Sequence[Dict[str, Any]],
              predictions: Sequence[np.ndarray], *, split: str) -> Results:
     """The results of the models in `paths`; InputError where a model predicts what is no number."""
