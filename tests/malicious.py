@@ -1,0 +1,194 @@
+"""Model files that try something: each is a good one, altered. test_trust.py says how each is answered."""
+import json
+import os
+
+import h5py
+import numpy as np
+
+KERNEL = 'model_weights/dense/dense/kernel:0'
+
+
+def config_of(file):
+    return json.loads(file.attrs['model_config'])
+
+
+def layer(config, name):
+    return next(each for each in config['config']['layers'] if each['name'] == name)
+
+
+def network(change):
+    """An alteration of the network's JSON; `change` gets it parsed."""
+    def alter(file):
+        config = config_of(file)
+        config = change(config) or config
+        file.attrs['model_config'] = json.dumps(config).encode()
+    return alter
+
+
+def settings(name, **values):
+    return network(lambda config: layer(config, name)['config'].update(values))
+
+
+def as_class(name, found):
+    def change(config):
+        layer(config, name)['class_name'] = found
+    return network(change)
+
+
+def inside(config):
+    """The same network as a layer of another one, its Dense being a Lambda."""
+    inner = json.loads(json.dumps(config))
+    layer(inner, 'dense')['class_name'] = 'Lambda'
+    source = config['config']['layers'][0]
+    outer = {'name': 'outer', 'class_name': 'Model', 'config': inner['config'],
+             'inbound_nodes': [[[source['name'], 0, 0, {}]]]}
+    config['config'].update(layers=[source, outer], output_layers=[['outer', 1, 0]])
+
+
+def wrapped(config):
+    dense = layer(config, 'dense')
+    dense.update(class_name='TimeDistributed', config={'name': 'dense', 'layer': {
+        'class_name': 'Lambda', 'config': {'function': ['x', None, None]}}})
+
+
+def called_with_code(config):
+    layer(config, 'dense')['inbound_nodes'][0][0][3] = {'function': 'os.system'}
+
+
+def replaced(make):
+    """The kernel in the place of which `make` puts something else."""
+    def alter(file):
+        array = file[KERNEL][()]
+        del file[KERNEL]
+        make(file, array)
+    return alter
+
+
+def stored_elsewhere(file, array):
+    how = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    how.set_external(b'/etc/hostname', 0, array.nbytes)
+    h5py.h5d.create(file.id, KERNEL.encode(), h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple(array.shape), how)
+
+
+def put(name, value):
+    return lambda file: file.__setitem__(name, value)
+
+
+def virtual(file, array):
+    layout = h5py.VirtualLayout(array.shape, 'f4')
+    layout[:] = h5py.VirtualSource('/etc/hostname', 'secret', array.shape)
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def array_of(**how):
+    return replaced(lambda file, array: file.create_dataset(KERNEL, **how))
+
+
+def attribute(name, value, where='/'):
+    return lambda file: file[where].attrs.__setitem__(name, value)
+
+
+def text_lists(file):
+    file['model_weights'].attrs.create('layer_names', np.array(['x'] * 1000, object),
+                                       dtype=h5py.special_dtype(vlen=str))
+
+
+def record(**run):
+    return attribute('nima', json.dumps({'preprocessing': {
+        'image_size': 32, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5', 'padding': 'tf'}, 'run': run}))
+
+
+def deep(file):
+    group = file
+    for _ in range(40):
+        group = group.create_group('a')
+
+
+ALTERED = {  # name -> alteration, what is said about the file
+    'a Lambda': (as_class('dense', 'Lambda'), "a layer of the class 'Lambda', which may run code"),
+    'a Lambda in a network inside': (network(inside), "a layer of the class 'Lambda', which may run code"),
+    'a Lambda in a wrapper': (network(wrapped), "a layer of the class 'TimeDistributed'"),
+    'an operation': (as_class('dense', 'TensorFlowOpLayer'), "a layer of the class 'TensorFlowOpLayer'"),
+    'an unknown class': (as_class('dense', 'os.system'), "a layer of the class 'os.system'"),
+    'a class that is no text': (as_class('dense', ['Dense']), 'where a layer is expected'),
+    'a function': (settings('dense', function='os.system'), "with 'function' 'os.system', which this version"),
+    'a module': (settings('dense', module='os'), "with 'module' 'os', which this version"),
+    'an activation': (settings('dense', activation='K'), "with 'activation' 'K', which this version"),
+    'an activation with code': (settings('dense', activation={'class_name': 'Lambda'}), "with 'activation' {"),
+    'an initialiser': (settings('dense', kernel_initializer={'class_name': 'Lambda', 'config': {}}),
+                       "with 'kernel_initializer' {"),
+    'a regulariser': (settings('dense', bias_regularizer={'class_name': 'L1L2', 'config': {'l1': {'a': 1}}}),
+                      "with 'bias_regularizer' {"),
+    'a call with code': (network(called_with_code), 'a layer Dense that is called with'),
+    'too many units': (settings('dense', units=2 ** 40), "with 'units' 1099511627776, which this version"),
+    'nine units': (settings('dense', units=9), 'a network whose last layer makes 9 numbers'),
+    'two outputs': (network(lambda config: config['config'].update(output_layers=[['dense', 0, 0]] * 2)),
+                    'a network with other than one output'),
+    'no layers': (network(lambda config: {'class_name': 'Model', 'config': {'layers': {}}}), 'a network with no lay'),
+    'another kind of network': (network(lambda config: {**config, 'class_name': 'Evil'}), "of the class 'Evil'"),
+    'a list for a network': (attribute('model_config', b'[1]'), 'where a layer is expected'),
+    'many layers': (network(lambda config: config['config'].update(layers=config['config']['layers'] * 1000)),
+                    'a network of 4000 layers'),
+    'deep JSON': (attribute('model_config', b'[' * 100000), 'a network that is nested more than 64 deep'),
+    'JSON of depth 100': (attribute('model_config', b'[' * 100 + b']' * 100), 'a network that is nested more than 64'),
+    'a long number': (attribute('model_config', b'9' * 10 ** 6), r'a network that is no JSON \(a number of 1000000'),
+    'no JSON': (attribute('model_config', b'{'), 'a network that is no JSON'),
+    'an array in another file': (replaced(stored_elsewhere), 'an array whose numbers stand in another file'),
+    'an external link': (replaced(lambda file, array: put(KERNEL, h5py.ExternalLink('/etc/x.h5', 'secret'))(file)),
+                         r'a link \(ExternalLink\)'),
+    'a soft link': (replaced(lambda file, array: put(KERNEL, h5py.SoftLink('/model_weights'))(file)),
+                    r'a link \(SoftLink\)'),
+    'a virtual array': (replaced(virtual), 'a virtual array, whose numbers stand in other files'),
+    'a cycle': (lambda file: put('model_weights/again', file['model_weights'])(file), 'a second name of another part'),
+    'a named type': (put('type', np.dtype('f4')), 'neither a group nor an array'),
+    'objects': (array_of(shape=(3,), dtype=h5py.special_dtype(vlen=str)), 'an array of something other than numbers'),
+    'pickled bytes': (array_of(data=np.void(b'\x80\x03cos\nsystem\n.')), 'an array of something other than numbers'),
+    'a record array': (array_of(shape=(3,), dtype=[('a', 'f4'), ('b', 'f4')]), 'an array of something other than n'),
+    'references': (array_of(shape=(3,), dtype=h5py.special_dtype(ref=h5py.Reference)), 'something other than numbers'),
+    'a huge array': (array_of(shape=(2 ** 40,), dtype='f4', chunks=(1024,)), 'of which none are stored'),
+    'a bomb': (array_of(data=np.zeros(10 ** 7, 'f4'), compression='gzip'), 'are said to have 400.* bytes in a file of'),
+    'a strange filter': (array_of(data=np.zeros(100, 'f4'), compression='lzf'), 'a way that Keras does not use'),
+    'deep groups': (deep, 'parts more than 32 deep'),
+    'a long attribute': (text_lists, 'may be longer than 16777216 bytes'),
+    'an odd attribute': (attribute('x', np.void(b'123')), 'an attribute .* that is neither text nor numbers'),
+    'a record of odd type': (record(seed='1'), "found 'run.seed' of '1' in its record"),
+    'a record with more': (record(command='rm'), "found 'run.command' of 'rm' in its record"),
+    'a list for a record': (record(data=[1]), r"found \[1\] as 'run.data' of its record"),
+    'changed numbers': (lambda file: file[KERNEL].__setitem__(0, 7), 'contents that differ from their checksum'),
+    'other shapes': (array_of(data=np.zeros((4, 5), 'f4')), '.'),
+    'a list for training': (attribute('training_config', b'[]'), '.'),
+    'training that is no JSON': (attribute('training_config', b'{'), 'training settings that is no JSON'),
+}
+
+
+def make_all(good, folder):
+    """Write all of them as FOLDER/NUMBER.h5; returns {name: (path, what is said)}."""
+    made = {}
+
+    def path_of(name, said):
+        path = folder / f'{len(made):03d}.h5'
+        made[name] = str(path), said
+        return path
+
+    content = good.read_bytes()
+    for name, (alter, said) in ALTERED.items():
+        path = path_of(name, said)
+        path.write_bytes(content)
+        with h5py.File(str(path), 'r+') as file:
+            if name not in ('changed numbers',):
+                del file.attrs['nima_sha256']  # whoever alters a file can also write the checksum
+            alter(file)
+    for share in range(10):
+        path_of(f'the first {share * 10} %', 'found (an empty file|a truncated or damaged HDF5 file)').write_bytes(
+            content[:len(content) * share // 10])
+    random = np.random.RandomState(0)
+    noise = random.bytes(10000)
+    path_of('random bytes', 'a file that is not HDF5').write_bytes(noise)
+    path_of('random bytes after the start', 'a truncated or damaged HDF5 file').write_bytes(content[:8] + noise)
+    path_of('random bytes in the middle', '.').write_bytes(content[:3000] + noise + content[13000:])
+    os.mkfifo(str(path_of('a pipe', 'found something that is no ordinary file')))
+    os.mkdir(str(path_of('a folder', 'found something that is no ordinary file')))
+    large = path_of('5 GB', 'found 5368709120 bytes, more than the 4294967296 that a model may have')
+    with open(str(large), 'wb') as stream:
+        stream.truncate(5 << 30)
+    return made
