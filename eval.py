@@ -18,13 +18,13 @@ def main(argv=None):
 
     import numpy as np
 
-    from utils import checkpoint, data_loader, device, nima, score_utils
+    from utils import checkpoint, data_loader, device, model_file, nima, score_utils, splits
 
     path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF),
                            flags.checkpoint or edited_name(CHECKPOINT),
                            ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)])
-    _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
-                                    skip_bad=flags.skip_bad_labels, report=print)
+    _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
+                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
 
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         model = checkpoint.load_for_scoring(path)
@@ -37,9 +37,12 @@ def main(argv=None):
             predicted = np.concatenate([nima.predict(model, images, flags.batchsize)
                                         for images, _ in progress(batches, steps, 'scoring')])
 
+    warning = splits.unlike_trained(path, (model_file.read(path).record or {}).get('data'), flags.split, val)
+    if warning:
+        print(warning)
     metrics = score_utils.metrics(val.scores, predicted)
     constant = score_utils.metrics(val.scores, score_utils.constant_prediction(val.scores))
-    print(f'{path}: {val.count} photographs')
+    print(f'{path}: {val.count} photographs, {splits.describe(flags.split, val)}')
     print(score_utils.table(metrics, constant))
     reason = score_utils.undefined_reason(score_utils.mean_score(val.scores), score_utils.mean_score(predicted))
     if reason:

@@ -17,13 +17,13 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import callbacks, data_loader, demo_dataset, device, model_file, nima
+    from utils import callbacks, data_loader, demo_dataset, device, model_file, nima, splits
 
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
-    train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
-                                        skip_bad=flags.skip_bad_labels, report=print)
+    train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
+                                        images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
     steps = data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
     weights = nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                 flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
@@ -47,8 +47,8 @@ def main(argv=None):
         val_batches = data_loader.val_generator(flags.batchsize, ratings=val, **reading)
         watching = callbacks.for_training(
             twin, val_batches, val, batchsize=flags.batchsize, device=run.device, model_folder=flags.TMP_MODEL_PATF,
-            log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},
-            restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL)
+            log_folder=flags.TMP_LOG_PATH, restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL,
+            record={'preprocessing': preprocessing, 'data': splits.record(flags.split, train, val)})
         with contextlib.closing(train_batches), contextlib.closing(val_batches), contextlib.closing(watching[0]):
             # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.
             return model.fit_generator(train_batches, steps, flags.epochs, callbacks=watching, verbose=0, workers=0)

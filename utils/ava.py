@@ -5,12 +5,11 @@ from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, S
 
 import numpy as np
 
-from utils import whereabouts
+from utils import photo_names, whereabouts
 from utils.errors import InputError
 
 SCORES = np.arange(1, 11, dtype=np.float64)
 
-ENDINGS = ('.jpg', '.jpeg', '.JPG', '.JPEG', '.png', '.PNG')  # of a photograph's file, preferred first
 ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
 MAX_DIGITS = 9  # of a vote count on the fast path: fits an int64 with room to spare
 
@@ -71,9 +70,9 @@ def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
 def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, np.ndarray]:
     """The path of each id's photograph, object (str) [N], and whether it is there, bool [N].
 
-    An id that ends like an image file is that file's name; any other is tried with ENDINGS, in their order. A
-    photograph that is not there gets the path where it was expected first. The folder is listed once and no
-    file in it is touched. Raises InputError where there is no folder, or none of the photographs in it.
+    An id that ends like an image file is that file's name; any other is tried with photo_names.ENDINGS, in their
+    order. A photograph that is not there gets the path where it was expected first. The folder is listed once and
+    no file in it is touched. Raises InputError where there is no folder, or none of the photographs in it.
     """
     try:
         listing = set(os.listdir(base_images_path))
@@ -85,7 +84,7 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
         raise _no_images(base_images_path, f'none of the {len(names)} labelled photographs', ids)
-    paths = [os.path.join(base_images_path, name or _file_names(image_id)[0])
+    paths = [os.path.join(base_images_path, name or photo_names.file_names(image_id)[0])
              for name, image_id in zip(names, ids)]
     return np.array(paths, dtype=object), mask
 
@@ -179,10 +178,10 @@ def _parse_well_formed(data: bytes) -> Optional[Tuple[List[str], np.ndarray, Lis
     votes = _whole_numbers(text, starts[cells], ends[cells])
     # -1: `starts` counts the line feed that was put in front.
     places = zip((starts[first + ID_COLUMN] - 1).tolist(), (ends[first + ID_COLUMN] - 1).tolist())
-    ids = [data[start:end].decode() for start, end in places]
+    ids = [photo_names.decode(data[start:end].decode()) for start, end in places]
     if votes is None or not votes.any(axis=1).all():
         return None
-    if len(set(ids)) < len(ids) or not _is_name('\n'.join(ids)):
+    if len(set(ids)) < len(ids) or not photo_names.is_safe('\n'.join(ids)):
         return None
     return ids, votes.astype(np.float64), []
 
@@ -231,8 +230,8 @@ def _parse_line(line: bytes) -> Tuple[str, List[float]]:
     columns = line.split(None, MIN_COLUMNS)
     if len(columns) < MIN_COLUMNS:
         raise _bad_line(f'{len(columns)} of {MIN_COLUMNS} columns, {_shown(line)}', 'index, id and ten votes')
-    image_id = columns[ID_COLUMN].decode()
-    if not _is_name(image_id):
+    image_id = photo_names.decode(columns[ID_COLUMN].decode())
+    if not photo_names.is_safe(image_id):
         raise _bad_line(f'id {_shown(columns[ID_COLUMN])}', "a name without '/', '\\', '..' and NUL")
     votes = [_vote(column) for column in columns[FIRST_VOTE:MIN_COLUMNS]]
     for score, vote in enumerate(votes, 1):
@@ -255,21 +254,13 @@ def _vote(column: bytes) -> float:
         return math.nan
 
 
-def _is_name(image_id: str) -> bool:
-    return not any(part in image_id for part in ('/', '\\', '..', '\0'))
-
-
 def _shown(text: bytes) -> str:
     shown = text.decode().strip()
     return repr(shown if len(shown) <= 40 else shown[:40] + '...')
 
 
-def _file_names(image_id: str) -> List[str]:
-    return [image_id] if image_id.lower().endswith(ENDINGS) else [image_id + ending for ending in ENDINGS]
-
-
 def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
-    return next((name for name in _file_names(image_id) if name in listing), None)
+    return next((name for name in photo_names.file_names(image_id) if name in listing), None)
 
 
 def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:

@@ -12,7 +12,7 @@ import numpy as np
 if __package__ in (None, ''):  # started as a file: Python looks in utils/ first, instead of in the folder above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from utils import ava, command_flags, errors, score_utils  # noqa: E402
+from utils import ava, command_flags, errors, photo_names, score_utils  # noqa: E402
 from utils.progress import progress  # noqa: E402
 
 SHOWN = 5         # findings of a kind on the screen; the list file has all
@@ -84,7 +84,7 @@ def open_dataset(labels_path: str, images_folder: str) -> Dataset:
     ava.refuse_exchanged(labels_path, images_folder)
     labels = ava.read_labels(labels_path, skip_bad=True)
     paths, found = ava.find_images(labels.ids, images_folder)
-    images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(ava.ENDINGS))
+    images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(photo_names.ENDINGS))
     return Dataset(labels_path, images_folder, labels, paths, found, images)
 
 

@@ -10,7 +10,9 @@ from utils.flag_groups import (
     add_device,
     add_npu,
     add_skip_bad_labels,
+    add_split,
     add_val_size,
+    set_val_size,
 )
 from utils.parser import count, make_parser, not_negative, parse_flags, rate, seed, share, size, typed_name, typed_path
 
@@ -55,6 +57,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run = parser.add_argument_group('run')
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
+    add_split(run)
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
@@ -69,7 +72,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                        help="folder that receives model_001.h5, ... (default: the repository's model/)")
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of TensorBoard's and the CSV log (default: the repository's log/)")
-    return parse_flags(parser, argv, demo=DEMO)
+    return set_val_size(parse_flags(parser, argv, demo=DEMO))
 
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -83,6 +86,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run = parser.add_argument_group('run')
     add_checkpoint(run)
     run.add_argument('--demo', action='store_true', help='score what train.py --demo trained')
+    add_split(run)
     add_skip_bad_labels(run)
     add_device(run)
     add_npu(parser)
@@ -90,7 +94,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
     add_checkpoint_folder(paths)
-    return parse_flags(parser, argv, demo=DEMO)
+    return set_val_size(parse_flags(parser, argv, demo=DEMO))
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -19,6 +19,11 @@ def typed_name(text: str) -> str:
     return text if text and not os.path.dirname(text) else typed_path(text)
 
 
+def typed_split(text: str) -> str:
+    """'last' and 'official' as they stand, anything else by typed_path()."""
+    return text if text in ('last', 'official') else typed_path(text)
+
+
 def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
     """A type of flag: a finite `kind` that `accepts` takes, `expected` in words."""
     def parse(text: str) -> Any:
