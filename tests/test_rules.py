@@ -22,7 +22,7 @@ LAYERS = (
      'report', 'export'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file', 'photo_names'},
+     'command_flags', 'parser', 'model_file', 'photo_names', 'own_labels', 'distributions'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
@@ -33,12 +33,15 @@ SIDEWAYS = {
     ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
     ('model_file', 'errors'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
-    ('ava', 'photo_names'), ('splits', 'photo_names'), ('splits', 'defaults'), ('splits', 'errors'),
+    ('ava', 'photo_names'), ('ava', 'own_labels'), ('ava', 'distributions'), ('own_labels', 'distributions'),
+    ('own_labels', 'photo_names'), ('own_labels', 'errors'), ('splits', 'photo_names'), ('splits', 'defaults'),
+    ('splits', 'errors'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
-                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'photo_names'}
+                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'photo_names', 'own_labels',
+                   'distributions', 'labels'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

@@ -5,10 +5,9 @@ from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, S
 
 import numpy as np
 
-from utils import photo_names, whereabouts
+from utils import own_labels, photo_names, whereabouts
+from utils.distributions import SCORES
 from utils.errors import InputError
-
-SCORES = np.arange(1, 11, dtype=np.float64)
 
 ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
 MAX_DIGITS = 9  # of a vote count on the fast path: fits an int64 with room to spare
@@ -29,6 +28,7 @@ class Labels(NamedTuple):
     ids: np.ndarray     # object (str) [N]: AVA's image id, or a file name
     shares: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
     bad: List[BadLine]  # the lines left out; empty unless skip_bad
+    totals: np.ndarray  # float64 [N]: the sum of a photograph's votes
 
 
 class Ratings(NamedTuple):
@@ -52,19 +52,24 @@ def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
     """The labels of a file of lines 'index id v1 ... v10 tag tag challenge', in the file's order.
 
     Only id and votes are used, so 12 columns are enough. Votes are finite numbers from 0, decimals allowed,
-    not all 0; an id stands once. Blank lines are ignored; LF, CRLF, trailing blanks and a UTF-8 BOM are read.
-    `skip_bad` lists bad lines in `bad` instead of raising.
+    not all 0; an id stands once, its blanks and letters beyond ASCII as photo_names.encode() writes them. Blank
+    lines are ignored; LF, CRLF, trailing blanks and a UTF-8 BOM are read. A file whose name ends with .csv or .json
+    is read as own_labels says. `skip_bad` lists bad lines in `bad` instead of raising.
 
     Raises InputError, `AVA.txt:17: found ..., expected ...: what to do`, for a bad line, and for a file that
     is missing, empty or no UTF-8 text.
     """
-    data = _read_text(ava_dataset_path)
-    ids, votes, bad = _parse_well_formed(data) or _parse_line_by_line(data, ava_dataset_path, skip_bad)
+    data = read_text(ava_dataset_path)
+    if own_labels.is_table(ava_dataset_path):
+        ids, votes, bad = own_labels.parse(data, ava_dataset_path, skip_bad=skip_bad)
+    else:
+        ids, votes, bad = _parse_well_formed(data) or _parse_line_by_line(data, ava_dataset_path, skip_bad)
     if not ids:
         found = f'no usable line (line {bad[0][0]}: {bad[0][1]})' if bad else 'no lines'
-        raise InputError(f'{ava_dataset_path}: found {found}, expected {_LINE}: give the label file AVA.txt')
+        raise InputError(f'{ava_dataset_path}: found {found}, expected {_expected(ava_dataset_path)}')
+    totals = votes.sum(axis=1)
     # Strings as objects: in a fixed-width array the longest would set the size of all.
-    return Labels(np.array(ids, dtype=object), votes / votes.sum(axis=1, keepdims=True), bad)
+    return Labels(np.array(ids, dtype=object), votes / totals[:, np.newaxis], bad, totals)
 
 
 def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, np.ndarray]:
@@ -129,8 +134,15 @@ def split(ratings: Ratings, val_size: int) -> Tuple[Ratings, Ratings]:
     return ratings.take(slice(None, -val_size)), ratings.take(slice(-val_size, None))
 
 
-def _read_text(path: str) -> bytes:
-    """The bytes of a UTF-8 text file, without its BOM."""
+def _expected(path: str) -> str:
+    """What a label file holds, and what to do about one that does not, as a clause."""
+    if own_labels.is_table(path):
+        return f'{own_labels.EXPECTED} in each line: give a table with labels'
+    return f'{_LINE}: give the label file AVA.txt'
+
+
+def read_text(path: str) -> bytes:
+    """The bytes of a label file without its BOM; InputError where it is not there or no UTF-8 text."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -141,14 +153,13 @@ def _read_text(path: str) -> bytes:
         raise _unreadable(path, error, 'the label file') from error
     for magic, kind in _NOT_TEXT.items():
         if data.startswith(magic):
-            raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_LINE}: '
-                             f'give the label file AVA.txt')
+            raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_expected(path)}')
     try:
         data.decode('utf-8')
     except UnicodeDecodeError as error:
         line = len(data[:error.start + 1].splitlines())
-        raise InputError(f'{path}:{line}: found bytes that are not UTF-8, expected UTF-8 text with {_LINE}: '
-                         f'give the label file AVA.txt or save it as UTF-8') from error
+        raise InputError(f'{path}:{line}: found bytes that are not UTF-8, expected UTF-8 text with '
+                         f'{_expected(path)} or save it as UTF-8') from error
     return data[3:] if data.startswith(b'\xef\xbb\xbf') else data
 
 

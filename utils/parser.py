@@ -37,6 +37,7 @@ def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected:
     return parse
 
 
+any_number = number(float, lambda x: True, 'a number')
 count = number(int, lambda n: n >= 1, 'a whole number from 1')
 seed = number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
 size = number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet's smallest image, to 4096")
