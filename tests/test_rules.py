@@ -19,10 +19,11 @@ LAYERS = (
     {'train', 'eval', 'predict'},
     {'check_dataset', 'labels', 'demo_dataset'},
     {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
-     'report', 'export'},
+     'report', 'export', 'dataset_checks', 'dataset_report'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file', 'photo_names', 'own_labels', 'distributions'},
+     'command_flags', 'parser', 'model_file', 'photo_names', 'own_labels', 'distributions', 'ava_lines',
+     'image_facts', 'label_facts'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
@@ -35,13 +36,15 @@ SIDEWAYS = {
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
     ('ava', 'photo_names'), ('ava', 'own_labels'), ('ava', 'distributions'), ('own_labels', 'distributions'),
     ('own_labels', 'photo_names'), ('own_labels', 'errors'), ('splits', 'photo_names'), ('splits', 'defaults'),
-    ('splits', 'errors'),
+    ('splits', 'errors'), ('ava_lines', 'errors'), ('ava_lines', 'photo_names'), ('label_facts', 'ava'),
+    ('dataset_checks', 'data_loader'), ('dataset_checks', 'photographs'), ('dataset_checks', 'image_guard'),
+    ('dataset_report', 'dataset_checks'), ('dataset_report', 'image_guard'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
                    'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'photo_names', 'own_labels',
-                   'distributions', 'labels'}
+                   'distributions', 'labels', 'ava_lines', 'image_facts', 'label_facts'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

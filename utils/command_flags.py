@@ -3,19 +3,28 @@ import argparse
 from typing import Optional, Sequence
 
 from utils.defaults import DEMO, DEMO_DATASET, PADDINGS, RESIZES, from_root
-from utils.flag_groups import add_dataset_paths, add_skip_bad_labels
+from utils.flag_groups import add_dataset_paths, add_skip_bad_labels, add_split, add_val_size
 from utils.parser import any_number, count, make_parser, parse_flags, seed, typed_path
 
 
 def check_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of utils/check_dataset.py."""
     parser = make_parser('Check a dataset: labels without a photograph, photographs without a label, photographs that '
-                         'cannot be decoded, label lines that cannot be used. Exit code 1 if anything was found.')
+                         'cannot be decoded, label lines that cannot be used, training photographs that are for '
+                         'validation too. Exit code 1 if anything was found, 0 if there are remarks at most.')
+    parser.add_argument('--headers_only', action='store_true',
+                        help='a first look: headers and ends of files instead of decoding them')
+    add_split(parser)
+    add_val_size(parser)
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
     paths.add_argument('--list', type=typed_path, default=from_root('./log/check_dataset.tsv'), metavar='FILE',
                        help='list to write, one finding a line: kind, name, reason, parted by tabs (default: the '
                             "repository's log/check_dataset.tsv)")
+    paths.add_argument('--json', type=typed_path, metavar='FILE', help='report to write as JSON (default: none)')
+    paths.add_argument('--write_clean', type=typed_path, metavar='FILE',
+                       help='label file to write, without the labels that a finding speaks of; must not exist '
+                            '(default: none)')
     return parse_flags(parser, argv)
 
 

@@ -4,36 +4,16 @@
 
 utils/own_labels.py says which columns a table may have.
 """
-import contextlib
 import os
 import sys
-from typing import List, Optional, Sequence
+from typing import List, Optional
 
 import numpy as np
 
 if __package__ in (None, ''):  # started as a file: Python looks in utils/ first, instead of in the folder above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from utils import ava, command_flags, errors, own_labels  # noqa: E402
-
-
-def write_new(path: str, lines: Sequence[str], flag: str) -> None:
-    """Write `lines` to the new file `path`; InputError, which names `flag`, where it exists or cannot be written."""
-    errors.check_output_folder(os.path.dirname(path), flag)
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        stream = open(path, 'x', encoding='utf-8', newline='\n')  # noqa: SIM115
-    except FileExistsError as error:
-        raise errors.InputError(f'{flag}: found {path}, which is there already, expected a new file: type another '
-                                'name') from error
-    try:
-        with stream:
-            stream.writelines(line + '\n' for line in lines)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(path)
-        raise errors.InputError(f'{flag}: found {path}, which cannot be written ({error.strerror}), expected room for '
-                                'the label file: free some or type another name') from error
+from utils import ava, ava_lines, command_flags, errors, own_labels  # noqa: E402
 
 
 def main(argv: Optional[List[str]] = None) -> int:
@@ -54,8 +34,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     order = np.arange(len(names))
     if options.shuffle is not None:
         order = np.random.RandomState(options.shuffle).permutation(len(names))
-    write_new(options.output, [own_labels.to_line(index, names[row], votes[row])
-                               for index, row in enumerate(order, 1)], '--output')
+    ava_lines.write_new(options.output, [ava_lines.to_line(index, names[row], votes[row])
+                                         for index, row in enumerate(order, 1)], '--output')
     left_out = f', {len(bad)} left out, first line {bad[0][0]}: {bad[0][1]}' if bad else ''
     print(f'{options.output}: {len(names)} labels{left_out}')
     return len(names)

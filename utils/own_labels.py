@@ -92,12 +92,6 @@ def parse(data: bytes, path: str, *, mean_range: Optional[Range] = None, skip_ba
     return [row.name for row in rows], _shares(rows), bad
 
 
-def to_line(index: int, name: str, votes: Sequence[float]) -> str:
-    """A line of AVA's label file, in 12 columns: index, encoded name, ten votes."""
-    numbers = (str(int(vote)) if float(vote).is_integer() else repr(float(vote)) for vote in votes)
-    return f'{index} {photo_names.encode(name)} {" ".join(numbers)}'
-
-
 def _shares(rows: Sequence[Row]) -> np.ndarray:
     """Votes as they stand, or the shares of the largest entropy, float64 [N, 10]."""
     votes = np.array([row.votes or [0.0] * len(SCORES) for row in rows], np.float64).reshape(-1, len(SCORES))
