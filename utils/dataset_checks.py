@@ -79,7 +79,7 @@ def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LA
     except InputError as error:
         if split != splits.LAST or val_size is not None:
             raise
-        told = f'no split, so that none is checked: {error}'
+        told = f'no split into training and validation photographs: {error}'
     dataset = Dataset(labels_path, images_folder, labels, paths, found, images, {}, parts, told)
     return dataset._replace(facts=_read_facts(images_folder, sorted({*images, *dataset.label_of})))
 
