@@ -1,6 +1,7 @@
 """AVA's labels: a line of AVA.txt -> (image id, ten vote shares), joined with the photographs on disk."""
 import math
 import os
+import unicodedata
 from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import numpy as np
@@ -86,6 +87,10 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     except OSError as error:
         raise _unreadable(base_images_path, error, 'the folder of photographs') from error
     names = [_name_in(listing, image_id) for image_id in ids]
+    if not all(names):
+        # A Mac writes é as e and an accent: the same name in other letters.
+        composed = {unicodedata.normalize('NFC', name): name for name in listing if not name.isascii()}
+        names = [name or _composed_in(composed, image_id) for name, image_id in zip(names, ids)]
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
         raise _no_images(base_images_path, f'none of the {len(names)} labelled photographs', ids)
@@ -189,7 +194,9 @@ def _parse_well_formed(data: bytes) -> Optional[Tuple[List[str], np.ndarray, Lis
     votes = _whole_numbers(text, starts[cells], ends[cells])
     # -1: `starts` counts the line feed that was put in front.
     places = zip((starts[first + ID_COLUMN] - 1).tolist(), (ends[first + ID_COLUMN] - 1).tolist())
-    ids = [photo_names.decode(data[start:end].decode()) for start, end in places]
+    ids = [data[start:end].decode() for start, end in places]
+    if b'%' in data:
+        ids = list(map(photo_names.decode, ids))
     if votes is None or not votes.any(axis=1).all():
         return None
     if len(set(ids)) < len(ids) or not photo_names.is_safe('\n'.join(ids)):
@@ -272,6 +279,11 @@ def _shown(text: bytes) -> str:
 
 def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
     return next((name for name in photo_names.file_names(image_id) if name in listing), None)
+
+
+def _composed_in(composed: Dict[str, str], image_id: str) -> Optional[str]:
+    """The file of an id among files by their names in composed letters."""
+    return composed.get(_name_in(composed, unicodedata.normalize('NFC', image_id)) or '') if composed else None
 
 
 def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:
