@@ -19,22 +19,24 @@ def main(argv=None):
 
     from utils import checkpoint, data_loader, device, report, results, score_utils
 
+    from utils import checkpoint, data_loader, device, report, results, score_utils, splits
+
     folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
     paths = [checkpoint.find(folder, flags.checkpoint or edited_name(CHECKPOINT), again)]
     paths = results.distinct([*paths, *(checkpoint.find(folder, name) for name in flags.compare)])
     if flags.report:
         report.check(flags.report)
-    _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
-                                    skip_bad=flags.skip_bad_labels, report=print)
+    _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
+                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
 
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         records, predictions = zip(*(predict(path, val, flags.batchsize, run) for path in paths))
 
     metrics = score_utils.metrics(val.scores, predictions[0])
-    print(f'{", ".join(paths)}: {val.count} photographs')
+    split = splits.describe(flags.split, val)
+    print(f'{", ".join(paths)}: {val.count} photographs, {split}')
     if flags.report or flags.compare:
-        split = f'the last {val.count:,} of {os.path.basename(data_loader.dataset_paths(flags.ava_dataset_path)[0])}'
         found = results.evaluate(val, paths, records, predictions, split=split)
         print(results.text(found))
     else:
@@ -43,6 +45,9 @@ def main(argv=None):
     if flags.report:
         training = os.path.join(flags.TMP_LOG_PATH, 'train.csv')
         print(f'report: {report.write(flags.report, found, training=training)}')
+    for warning in filter(None, (splits.unlike_trained(path, record.get('run', {}).get('data'), flags.split, val)
+                                 for path, record in zip(paths, records))):
+        print(warning)
     reason = score_utils.undefined_reason(*map(score_utils.mean_score, (val.scores, predictions[0])))
     if reason:
         print(f'SRCC is undefined: {reason}')

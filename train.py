@@ -24,8 +24,8 @@ def main(argv=None):
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
-    train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
-                                        skip_bad=flags.skip_bad_labels, report=print)
+    train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
+                                        images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
     data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
     weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                                         flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))

@@ -258,6 +258,14 @@ def test_an_id_with_an_ending_is_a_file_name(images):
     assert found.tolist() == [True, False, True, True]
 
 
+def test_letters_and_accents_written_another_way_are_the_same_name(images):
+    composed, apart = 'caf\xe9', 'cafe\u0301'
+    folder = images(apart + '.jpg', 'b\xe9.PNG')
+    paths, found = ava.find_images([composed, apart, 'be\u0301', 'cafe'], folder)
+    assert [os.path.basename(path) for path in paths] == [apart + '.jpg', apart + '.jpg', 'b\xe9.PNG', 'cafe.jpg']
+    assert found.tolist() == [True, True, True, False]
+
+
 def test_the_folder_is_listed_once_and_no_file_asked_for(images, monkeypatch):
     folder = images('7.jpg', '8.jpg')
     calls, listdir = [], os.listdir

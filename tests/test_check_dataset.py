@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import ROOT, SHARED, make_dataset, snapshot
 
-from utils import ava, check_dataset, data_loader
+from utils import ava, check_dataset, data_loader, dataset_checks, dataset_report
 from utils.errors import InputError
 
 
@@ -118,7 +118,7 @@ def test_names_that_are_not_utf8_and_folders_that_look_like_images(dataset):
 
 def test_the_histogram():
     means = np.array([2.5, 2.5, 2.75, 3.6, 10])
-    rows = [line.split() for line in check_dataset.histogram(means).splitlines()]
+    rows = [line.split() for line in dataset_report.histogram(means).splitlines()]
     assert [float(row[0]) for row in rows] == np.arange(2.5, 10, 0.5).tolist()
     assert [int(row[3]) for row in rows] == [3, 0, 1] + [0] * 11 + [1]  # 10 belongs to the last bar
     assert [row[4] for row in rows[:3]] == ['60.0', '0.0', '20.0']
@@ -153,9 +153,9 @@ def test_a_full_disk_is_one_sentence(dataset):
     full = '/dev/full'  # takes no byte
     if not os.path.exists(full):
         pytest.skip('no /dev/full on this machine')
-    finding = check_dataset.Finding('bad_label', 'AVA.txt:4', 'found 5 of 12 columns')
+    finding = dataset_checks.Finding('bad_label', 'AVA.txt:4', 'found 5 of 12 columns')
     with pytest.raises(InputError) as caught:
-        check_dataset.write_list([finding], full)
+        dataset_report.write_list([finding], full)
     assert str(caught.value) == ('--list: found /dev/full, which cannot be written (No space left on device), expected '
                                  'room for the list: free some or type another name')
 

@@ -80,6 +80,7 @@ def test_a_table_as_excel_writes_it(project):
         number for number, line in enumerate(recipe('README.md')) if 'check_dataset' in line][0]]
     run(project, until_check, {})
     expected = sorted(line.split()[1:] for line in (project / 'mine' / 'AVA.txt').read_text().splitlines())
+    os.remove(str(project / 'mine' / 'AVA.txt'))
     (project / 'votes.csv').write_bytes(b'\xef\xbb\xbf' + votes.replace('\n', '\r\n').encode())
     assert run(project, until_check, {})[-1] == 'nothing found'
     assert sorted(line.split()[1:] for line in (project / 'mine' / 'AVA.txt').read_text().splitlines()) == expected

@@ -1,16 +1,15 @@
 """AVA's labels: a line of AVA.txt -> (image id, ten vote shares), joined with the photographs on disk."""
 import math
 import os
+import unicodedata
 from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
 
 import numpy as np
 
-from utils import whereabouts
+from utils import own_labels, photo_names, whereabouts
+from utils.distributions import SCORES
 from utils.errors import InputError
 
-SCORES = np.arange(1, 11, dtype=np.float64)
-
-ENDINGS = ('.jpg', '.jpeg', '.JPG', '.JPEG', '.png', '.PNG')  # of a photograph's file, preferred first
 ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
 MAX_DIGITS = 9  # of a vote count on the fast path: fits an int64 with room to spare
 
@@ -30,6 +29,7 @@ class Labels(NamedTuple):
     ids: np.ndarray     # object (str) [N]: AVA's image id, or a file name
     shares: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
     bad: List[BadLine]  # the lines left out; empty unless skip_bad
+    totals: np.ndarray  # float64 [N]: the sum of a photograph's votes
 
 
 class Ratings(NamedTuple):
@@ -53,27 +53,32 @@ def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
     """The labels of a file of lines 'index id v1 ... v10 tag tag challenge', in the file's order.
 
     Only id and votes are used, so 12 columns are enough. Votes are finite numbers from 0, decimals allowed,
-    not all 0; an id stands once. Blank lines are ignored; LF, CRLF, trailing blanks and a UTF-8 BOM are read.
-    `skip_bad` lists bad lines in `bad` instead of raising.
+    not all 0; an id stands once, its blanks and letters beyond ASCII as photo_names.encode() writes them. Blank
+    lines are ignored; LF, CRLF, trailing blanks and a UTF-8 BOM are read. A file whose name ends with .csv or .json
+    is read as own_labels says. `skip_bad` lists bad lines in `bad` instead of raising.
 
     Raises InputError, `AVA.txt:17: found ..., expected ...: what to do`, for a bad line, and for a file that
     is missing, empty or no UTF-8 text.
     """
-    data = _read_text(ava_dataset_path)
-    ids, votes, bad = _parse_well_formed(data) or _parse_line_by_line(data, ava_dataset_path, skip_bad)
+    data = read_text(ava_dataset_path)
+    if own_labels.is_table(ava_dataset_path):
+        ids, votes, bad = own_labels.parse(data, ava_dataset_path, skip_bad=skip_bad)
+    else:
+        ids, votes, bad = _parse_well_formed(data) or _parse_line_by_line(data, ava_dataset_path, skip_bad)
     if not ids:
         found = f'no usable line (line {bad[0][0]}: {bad[0][1]})' if bad else 'no lines'
-        raise InputError(f'{ava_dataset_path}: found {found}, expected {_LINE}: give the label file AVA.txt')
+        raise InputError(f'{ava_dataset_path}: found {found}, expected {_expected(ava_dataset_path)}')
+    totals = votes.sum(axis=1)
     # Strings as objects: in a fixed-width array the longest would set the size of all.
-    return Labels(np.array(ids, dtype=object), votes / votes.sum(axis=1, keepdims=True), bad)
+    return Labels(np.array(ids, dtype=object), votes / totals[:, np.newaxis], bad, totals)
 
 
 def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, np.ndarray]:
     """The path of each id's photograph, object (str) [N], and whether it is there, bool [N].
 
-    An id that ends like an image file is that file's name; any other is tried with ENDINGS, in their order. A
-    photograph that is not there gets the path where it was expected first. The folder is listed once and no
-    file in it is touched. Raises InputError where there is no folder, or none of the photographs in it.
+    An id that ends like an image file is that file's name; any other is tried with photo_names.ENDINGS, in their
+    order. A photograph that is not there gets the path where it was expected first. The folder is listed once and
+    no file in it is touched. Raises InputError where there is no folder, or none of the photographs in it.
     """
     try:
         listing = set(os.listdir(base_images_path))
@@ -82,10 +87,14 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     except OSError as error:
         raise _unreadable(base_images_path, error, 'the folder of photographs') from error
     names = [_name_in(listing, image_id) for image_id in ids]
+    if not all(names):
+        # A Mac writes é as e and an accent: the same name in other letters.
+        composed = {unicodedata.normalize('NFC', name): name for name in listing if not name.isascii()}
+        names = [name or _composed_in(composed, image_id) for name, image_id in zip(names, ids)]
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
         raise _no_images(base_images_path, f'none of the {len(names)} labelled photographs', ids)
-    paths = [os.path.join(base_images_path, name or _file_names(image_id)[0])
+    paths = [os.path.join(base_images_path, name or photo_names.file_names(image_id)[0])
              for name, image_id in zip(names, ids)]
     return np.array(paths, dtype=object), mask
 
@@ -130,8 +139,15 @@ def split(ratings: Ratings, val_size: int) -> Tuple[Ratings, Ratings]:
     return ratings.take(slice(None, -val_size)), ratings.take(slice(-val_size, None))
 
 
-def _read_text(path: str) -> bytes:
-    """The bytes of a UTF-8 text file, without its BOM."""
+def _expected(path: str) -> str:
+    """What a label file holds, and what to do about one that does not, as a clause."""
+    if own_labels.is_table(path):
+        return f'{own_labels.EXPECTED} in each line: give a table with labels'
+    return f'{_LINE}: give the label file AVA.txt'
+
+
+def read_text(path: str) -> bytes:
+    """The bytes of a label file without its BOM; InputError where it is not there or no UTF-8 text."""
     try:
         with open(path, 'rb') as file:
             data = file.read()
@@ -142,14 +158,13 @@ def _read_text(path: str) -> bytes:
         raise _unreadable(path, error, 'the label file') from error
     for magic, kind in _NOT_TEXT.items():
         if data.startswith(magic):
-            raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_LINE}: '
-                             f'give the label file AVA.txt')
+            raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_expected(path)}')
     try:
         data.decode('utf-8')
     except UnicodeDecodeError as error:
         line = len(data[:error.start + 1].splitlines())
-        raise InputError(f'{path}:{line}: found bytes that are not UTF-8, expected UTF-8 text with {_LINE}: '
-                         f'give the label file AVA.txt or save it as UTF-8') from error
+        raise InputError(f'{path}:{line}: found bytes that are not UTF-8, expected UTF-8 text with '
+                         f'{_expected(path)} or save it as UTF-8') from error
     return data[3:] if data.startswith(b'\xef\xbb\xbf') else data
 
 
@@ -180,9 +195,11 @@ def _parse_well_formed(data: bytes) -> Optional[Tuple[List[str], np.ndarray, Lis
     # -1: `starts` counts the line feed that was put in front.
     places = zip((starts[first + ID_COLUMN] - 1).tolist(), (ends[first + ID_COLUMN] - 1).tolist())
     ids = [data[start:end].decode() for start, end in places]
+    if b'%' in data:
+        ids = list(map(photo_names.decode, ids))
     if votes is None or not votes.any(axis=1).all():
         return None
-    if len(set(ids)) < len(ids) or not _is_name('\n'.join(ids)):
+    if len(set(ids)) < len(ids) or not photo_names.is_safe('\n'.join(ids)):
         return None
     return ids, votes.astype(np.float64), []
 
@@ -231,8 +248,8 @@ def _parse_line(line: bytes) -> Tuple[str, List[float]]:
     columns = line.split(None, MIN_COLUMNS)
     if len(columns) < MIN_COLUMNS:
         raise _bad_line(f'{len(columns)} of {MIN_COLUMNS} columns, {_shown(line)}', 'index, id and ten votes')
-    image_id = columns[ID_COLUMN].decode()
-    if not _is_name(image_id):
+    image_id = photo_names.decode(columns[ID_COLUMN].decode())
+    if not photo_names.is_safe(image_id):
         raise _bad_line(f'id {_shown(columns[ID_COLUMN])}', "a name without '/', '\\', '..' and NUL")
     votes = [_vote(column) for column in columns[FIRST_VOTE:MIN_COLUMNS]]
     for score, vote in enumerate(votes, 1):
@@ -255,21 +272,18 @@ def _vote(column: bytes) -> float:
         return math.nan
 
 
-def _is_name(image_id: str) -> bool:
-    return not any(part in image_id for part in ('/', '\\', '..', '\0'))
-
-
 def _shown(text: bytes) -> str:
     shown = text.decode().strip()
     return repr(shown if len(shown) <= 40 else shown[:40] + '...')
 
 
-def _file_names(image_id: str) -> List[str]:
-    return [image_id] if image_id.lower().endswith(ENDINGS) else [image_id + ending for ending in ENDINGS]
-
-
 def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
-    return next((name for name in _file_names(image_id) if name in listing), None)
+    return next((name for name in photo_names.file_names(image_id) if name in listing), None)
+
+
+def _composed_in(composed: Dict[str, str], image_id: str) -> Optional[str]:
+    """The file of an id among files by their names in composed letters."""
+    return composed.get(_name_in(composed, unicodedata.normalize('NFC', image_id)) or '') if composed else None
 
 
 def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:

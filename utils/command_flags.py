@@ -3,19 +3,28 @@ import argparse
 from typing import Optional, Sequence
 
 from utils.defaults import DEMO, DEMO_DATASET, PADDINGS, RESIZES, from_root
-from utils.flag_groups import add_dataset_paths
-from utils.parser import count, make_parser, parse_flags, seed, typed_path
+from utils.flag_groups import add_dataset_paths, add_skip_bad_labels, add_split, add_val_size
+from utils.parser import any_number, count, make_parser, parse_flags, seed, typed_path
 
 
 def check_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of utils/check_dataset.py."""
     parser = make_parser('Check a dataset: labels without a photograph, photographs without a label, photographs that '
-                         'cannot be decoded, label lines that cannot be used. Exit code 1 if anything was found.')
+                         'cannot be decoded, label lines that cannot be used, training photographs that are for '
+                         'validation too. Exit code 1 if anything was found, 0 if there are remarks at most.')
+    parser.add_argument('--headers_only', action='store_true',
+                        help='a first look: headers and ends of files instead of decoding them')
+    add_split(parser)
+    add_val_size(parser)
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
     paths.add_argument('--list', type=typed_path, default=from_root('./log/check_dataset.tsv'), metavar='FILE',
                        help='list to write, one finding a line: kind, name, reason, parted by tabs (default: the '
                             "repository's log/check_dataset.tsv)")
+    paths.add_argument('--json', type=typed_path, metavar='FILE', help='report to write as JSON (default: none)')
+    paths.add_argument('--write_clean', type=typed_path, metavar='FILE',
+                       help='label file to write, without the labels that a finding speaks of; must not exist '
+                            '(default: none)')
     return parse_flags(parser, argv)
 
 
@@ -28,6 +37,23 @@ def demo_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespa
     for name, kind, default in (('train_size', count, DEMO['train_size']), ('val_size', count, DEMO['val_size']),
                                 ('seed', seed, 0)):
         parser.add_argument('--' + name, type=kind, default=default, metavar='N', help=f'(default: {default})')
+    return parse_flags(parser, argv)
+
+
+def labels_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of utils/labels.py."""
+    parser = make_parser('Turn labels in CSV or JSON into lines of AVA.txt: file names with ten votes, with a mean and '
+                         'a standard deviation, or with a mean alone.')
+    parser.add_argument('file', type=typed_path, metavar='FILE', help='table, .csv or .json')
+    parser.add_argument('-o', '--output', type=typed_path, required=True, metavar='AVA.txt',
+                        help='label file to write; must not exist')
+    parser.add_argument('--range', type=any_number, nargs=2, metavar=('LOW', 'HIGH'),
+                        help="the lowest and the highest possible mean, such as 0 100 (default: as the column's name "
+                             'says, mean_0_100, else 1 10)')
+    parser.add_argument('--shuffle', type=seed, metavar='N',
+                        help='shuffle the lines with this seed, so that the last ones, for validation, are like the '
+                             'others (default: the order of FILE)')
+    add_skip_bad_labels(parser)
     return parse_flags(parser, argv)
 
 

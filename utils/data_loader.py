@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from utils import ava, image_guard
+from utils import ava, image_guard, splits
 from utils.defaults import IMAGE_SIZE, VAL_SIZE, from_root
 from utils.errors import InputError, command_of
 
@@ -178,12 +178,19 @@ def dataset_paths(labels: Optional[str] = None, images: Optional[str] = None) ->
     return labels or from_root(ava_dataset_path), images or from_root(base_images_path)
 
 
-def read_split(val_size: int = VAL_SIZE, *, labels: Optional[str] = None, images: Optional[str] = None,
-               skip_bad: bool = False,
+def read_split(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, labels: Optional[str] = None,
+               images: Optional[str] = None, skip_bad: bool = False,
                report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, ava.Ratings]:
-    """The training and the validation ratings of a label file and its photographs, by default the edited paths."""
-    ratings = ava.read(*dataset_paths(labels, images), skip_bad=skip_bad, report=report)
-    return ava.split(ratings, val_size)
+    """The training and the validation ratings of a label file and its photographs, by default the edited paths.
+
+    splits.choose() says what `split` and `val_size` mean; `report`, such as print, also gets the split's hash.
+    """
+    labels, images = dataset_paths(labels, images)
+    ratings = ava.read(labels, images, skip_bad=skip_bad, report=report)
+    train, val = splits.choose(ratings, split, val_size, labels=labels, report=report)
+    if report:
+        report(splits.describe(split, val))
+    return train, val
 
 
 def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[ava.Ratings] = None,

@@ -3,12 +3,26 @@ import argparse
 from typing import Any, Optional
 
 from utils.defaults import PRECISION_MODES, VAL_SIZE
-from utils.parser import count, typed_name, typed_path
+from utils.parser import count, typed_name, typed_path, typed_split
 
 
 def add_val_size(group: Any) -> None:
-    group.add_argument('--val_size', type=count, default=VAL_SIZE, metavar='N',
-                       help=f'photographs kept for validation, the last N of the labels (default: {VAL_SIZE})')
+    group.add_argument('--val_size', type=count, metavar='N',
+                       help='photographs kept for validation: the last N of the labels, or the first N of another '
+                            f'--split (default: {VAL_SIZE}, or all of another --split)')
+
+
+def add_split(group: Any) -> None:
+    group.add_argument('--split', type=typed_split, default='last', metavar='last|official|FILE',
+                       help="photographs for validation: the last ones, AVA's own test list generic_test.jpgl, or a "
+                            'list of ids or file names, one a line (default: last)')
+
+
+def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all else."""
+    if flags.val_size is None and flags.split == 'last':
+        flags.val_size = VAL_SIZE
+    return flags
 
 
 def add_dataset_paths(group: Any) -> None:

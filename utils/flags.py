@@ -11,7 +11,9 @@ from utils.flag_groups import (
     add_device,
     add_npu,
     add_skip_bad_labels,
+    add_split,
     add_val_size,
+    set_val_size,
 )
 from utils.parser import (
     count,
@@ -88,6 +90,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run = parser.add_argument_group('run')
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
+    add_split(run)
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
@@ -107,7 +110,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
                             "repository's log/)")
-    flags = parse_flags(parser, argv, demo=DEMO)
+    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
     if flags.keep_best and flags.keep is None:
         parser.error('--keep_best: found without --keep, expected both: without --keep all checkpoints stay')
     return flags
@@ -130,6 +133,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run.add_argument('--report', type=typed_path, metavar='DIR',
                      help='write metrics.json, predictions.csv, report.html and its figures into this folder, over '
                           'those of an earlier report (needs requirements-report.txt)')
+    add_split(run)
     add_skip_bad_labels(run)
     add_device(run)
     add_npu(parser)
@@ -140,7 +144,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of the training's train.csv, for the report's curves (default: the repository's "
                             'log/)')
-    return parse_flags(parser, argv, demo=DEMO)
+    return set_val_size(parse_flags(parser, argv, demo=DEMO))
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

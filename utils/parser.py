@@ -19,6 +19,11 @@ def typed_name(text: str) -> str:
     return text if text and not os.path.dirname(text) else typed_path(text)
 
 
+def typed_split(text: str) -> str:
+    """'last' and 'official' as they stand, anything else by typed_path()."""
+    return text if text in ('last', 'official') else typed_path(text)
+
+
 def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected: str) -> Callable[[str], Any]:
     """A type of flag: a finite `kind` that `accepts` takes, `expected` in words."""
     def parse(text: str) -> Any:
@@ -32,6 +37,7 @@ def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected:
     return parse
 
 
+any_number = number(float, lambda x: True, 'a number')
 count = number(int, lambda n: n >= 1, 'a whole number from 1')
 seed = number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
 size = number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet's smallest image, to 4096")

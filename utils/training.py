@@ -16,8 +16,7 @@ def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, tr
            val: ava.Ratings) -> Dict[str, Any]:
     """What every checkpoint of this run says of itself, see model_file.py; of `flags`, no path of this machine."""
     told = {name: value for name, value in flags.items() if not (isinstance(value, str) and os.path.isabs(value))}
-    data = {'labels_hash': splits.data_hash(train), 'split_hash': splits.split_hash(val),
-            'train_images': train.count, 'val_images': val.count}
+    data = {**splits.record(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count}
     return {'preprocessing': preprocessing, 'run': {
         'flags': told, 'seed': flags['seed'], 'threads': run.threads, 'device': run.device, 'data': data,
         'versions': origin.versions(tf.__version__)}}

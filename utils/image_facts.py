@@ -1,0 +1,162 @@
+"""What a photograph's file says of itself before it is decoded: kind, size in pixels, rotation, whether it is whole."""
+import hashlib
+import os
+import re
+import stat
+import struct
+from typing import BinaryIO, NamedTuple, Optional, Tuple
+
+JPEG, PNG, GIF = 'JPEG', 'PNG', 'GIF'
+_STARTS = ((b'\xff\xd8\xff', JPEG), (b'\x89PNG\r\n\x1a\n', PNG), (b'GIF8', GIF), (b'BM', 'BMP'), (b'II*\0', 'TIFF'),
+           (b'MM\0*', 'TIFF'), (b'<', 'a web page or other text'))
+_KIND_BY_ENDING = {'.jpg': JPEG, '.jpeg': JPEG, '.png': PNG, '.gif': GIF}
+HEAD, TAIL = 1 << 14, 1 << 12  # bytes that are read first: of most files they hold all that is asked for
+_FRAMES = frozenset([0xc0, 0xc1, 0xc2, 0xc9, 0xca])  # frame headers of JPEGs that libjpeg decodes
+_OTHER_FRAMES = frozenset(range(0xc0, 0xd0)) - _FRAMES - {0xc4, 0xc8, 0xcc}  # lossless, hierarchical
+_END, _SCAN, _APP1 = 0xd9, 0xda, 0xe1
+_BARE = frozenset([0x01, 0xd8, *range(0xd0, 0xd8)])  # markers without a segment
+
+
+class Facts(NamedTuple):
+    """What stands in a file's header."""
+
+    size: int = 0                 # in bytes
+    kind: Optional[str] = None    # of its content; None where it is not known
+    height: int = 0               # pixels, 0 where the header does not say
+    width: int = 0
+    orientation: int = 1          # EXIF's: 2 to 8 ask for a rotation or a mirror image
+    scan_bytes: int = 0           # of a JPEG's picture, what comes before left out
+    digest: bytes = b''           # of the first HEAD bytes
+    problem: Optional[str] = None  # why it cannot be decoded, as a clause, where the header tells
+    cause: str = ''               # of the problem: 'empty', 'truncated', 'unreadable' or 'no photograph'
+
+    @property
+    def pixels(self) -> int:
+        """Height times width."""
+        return self.height * self.width
+
+
+class _Jpeg(NamedTuple):
+    """The headers of a JPEG."""
+
+    frame: Tuple[int, int, int, int] = (0, 0, 0, 0)  # marker, bits, height, width
+    orientation: int = 1
+    scan: int = 0  # where its first scan begins; 0 where none was seen
+
+
+def read(path: str) -> Facts:
+    """The facts of the file at `path`; a file that cannot be read, or is no file, has a problem."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return Facts(problem='found something that is no file', cause='unreadable')
+        with open(path, 'rb') as stream:
+            return _facts(stream, os.fstat(stream.fileno()).st_size)
+    except OSError as error:
+        return Facts(problem=f'found nothing to read ({error.strerror})', cause='unreadable')
+
+
+def kind_by_name(path: str) -> Optional[str]:
+    """The kind that a file's name promises."""
+    return _KIND_BY_ENDING.get(os.path.splitext(path)[1].lower())
+
+
+def content_hash(path: str) -> bytes:
+    """SHA-256 of a file's content; of its path where it cannot be read, so that it equals no other."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, 'rb') as stream:
+            for block in iter(lambda: stream.read(1 << 20), b''):
+                digest.update(block)
+    except OSError:
+        return hashlib.sha256(b'unreadable ' + os.fsencode(path)).digest()
+    return digest.digest()
+
+
+def _facts(stream: BinaryIO, size: int) -> Facts:
+    head = stream.read(HEAD)
+    kind = next((kind for start, kind in _STARTS if head.startswith(start)), None)
+    if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
+        kind = 'WebP'
+    facts = Facts(size, kind, digest=hashlib.sha1(head).digest())
+    if not size:
+        return facts._replace(problem='found an empty file', cause='empty')
+    if kind == JPEG:
+        return _jpeg_facts(facts, stream, head)
+    if kind == PNG and len(head) >= 24:
+        width, height = struct.unpack('>II', head[16:24])
+        return facts._replace(height=height, width=width)
+    if kind == GIF and len(head) >= 10:
+        width, height = struct.unpack('<HH', head[6:10])
+        return facts._replace(height=height, width=width)
+    if kind in (PNG, GIF):
+        return facts._replace(problem=f'found {kind} content without its size', cause='truncated')
+    return facts._replace(problem=f'found {kind or "unknown"} content, expected a JPEG, PNG or GIF',
+                          cause='no photograph')
+
+
+def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
+    jpeg = _headers(head)
+    if not jpeg.scan and len(head) == HEAD:  # a long profile or preview comes first
+        head += stream.read()
+        jpeg = _headers(head)
+    marker, bits, height, width = jpeg.frame
+    facts = facts._replace(height=height, width=width, orientation=jpeg.orientation,
+                           scan_bytes=facts.size - jpeg.scan if jpeg.scan else 0)
+    if not marker or not jpeg.scan:
+        return facts._replace(problem=f'found a JPEG without {"a scan" if marker else "a frame header"}',
+                              cause='truncated')
+    if marker in _OTHER_FRAMES or bits != 8 or not height or not width:
+        found = f'of {bits} bits' if bits != 8 else 'of height or width 0' if marker in _FRAMES else 'without loss'
+        return facts._replace(problem=f'found a JPEG {found}, which is not decoded', cause='no photograph')
+    if not _has_end(stream, facts.size, jpeg.scan):
+        return facts._replace(problem='found a JPEG without its end', cause='truncated')
+    return facts
+
+
+def _has_end(stream: BinaryIO, size: int, scan: int) -> bool:
+    """Whether an end marker follows the first scan: mostly in the last bytes, else a closer look is taken."""
+    for start in (max(scan, size - TAIL), scan):
+        stream.seek(start)
+        if b'\xff\xd9' in stream.read():
+            return True
+    return False
+
+
+def _headers(data: bytes) -> _Jpeg:
+    """What the segments before a JPEG's first scan say; bytes between them are skipped, as libjpeg does."""
+    jpeg, position = _Jpeg(), 2
+    while True:
+        match = re.compile(b'\xff+([^\x00\xff])', re.S).search(data, position)
+        if not match:
+            return jpeg
+        marker, position = match.group(1)[0], match.end()
+        if marker in _BARE:
+            continue
+        if marker == _END or len(data) < position + 2:
+            return jpeg
+        if marker == _SCAN:
+            return jpeg._replace(scan=position)
+        length = struct.unpack('>H', data[position:position + 2])[0]
+        segment = data[position + 2:position + length]
+        if marker in _FRAMES | _OTHER_FRAMES and len(segment) >= 5 and not jpeg.frame[0]:
+            bits, height, width = struct.unpack('>BHH', segment[:5])
+            jpeg = jpeg._replace(frame=(marker, bits, height, width))
+        elif marker == _APP1 and segment.startswith(b'Exif\0\0') and jpeg.orientation == 1:
+            jpeg = jpeg._replace(orientation=_orientation(segment[6:]))
+        position += max(length, 2)
+
+
+def _orientation(exif: bytes) -> int:
+    """The orientation, 1 to 8, in EXIF data; 1 where there is none or the data are damaged."""
+    order = {b'II*\0': '<', b'MM\0*': '>'}.get(exif[:4])
+    try:
+        if order is None:
+            return 1
+        start = struct.unpack_from(order + 'I', exif, 4)[0]
+        for entry in range(struct.unpack_from(order + 'H', exif, start)[0]):
+            tag, _, _, value = struct.unpack_from(order + 'HHIH', exif, start + 2 + 12 * entry)
+            if tag == 0x0112:
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1

@@ -1,0 +1,41 @@
+"""Photographs' names: which are safe, and how those with blanks or other letters stand in a column of AVA's lines."""
+import re
+from typing import List
+
+ENDINGS = ('.jpg', '.jpeg', '.JPG', '.JPEG', '.png', '.PNG')  # of a photograph's file, preferred first
+
+_PLAIN = bytes(set(range(0x21, 0x7f)) - {ord('%')})  # printable ASCII without blank and '%' stands as it is
+_ESCAPES = re.compile('(?:%[0-9A-Fa-f]{2})+')
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name is one inside a folder: it has no '/', '\\', '..' or NUL, and is not empty."""
+    return bool(name) and not any(part in name for part in ('/', '\\', '..', '\0'))
+
+
+def encode(name: str) -> str:
+    """A name as one column of an AVA line: blanks, control characters, '%' and all beyond ASCII as %XX of UTF-8."""
+    return ''.join(chr(byte) if byte in _PLAIN else f'%{byte:02X}' for byte in name.encode('utf-8'))
+
+
+def decode(column: str) -> str:
+    """The name that a column of an AVA line means.
+
+    A column in which every '%' begins what encode() writes is decoded; any other, such as 100%.jpg or %41.jpg, is
+    the name as it stands. So decode(encode(name)) is name for every name.
+    """
+    if '%' not in column or '%' in _ESCAPES.sub('', column):
+        return column
+    runs: List[bytes] = [bytes.fromhex(run.group().replace('%', '')) for run in _ESCAPES.finditer(column)]
+    if any(byte in _PLAIN for run in runs for byte in run):
+        return column
+    try:
+        texts = iter([run.decode('utf-8') for run in runs])
+    except UnicodeDecodeError:
+        return column
+    return _ESCAPES.sub(lambda _: next(texts), column)
+
+
+def file_names(image_id: str) -> List[str]:
+    """The names that the file of `image_id` may have, preferred first: its own, where it ends like an image file."""
+    return [image_id] if image_id.lower().endswith(ENDINGS) else [image_id + ending for ending in ENDINGS]
