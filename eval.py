@@ -19,6 +19,7 @@ def main(argv=None):
     import numpy as np
 
     from utils import checkpoint, data_loader, device, nima, score_utils
+    from utils.bad_images import BadImages
 
     path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF),
                            flags.checkpoint or edited_name(CHECKPOINT),
@@ -26,20 +27,24 @@ def main(argv=None):
     _, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
                                     skip_bad=flags.skip_bad_labels, report=print)
 
+    bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         model = checkpoint.load_for_scoring(path)
         preprocessing = checkpoint.preprocessing_of(path, model, report=print)
         run.initialise()
         batches = data_loader.val_batches(val, flags.batchsize, image_size=preprocessing['image_size'],
-                                          resize=preprocessing['resize'], session_config=run.host_config)
+                                          resize=preprocessing['resize'], session_config=run.host_config,
+                                          bad=bad, max_pixels=int(flags.max_megapixels * 10 ** 6),
+                                          fast=flags.fast_decode)
         with contextlib.closing(batches):
             steps = -(-val.count // flags.batchsize)
             predicted = np.concatenate([nima.predict(model, images, flags.batchsize)
                                         for images, _ in progress(batches, steps, 'scoring')])
 
+    val = val.take(~bad.mask)
     metrics = score_utils.metrics(val.scores, predicted)
     constant = score_utils.metrics(val.scores, score_utils.constant_prediction(val.scores))
-    print(f'{path}: {val.count} photographs')
+    print(f'{path}: {val.count} photographs' + (f', {bad.count} left out' if bad.count else ''))
     print(score_utils.table(metrics, constant))
     reason = score_utils.undefined_reason(score_utils.mean_score(val.scores), score_utils.mean_score(predicted))
     if reason:

@@ -18,12 +18,15 @@ def main(argv=None):
     from tensorflow.keras.applications import MobileNet
 
     from utils import callbacks, data_loader, demo_dataset, device, model_file, nima
+    from utils.bad_images import BadImages
 
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
     train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
                                         skip_bad=flags.skip_bad_labels, report=print)
+    bad = [BadImages(part.count, share=flags.max_bad_images, what=what)
+           for part, what in ((train, 'training'), (val, 'validation'))]
     steps = data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
     weights = nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                 flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
@@ -41,13 +44,14 @@ def main(argv=None):
                                      loss_scale=flags.loss_scale), loss=nima.earth_mover_loss)
         twin = nima.inference_twin(model)
         run.initialise()
-        reading = {'image_size': image_size, 'resize': preprocessing['resize'], 'session_config': run.host_config}
+        reading = {'image_size': image_size, 'resize': preprocessing['resize'], 'session_config': run.host_config,
+                   'max_pixels': int(flags.max_megapixels * 10 ** 6), 'fast': flags.fast_decode}
         train_batches = data_loader.train_generator(flags.batchsize, ratings=train, train_size=flags.train_size,
-                                                    seed=flags.seed, **reading)
-        val_batches = data_loader.val_generator(flags.batchsize, ratings=val, **reading)
+                                                    seed=flags.seed, bad=bad[0], **reading)
+        val_batches = data_loader.val_generator(flags.batchsize, ratings=val, bad=bad[1], **reading)
         watching = callbacks.for_training(
-            twin, val_batches, val, batchsize=flags.batchsize, device=run.device, model_folder=flags.TMP_MODEL_PATF,
-            log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},
+            twin, val_batches, val, bad=bad, batchsize=flags.batchsize, device=run.device,
+            model_folder=flags.TMP_MODEL_PATF, log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},
             restart=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL)
         with contextlib.closing(train_batches), contextlib.closing(val_batches), contextlib.closing(watching[0]):
             # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.

@@ -18,15 +18,17 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {'train', 'eval', 'predict'},
     {'check_dataset', 'labels', 'demo_dataset'},
-    {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
-     'report', 'export'},
+    {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'pipeline', 'records', 'pack', 'nima',
+     'checkpoint', 'device', 'report', 'export'},
     {'distribute', 'npu'},
-    {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file'},
+    {'ava', 'splits', 'whereabouts', 'score_utils', 'bad_images', 'epoch_plan', 'errors', 'progress', 'defaults',
+     'flags', 'flag_groups', 'command_flags', 'parser', 'model_file'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
-    ('data_loader', 'image_guard'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
+    ('data_loader', 'image_guard'), ('data_loader', 'pipeline'), ('pipeline', 'image_guard'),
+    ('epoch_plan', 'defaults'), ('bad_images', 'defaults'), ('bad_images', 'errors'),
+    ('photographs', 'data_loader'), ('photographs', 'image_guard'),
     ('predict', 'eval'), ('nima', 'checkpoint'),
     ('flags', 'defaults'), ('flags', 'flag_groups'), ('flags', 'parser'), ('flag_groups', 'defaults'),
     ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
@@ -36,11 +38,11 @@ SIDEWAYS = {
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
-                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu'}
+TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'bad_images', 'epoch_plan', 'errors', 'progress',
+                   'defaults', 'flags', 'flag_groups', 'command_flags', 'parser', 'model_file', 'npu'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
-MAY_MAKE_SESSIONS = {'device', 'data_loader'}
+MAY_MAKE_SESSIONS = {'device', 'pipeline'}
 SESSION_CLASSES = {'Session', 'InteractiveSession', 'MonitoredSession', 'MonitoredTrainingSession'}
 FUNCTION_LINES, FILE_LINES, SCRIPT_LINES = 40, 300, 100
 
@@ -242,7 +244,7 @@ def test_every_sideways_pair_exists():
     (syntax, 'nima', 'try:\n    pass\nexcept:\n    pass', 'bare except'),
     (syntax, 'nima', 'x = tf.python.keras', 'uses tensorflow.python'),
     (sessions, 'nima', 'with tf.compat.v1.Session() as s:\n    pass',
-     "makes a tf.compat.v1.Session outside ['data_loader', 'device']"),
+     "makes a tf.compat.v1.Session outside ['device', 'pipeline']"),
     (npu_init, 'device', 'def f():\n    from npu_bridge.npu_init import NPURunConfig', 'names npu_init'),
     (npu_init, 'device', 'def f():\n    from npu_bridge import npu_init', 'names npu_init'),
     (npu_init, 'device', 'def f():\n    importlib.import_module("npu_bridge.npu_init")', 'names npu_init'),

@@ -4,12 +4,13 @@ import json
 import math
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from utils import ava, checkpoint, nima, score_utils
+from utils.bad_images import BadImages, summary
 from utils.data_loader import Batch
 from utils.errors import InputError
 from utils.progress import bar
@@ -52,24 +53,27 @@ class ProgressBar(tf.keras.callbacks.Callback):
 class Validation(tf.keras.callbacks.Callback):
     """Scores every validation photograph once at the end of an epoch, prints the scores and logs them.
 
-    `batches` is an endless generator of passes over `ratings`, `model` shares the trained model's weights.
+    `batches` is an endless generator of passes over `ratings`, `model` shares the trained model's weights. `bad` are
+    those found in training and validation; the scores are of the validation photographs that could be read.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 batchsize: int) -> None:
+                 bad: Sequence[BadImages], batchsize: int) -> None:
         super().__init__()
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
+        self._bad = bad
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         steps = -(-len(self._scores) // self._batchsize)
         predicted = np.concatenate([nima.predict(self._twin, next(self._batches)[0], self._batchsize)
                                     for _ in range(steps)])
-        metrics = score_utils.metrics(self._scores, predicted)
+        metrics = score_utils.metrics(self._scores[~self._bad[-1].mask], predicted)
         if logs is not None:
             logs.update(val_loss=metrics['emd_r2'], val_srcc=metrics['srcc_mean'], val_lcc=metrics['lcc_mean'],
                         val_accuracy=metrics['accuracy_gt5'], val_emd_r1=metrics['emd_r1'])
             print(f'epoch {epoch + 1}: loss {logs["loss"]:.4f}  val_loss {logs["val_loss"]:.4f}  '
-                  f'val_srcc {logs["val_srcc"]:.4f}  {logs["images_per_second"]:.1f} images/s', flush=True)
+                  f'val_srcc {logs["val_srcc"]:.4f}  {logs["images_per_second"]:.1f} images/s'
+                  f'{summary(self._bad)}', flush=True)
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):
@@ -145,15 +149,15 @@ class Summary(tf.keras.callbacks.Callback):
             json.dump({**figures, 'losses': self._losses}, stream, indent=1)
 
 
-def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, batchsize: int, device: str,
-                 model_folder: str, log_folder: str, record: Dict[str, Any],
+def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, bad: Sequence[BadImages],
+                 batchsize: int, device: str, model_folder: str, log_folder: str, record: Dict[str, Any],
                  restart: bool) -> List[tf.keras.callbacks.Callback]:
     """All of them in the order in which an epoch's end needs them; the first is the bar, to be closed at last.
 
     TensorBoard's events, train.csv and summary.json come into `log_folder`, one entry an epoch.
     """
     os.makedirs(log_folder, exist_ok=True)
-    return [ProgressBar(batchsize), Validation(twin, val_batches, val, batchsize=batchsize),
+    return [ProgressBar(batchsize), Validation(twin, val_batches, val, bad=bad, batchsize=batchsize),
             SaveEpoch(model_folder, record, restart=restart),
             CsvLog(os.path.join(log_folder, 'train.csv')),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.

@@ -9,6 +9,7 @@ from utils.flag_groups import (
     add_dataset_paths,
     add_device,
     add_npu,
+    add_reading,
     add_skip_bad_labels,
     add_val_size,
 )
@@ -56,6 +57,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
     add_skip_bad_labels(run)
+    add_reading(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
     add_device(run)
@@ -84,6 +86,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_checkpoint(run)
     run.add_argument('--demo', action='store_true', help='score what train.py --demo trained')
     add_skip_bad_labels(run)
+    add_reading(run)
     add_device(run)
     add_npu(parser)
 
