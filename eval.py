@@ -18,7 +18,7 @@ def main(argv=None):
 
     import numpy as np
 
-    from utils import checkpoint, data_loader, device, nima, score_utils
+    from utils import checkpoint, data_loader, device, nima, records, score_utils
     from utils.bad_images import BadImages
 
     path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF),
@@ -31,11 +31,12 @@ def main(argv=None):
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         model = checkpoint.load_for_scoring(path)
         preprocessing = checkpoint.preprocessing_of(path, model, report=print)
+        packed = records.open_fitting(flags.records, val, preprocessing, use='scoring', flag='--records')
         run.initialise()
         batches = data_loader.val_batches(val, flags.batchsize, image_size=preprocessing['image_size'],
                                           resize=preprocessing['resize'], session_config=run.host_config,
                                           bad=bad, max_pixels=int(flags.max_megapixels * 10 ** 6),
-                                          fast=flags.fast_decode)
+                                          fast=flags.fast_decode, packed=packed)
         with contextlib.closing(batches):
             steps = -(-val.count // flags.batchsize)
             predicted = np.concatenate([nima.predict(model, images, flags.batchsize)

@@ -13,24 +13,21 @@ WEIGHTS_NAME = "mobilenet_1_0_224_tf_no_top.h5"
 def main(argv=None):
     """Train as the flags say; returns Keras's History with the validation scores of every epoch."""
     flags = train_flags(argv)
-
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import callbacks, data_loader, demo_dataset, device, model_file, nima
-    from utils.bad_images import BadImages
+    from utils import callbacks, data_loader, demo_dataset, device, model_file, nima, records
 
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
     train, val = data_loader.read_split(flags.val_size, labels=flags.ava_dataset_path, images=flags.base_images_path,
                                         skip_bad=flags.skip_bad_labels, report=print)
-    bad = [BadImages(part.count, share=flags.max_bad_images, what=what)
-           for part, what in ((train, 'training'), (val, 'validation'))]
     steps = data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
     weights = nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                 flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = model_file.preprocessing_to_start_from(weights, image_size, report=print)
+    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing)
     errors.check_output_folder(flags.TMP_MODEL_PATF, '--TMP_MODEL_PATF')
     errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
@@ -44,11 +41,10 @@ def main(argv=None):
                                      loss_scale=flags.loss_scale), loss=nima.earth_mover_loss)
         twin = nima.inference_twin(model)
         run.initialise()
-        reading = {'image_size': image_size, 'resize': preprocessing['resize'], 'session_config': run.host_config,
-                   'max_pixels': int(flags.max_megapixels * 10 ** 6), 'fast': flags.fast_decode}
-        train_batches = data_loader.train_generator(flags.batchsize, ratings=train, train_size=flags.train_size,
-                                                    seed=flags.seed, bad=bad[0], **reading)
-        val_batches = data_loader.val_generator(flags.batchsize, ratings=val, bad=bad[1], **reading)
+        train_batches, val_batches, bad = data_loader.generators(
+            train, val, flags.batchsize, train_size=flags.train_size, seed=flags.seed, packed=packed,
+            max_bad_images=flags.max_bad_images, preprocessing=preprocessing, session_config=run.host_config,
+            max_pixels=int(flags.max_megapixels * 10 ** 6), fast=flags.fast_decode)
         watching = callbacks.for_training(
             twin, val_batches, val, bad=bad, batchsize=flags.batchsize, device=run.device,
             model_folder=flags.TMP_MODEL_PATF, log_folder=flags.TMP_LOG_PATH, record={'preprocessing': preprocessing},

@@ -26,7 +26,9 @@ LAYERS = (
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'),
-    ('data_loader', 'image_guard'), ('data_loader', 'pipeline'), ('pipeline', 'image_guard'),
+    ('data_loader', 'image_guard'), ('data_loader', 'pipeline'), ('data_loader', 'records'), ('records', 'pipeline'),
+    ('records', 'data_loader'), ('records', 'pack'), ('pack', 'records'), ('pack', 'pipeline'), ('pack', 'image_guard'),
+    ('pipeline', 'image_guard'),
     ('epoch_plan', 'defaults'), ('bad_images', 'defaults'), ('bad_images', 'errors'),
     ('photographs', 'data_loader'), ('photographs', 'image_guard'),
     ('predict', 'eval'), ('nima', 'checkpoint'),

@@ -1,6 +1,6 @@
 """Photographs that cannot be decoded: each is named once, all are counted, and too many stop the run."""
 import sys
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -45,7 +45,8 @@ class BadImages:
         self._report(f'{path}: cannot be decoded ({reason}), {self._instead()}')
 
     def _instead(self) -> str:
-        return 'another photograph takes its place' if self.what == 'training' else 'left out of the scores'
+        return {'training': 'another photograph takes its place', 'packed': 'kept as a gap'}.get(
+            self.what, 'left out of the scores')
 
     def _too_many(self) -> str:
         (first, reason), *others = self._reasons.items()
@@ -56,6 +57,11 @@ class BadImages:
                 f'{self._share:g} allows{": also " + also + more if also else ""}; replace such files, take their '
                 'lines out of the labels or allow more of them; with the paths of the dataset that you typed, '
                 f'{command_of("utils/check_dataset.py")} lists all such files')
+
+
+def for_training(train: int, val: int, share: float) -> Tuple[BadImages, BadImages]:
+    """What counts the bad ones among `train` training and `val` validation photographs."""
+    return BadImages(train, share=share), BadImages(val, share=share, what='validation')
 
 
 def summary(parts: Sequence[BadImages]) -> str:

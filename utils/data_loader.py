@@ -2,12 +2,12 @@
 import contextlib
 import itertools
 import os
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
 
-from utils import ava
+from utils import ava, bad_images
 from utils.bad_images import BadImages
 from utils.defaults import IMAGE_SIZE, VAL_SIZE, from_root
 from utils.epoch_plan import EpochPlan, epoch_plan, resize_before_crop, substitutes, whole_plan
@@ -23,6 +23,7 @@ from utils.pipeline import (
     read_training_image,
     scale,
 )
+from utils.records import Records, RecordsPipeline
 
 # Edit these two lines for your own data. Relative paths count from the repository's root.
 base_images_path = r'./AVA_dataset/image/images/'
@@ -34,6 +35,7 @@ __all__ = ['EpochPlan', 'decode', 'epoch_plan', 'host_session', 'read_image', 'r
 CHECK_BATCH = 64  # verdicts a step
 
 Batch = Tuple[np.ndarray, ...]  # images, vote shares
+AnyPipeline = Union[Pipeline, RecordsPipeline]
 
 
 def steps_per_epoch(available: int, train_size: int, batchsize: int, *,
@@ -68,7 +70,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
                     train_size: Optional[int] = None, image_size: int = IMAGE_SIZE,
                     resize: str = 'bilinear', seed: int = 0, first_epoch: int = 0, first_image: int = 0,
                     session_config: Optional[tf.compat.v1.ConfigProto] = None, bad: Optional[BadImages] = None,
-                    **decoding: Any) -> Iterator[Batch]:
+                    packed: Optional[Records] = None, **decoding: Any) -> Iterator[Batch]:
     """Training batches for ever: images float32 [B, S, S, 3] in [-1, 1], vote shares float32 [B, 10].
 
     The first batch begins at the place `first_image` of the epoch `first_epoch`, both counted from 0.
@@ -76,8 +78,8 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
     Each epoch is a shuffle of the whole list, of which the first `train_size` photographs are taken; what
     does not fill a batch is left out of that epoch. In the place of a photograph that cannot be decoded stands
     another, drawn from (seed, epoch, place), with its own augmentation; `bad` counts such photographs and raises
-    InputError at too many. `decoding` are the settings of pipeline.decode. Without `ratings` the edited paths are
-    read.
+    InputError at too many. `packed` holds the photographs; without it their files are decoded, with the
+    settings of pipeline.decode in `decoding`. Without `ratings` the edited paths are read.
     """
     if ratings is None:
         ratings, _ = read_split()
@@ -86,15 +88,10 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
     steps_per_epoch(ratings.count, train_size, batchsize)
     paths, scores = ratings.paths, ratings.scores.astype(np.float32)
     bad = bad or BadImages(ratings.count)
-
-    def read_row(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
-                 row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
-        return read_training_image(path, top=top, left=left, flip=flip, image_size=image_size, resize=resize,
-                                   **decoding), row
-
-    columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
-    pipeline = Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True, session_config=session_config,
-                        max_pixels=decoding.get('max_pixels', MAX_PIXELS))
+    if packed:
+        pipeline: AnyPipeline = _packed_pipeline(packed, ratings, bad, image_size, batchsize, drop_remainder=True)
+    else:
+        pipeline = _training_pipeline(batchsize, image_size, resize, session_config, decoding)
     with contextlib.closing(pipeline):
         for epoch in itertools.count(first_epoch):
             plan = whole_plan(ratings.count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
@@ -109,26 +106,58 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
             yield from pipeline.run(Pass(plan.order[start:train_size], rows_of, bad, draw, start))
 
 
+def _training_pipeline(batchsize: int, image_size: int, resize: str,
+                       session_config: Optional[tf.compat.v1.ConfigProto], decoding: Dict[str, Any]) -> Pipeline:
+    def read_row(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
+                 row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        return read_training_image(path, top=top, left=left, flip=flip, image_size=image_size, resize=resize,
+                                   **decoding), row
+
+    columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
+    return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True, session_config=session_config,
+                    max_pixels=decoding.get('max_pixels', MAX_PIXELS))
+
+
+def _packed_pipeline(packed: Records, ratings: ava.Ratings, bad: BadImages, image_size: int, batchsize: int, *,
+                     drop_remainder: bool = False) -> RecordsPipeline:
+    packed.note_bad(bad, ratings)
+    return packed.pipeline(image_size, batchsize, drop_remainder=drop_remainder)
+
+
+def generators(train: ava.Ratings, val: ava.Ratings, batchsize: int, *, train_size: int, seed: int,
+               max_bad_images: float, preprocessing: Dict[str, Any],
+               packed: Tuple[Optional[Records], Optional[Records]] = (None, None),
+               first_epoch: int = 0, first_image: int = 0,
+               **reading: Any) -> Tuple[Iterator[Batch], Iterator[Batch], Tuple[BadImages, BadImages]]:
+    """The train_generator and the val_generator of a run, and what counts the bad photographs of each."""
+    bad = bad_images.for_training(train.count, val.count, max_bad_images)
+    reading.update(image_size=preprocessing['image_size'], resize=preprocessing['resize'])
+    return (train_generator(batchsize, ratings=train, train_size=train_size, seed=seed, first_epoch=first_epoch,
+                            first_image=first_image, bad=bad[0], packed=packed[0], **reading),
+            val_generator(batchsize, ratings=val, bad=bad[1], packed=packed[1], **reading), bad)
+
+
 def val_batches(ratings: ava.Ratings, batchsize: int, *, image_size: int = IMAGE_SIZE, resize: str = 'bilinear',
                 session_config: Optional[tf.compat.v1.ConfigProto] = None, bad: Optional[BadImages] = None,
-                **decoding: Any) -> Iterator[Batch]:
+                packed: Optional[Records] = None, **decoding: Any) -> Iterator[Batch]:
     """One pass in the list's order: every photograph once, the last batch as short as it comes.
 
     A photograph that cannot be decoded is left out of its batch, which may then be empty, and noted in `bad`, so
     that afterwards ratings.take(~bad.mask) are the photographs that were read.
     """
-    pipeline, whole = _val_pipeline(ratings, batchsize, image_size, resize, session_config, bad, decoding)
+    pipeline, whole = _val_pipeline(ratings, batchsize, image_size, resize, session_config, bad, packed, decoding)
     with contextlib.closing(pipeline):
         yield from _val_pass(pipeline, whole, batchsize)
 
 
 def val_generator(batchsize: int, *, ratings: Optional[ava.Ratings] = None, image_size: int = IMAGE_SIZE,
                   resize: str = 'bilinear', session_config: Optional[tf.compat.v1.ConfigProto] = None,
-                  bad: Optional[BadImages] = None, **decoding: Any) -> Iterator[Batch]:
+                  bad: Optional[BadImages] = None, packed: Optional[Records] = None,
+                  **decoding: Any) -> Iterator[Batch]:
     """Validation batches for ever, pass after pass of val_batches. Without `ratings` the edited paths are read."""
     if ratings is None:
         _, ratings = read_split()
-    pipeline, whole = _val_pipeline(ratings, batchsize, image_size, resize, session_config, bad, decoding)
+    pipeline, whole = _val_pipeline(ratings, batchsize, image_size, resize, session_config, bad, packed, decoding)
     with contextlib.closing(pipeline):
         while True:
             yield from _val_pass(pipeline, whole, batchsize)
@@ -136,21 +165,24 @@ def val_generator(batchsize: int, *, ratings: Optional[ava.Ratings] = None, imag
 
 def _val_pipeline(ratings: ava.Ratings, batchsize: int, image_size: int, resize: str,
                   session_config: Optional[tf.compat.v1.ConfigProto], bad: Optional[BadImages],
-                  decoding: Dict[str, Any]) -> Tuple[Pipeline, Pass]:
+                  packed: Optional[Records], decoding: Dict[str, Any]) -> Tuple[AnyPipeline, Pass]:
     paths, scores = ratings.paths, ratings.scores.astype(np.float32)
 
     def read_row(path: tf.Tensor, row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         return scale(read_image(path, image_size, resize, **decoding)), row
 
-    pipeline = Pipeline(read_row, ((tf.string, ()), (tf.float32, (10,))), batchsize=batchsize,
-                        session_config=session_config, max_pixels=decoding.get('max_pixels', MAX_PIXELS))
+    bad = bad or BadImages(ratings.count, what='validation')
+    if packed:
+        pipeline: AnyPipeline = _packed_pipeline(packed, ratings, bad, image_size, batchsize)
+    else:
+        pipeline = Pipeline(read_row, ((tf.string, ()), (tf.float32, (10,))), batchsize=batchsize,
+                            session_config=session_config, max_pixels=decoding.get('max_pixels', MAX_PIXELS))
     # Substitutes keep the pipeline's batches full; _val_pass cuts them out.
-    return pipeline, Pass(np.arange(ratings.count), lambda chosen: [paths[chosen], scores[chosen]],
-                          bad or BadImages(ratings.count, what='validation'),
+    return pipeline, Pass(np.arange(ratings.count), lambda chosen: [paths[chosen], scores[chosen]], bad,
                           lambda place: substitutes(ratings.count, 0, place))
 
 
-def _val_pass(pipeline: Pipeline, whole: Pass, batchsize: int) -> Iterator[Batch]:
+def _val_pass(pipeline: AnyPipeline, whole: Pass, batchsize: int) -> Iterator[Batch]:
     for number, (images, rows) in enumerate(pipeline.run(whole)):
         broken = whole.bad.mask[number * batchsize:(number + 1) * batchsize]
         yield (images[~broken], rows[~broken]) if broken.any() else (images, rows)

@@ -58,6 +58,8 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                      help='train on a small dataset drawn on the spot, with settings that fit it')
     add_skip_bad_labels(run)
     add_reading(run)
+    run.add_argument('--val_records', type=typed_path, metavar='DIR',
+                     help='read the validation photographs from a packed dataset for scoring')
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
     add_device(run)
