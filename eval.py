@@ -20,6 +20,7 @@ def main(argv=None):
     from utils import checkpoint, data_loader, device, report, results, score_utils
 
     from utils import checkpoint, data_loader, device, report, results, score_utils, splits
+    from utils.bad_images import BadImages
 
     folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
@@ -30,14 +31,19 @@ def main(argv=None):
     _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                     images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
 
+    bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
-        records, predictions = zip(*(predict(path, val, flags.batchsize, run) for path in paths))
+        reading = {'bad': bad, 'fast': flags.fast_decode, 'max_pixels': int(flags.max_megapixels * 10 ** 6),
+                   'split': flags.split}
+        scored, predictions = zip(*(predict(path, val, flags.batchsize, run, flags.records, **reading)
+                                    for path in paths))
 
+    val, split = val.take(~bad.mask), splits.describe(flags.split, val)
     metrics = score_utils.metrics(val.scores, predictions[0])
-    split = splits.describe(flags.split, val)
-    print(f'{", ".join(paths)}: {val.count} photographs, {split}')
+    left_out = f', {bad.count} left out' if bad.count else ''
+    print(f'{", ".join(paths)}: {val.count} photographs{left_out}, {split}')
     if flags.report or flags.compare:
-        found = results.evaluate(val, paths, records, predictions, split=split)
+        found = results.evaluate(val, paths, scored, predictions, split=split)
         print(results.text(found))
     else:
         constant = score_utils.metrics(val.scores, score_utils.constant_prediction(val.scores))
@@ -45,9 +51,6 @@ def main(argv=None):
     if flags.report:
         training = os.path.join(flags.TMP_LOG_PATH, 'train.csv')
         print(f'report: {report.write(flags.report, found, training=training)}')
-    for warning in filter(None, (splits.unlike_trained(path, record.get('run', {}).get('data'), flags.split, val)
-                                 for path, record in zip(paths, records))):
-        print(warning)
     reason = score_utils.undefined_reason(*map(score_utils.mean_score, (val.scores, predictions[0])))
     if reason:
         print(f'SRCC is undefined: {reason}')
@@ -55,22 +58,28 @@ def main(argv=None):
     return metrics
 
 
-def predict(path, val, batchsize, run):
+def predict(path, val, batchsize, run, packed, *, split, bad, **decoding):
     """A checkpoint's record, its pre-processing in it in any case, and its predicted shares [N, 10] for `val`."""
     import numpy as np
 
-    from utils import checkpoint, data_loader, model_file, nima
+    from utils import checkpoint, data_loader, model_file, nima, records, splits
 
     model = checkpoint.load_for_scoring(path)
     preprocessing = checkpoint.preprocessing_of(path, model, report=print)
+    record = model_file.read(path).record or {}
+    warning = splits.unlike_trained(path, record.get('run', {}).get('data'), split, val)
+    if warning:
+        print(warning)
+    packed = records.open_fitting(packed, val, preprocessing, use='scoring', flag='--records')
     run.initialise()
     batches = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
-                                      resize=preprocessing['resize'], session_config=run.host_config)
+                                      resize=preprocessing['resize'], session_config=run.host_config, bad=bad,
+                                      packed=packed, **decoding)
     with contextlib.closing(batches):
         steps = -(-val.count // batchsize)
         shares = np.concatenate([nima.predict(model, images, batchsize)
                                  for images, _ in progress(batches, steps, 'scoring')])
-    return {**(model_file.read(path).record or {}), 'preprocessing': preprocessing}, shares
+    return {**record, 'preprocessing': preprocessing}, shares
 
 
 if __name__ == '__main__':

@@ -15,7 +15,7 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import data_loader, demo_dataset, device, interruption, lock, model_file, nima, resume, training
+    from utils import data_loader, demo_dataset, device, interruption, lock, model_file, nima, records, resume, training
 
     start = resume.find(flags.TMP_MODEL_PATF, resume=flags.resume, overwrite=flags.overwrite,
                         own_folder=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, report=print)
@@ -30,6 +30,7 @@ def main(argv=None):
     weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                                         flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=print)
+    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing)
     errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
     with lock.only_writer(flags.TMP_MODEL_PATF), interruption.watched() as watch, device.open_run(
@@ -47,7 +48,9 @@ def main(argv=None):
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
                             train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
                             checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
-                            keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH)
+                            keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH, packed=packed,
+                            max_bad_images=flags.max_bad_images, fast=flags.fast_decode,
+                            max_pixels=int(flags.max_megapixels * 10 ** 6))
 
 
 if __name__ == '__main__':

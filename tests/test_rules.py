@@ -16,41 +16,51 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From top to bottom: a file imports from lower layers only, and sideways only where a pair says so.
 LAYERS = (
-    {'train', 'eval', 'predict'},
-    {'check_dataset', 'labels', 'demo_dataset', 'training'},
-    {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
-     'report', 'report_page', 'figures', 'results', 'export', 'resume', 'run_state'},
+    {'eval', 'predict', 'train'},
+    {'check_dataset', 'demo_dataset', 'labels', 'training'},
+    {'callbacks', 'checkpoint', 'data_loader', 'demo_scenes', 'device', 'export', 'figures', 'image_guard', 'nima',
+     'photographs', 'records', 'report', 'report_page', 'results', 'resume', 'run_state', 'pack', 'pipeline',
+     'dataset_checks', 'dataset_report', 'contact_sheet'},
     {'distribute', 'npu'},
-    {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file', 'training_log', 'analysis', 'interruption', 'origin', 'trust',
-     'trust_network', 'lock'},
+    {'analysis', 'ava', 'command_flags', 'defaults', 'errors', 'flag_groups', 'flags', 'interruption', 'lock',
+     'model_file', 'origin', 'parser', 'progress', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network',
+     'whereabouts', 'bad_images', 'epoch_plan', 'ava_lines', 'distributions', 'image_facts', 'label_facts',
+     'own_labels', 'photo_names', 'listing', 'percentiles', 'score_output'},
 )
 SIDEWAYS = {
-    ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'), ('callbacks', 'run_state'),
-    ('resume', 'checkpoint'), ('resume', 'data_loader'), ('resume', 'run_state'), ('run_state', 'checkpoint'),
-    ('run_state', 'data_loader'),
-    ('data_loader', 'image_guard'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
-    ('predict', 'eval'), ('nima', 'checkpoint'),
-    ('flags', 'defaults'), ('flags', 'flag_groups'), ('flags', 'parser'), ('flag_groups', 'defaults'),
-    ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
-    ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
-    ('model_file', 'errors'), ('model_file', 'origin'), ('model_file', 'trust'), ('model_file', 'trust_network'),
-    ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust_network', 'trust'),
-    ('trust_network', 'ava'), ('lock', 'errors'),
-    ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
-    ('analysis', 'score_utils'), ('report', 'figures'), ('report', 'report_page'), ('report', 'results'),
-    ('report_page', 'figures'), ('report_page', 'results'),
-    ('training_log', 'errors'), ('training_log', 'score_utils'),
+    ('analysis', 'score_utils'), ('ava', 'distributions'), ('ava', 'errors'), ('ava', 'own_labels'),
+    ('ava', 'photo_names'), ('ava', 'whereabouts'), ('ava_lines', 'errors'), ('ava_lines', 'photo_names'),
+    ('bad_images', 'defaults'), ('bad_images', 'errors'), ('callbacks', 'checkpoint'), ('callbacks', 'data_loader'),
+    ('callbacks', 'nima'), ('callbacks', 'run_state'), ('command_flags', 'defaults'),
+    ('command_flags', 'flag_groups'), ('command_flags', 'parser'), ('contact_sheet', 'photographs'),
+    ('data_loader', 'image_guard'), ('data_loader', 'pipeline'), ('data_loader', 'records'),
+    ('dataset_checks', 'data_loader'), ('dataset_checks', 'image_guard'), ('dataset_checks', 'photographs'),
+    ('dataset_report', 'dataset_checks'), ('dataset_report', 'image_guard'), ('epoch_plan', 'defaults'),
+    ('errors', 'defaults'), ('flag_groups', 'defaults'), ('flag_groups', 'parser'), ('flags', 'defaults'),
+    ('flags', 'flag_groups'), ('flags', 'parser'), ('label_facts', 'ava'), ('lock', 'errors'), ('model_file', 'ava'),
+    ('model_file', 'defaults'), ('model_file', 'errors'), ('model_file', 'origin'), ('model_file', 'trust'),
+    ('model_file', 'trust_network'), ('nima', 'checkpoint'), ('origin', 'defaults'), ('origin', 'errors'),
+    ('own_labels', 'distributions'), ('own_labels', 'errors'), ('own_labels', 'photo_names'), ('pack', 'image_guard'),
+    ('pack', 'pipeline'), ('pack', 'records'), ('photographs', 'data_loader'), ('photographs', 'image_guard'),
+    ('pipeline', 'image_guard'), ('predict', 'eval'), ('records', 'data_loader'), ('records', 'pack'),
+    ('records', 'pipeline'), ('report', 'figures'), ('report', 'report_page'), ('report', 'results'),
+    ('report_page', 'figures'), ('report_page', 'results'), ('resume', 'checkpoint'), ('resume', 'data_loader'),
+    ('resume', 'run_state'), ('run_state', 'checkpoint'), ('run_state', 'data_loader'), ('score_output', 'ava'),
+    ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
+    ('score_output', 'score_utils'), ('score_utils', 'ava'), ('splits', 'ava'), ('splits', 'defaults'),
+    ('splits', 'errors'), ('splits', 'photo_names'), ('training_log', 'errors'), ('training_log', 'score_utils'),
+    ('trust', 'defaults'), ('trust', 'errors'), ('trust_network', 'ava'), ('trust_network', 'trust'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
-                   'flag_groups', 'command_flags', 'parser', 'model_file', 'training_log', 'analysis',
-                   'results', 'figures', 'report_page', 'report', 'npu', 'interruption', 'origin', 'trust',
-                   'trust_network', 'lock'}
+TENSORFLOW_FREE = {'analysis', 'ava', 'command_flags', 'defaults', 'errors', 'figures', 'flag_groups', 'flags',
+                   'interruption', 'lock', 'model_file', 'npu', 'origin', 'parser', 'progress', 'report',
+                   'report_page', 'results', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network',
+                   'whereabouts', 'bad_images', 'epoch_plan', 'ava_lines', 'distributions', 'image_facts',
+                   'label_facts', 'labels', 'own_labels', 'photo_names', 'listing', 'percentiles', 'score_output'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
-MAY_MAKE_SESSIONS = {'device', 'data_loader'}
+MAY_MAKE_SESSIONS = {'device', 'pipeline'}
 SESSION_CLASSES = {'Session', 'InteractiveSession', 'MonitoredSession', 'MonitoredTrainingSession'}
 FUNCTION_LINES, FILE_LINES, SCRIPT_LINES = 40, 300, 100
 
@@ -252,7 +262,7 @@ def test_every_sideways_pair_exists():
     (syntax, 'nima', 'try:\n    pass\nexcept:\n    pass', 'bare except'),
     (syntax, 'nima', 'x = tf.python.keras', 'uses tensorflow.python'),
     (sessions, 'nima', 'with tf.compat.v1.Session() as s:\n    pass',
-     "makes a tf.compat.v1.Session outside ['data_loader', 'device']"),
+     "makes a tf.compat.v1.Session outside ['device', 'pipeline']"),
     (npu_init, 'device', 'def f():\n    from npu_bridge.npu_init import NPURunConfig', 'names npu_init'),
     (npu_init, 'device', 'def f():\n    from npu_bridge import npu_init', 'names npu_init'),
     (npu_init, 'device', 'def f():\n    importlib.import_module("npu_bridge.npu_init")', 'names npu_init'),

@@ -4,12 +4,13 @@ import json
 import math
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from utils import ava, checkpoint, nima, origin, score_utils, training_log
+from utils.bad_images import BadImages, summary
 from utils.data_loader import Batch
 from utils.progress import bar
 from utils.run_state import RunState
@@ -48,14 +49,15 @@ class Validation(tf.keras.callbacks.Callback):
 
     Prints the epoch's figures, those of the constant predictor beside them, and adds them to its logs, with the
     epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
-    the trained model's weights.
+    the trained model's weights. `bad` are those found in training and validation; the scores are of the validation
+    photographs that could be read.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 batchsize: int, every: int = 1) -> None:
+                 bad: Sequence[BadImages], batchsize: int, every: int = 1) -> None:
         super().__init__()
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
-        self._every = every
+        self._bad, self._every = bad, every
         self._seconds: List[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -69,16 +71,17 @@ class Validation(tf.keras.callbacks.Callback):
         self._seconds.append(time.monotonic() - self._start)
         counted = self._seconds[1:] or self._seconds  # an NPU compiles the graph in the first
         logs.update(seconds=self._seconds[-1], seconds_left=left * sum(counted) / len(counted))
-        print(training_log.lines(epoch + 1, logs), flush=True)
+        print(training_log.lines(epoch + 1, logs) + summary(self._bad), flush=True)
 
     def _validate(self) -> Dict[str, float]:
         steps = -(-len(self._scores) // self._batchsize)
         predicted = np.concatenate([nima.predict(self._twin, next(self._batches)[0], self._batchsize)
                                     for _ in range(steps)])
-        reason = score_utils.undefined_reason(*map(score_utils.mean_score, (self._scores, predicted)))
+        scores = self._scores[~self._bad[-1].mask]
+        reason = score_utils.undefined_reason(*map(score_utils.mean_score, (scores, predicted)))
         if reason:
             print(f'val_srcc and val_lcc are undefined: {reason}')
-        return training_log.validation_figures(self._scores, predicted)
+        return training_log.validation_figures(scores, predicted)
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):
@@ -159,8 +162,8 @@ class Summary(tf.keras.callbacks.Callback):
 
 
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
-                 batchsize: int, device: str, model_folder: str, log_folder: str, record: Dict[str, Any],
-                 restart: bool, keep: Optional[int] = None, keep_best: bool = False,
+                 bad: Sequence[BadImages], batchsize: int, device: str, model_folder: str, log_folder: str,
+                 record: Dict[str, Any], restart: bool, keep: Optional[int] = None, keep_best: bool = False,
                  validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
     """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
 
@@ -168,7 +171,7 @@ def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ra
     """
     os.makedirs(log_folder, exist_ok=True)
     return [ProgressBar(state),
-            Validation(twin, state.stoppable(val_batches), val, batchsize=batchsize, every=validate_every),
+            Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every),
             SaveEpoch(model_folder, record, restart=restart, keep=keep, keep_best=keep_best),
             EpochLog(log_folder),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.

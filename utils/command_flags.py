@@ -2,9 +2,9 @@
 import argparse
 from typing import Optional, Sequence
 
-from utils.defaults import DEMO, DEMO_DATASET, PADDINGS, RESIZES, from_root
-from utils.flag_groups import add_dataset_paths, add_skip_bad_labels, add_split, add_val_size
-from utils.parser import any_number, count, make_parser, parse_flags, seed, typed_path
+from utils.defaults import DEMO, DEMO_DATASET, FORMS, IMAGE_SIZE, PADDINGS, RESIZES, from_root
+from utils.flag_groups import add_bad_images, add_dataset_paths, add_skip_bad_labels, add_split, add_val_size
+from utils.parser import any_number, count, make_parser, parse_flags, seed, size, typed_path
 
 
 def check_dataset_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -83,3 +83,36 @@ def nima_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     describing.add_argument('file', type=typed_path, metavar='FILE', help='a checkpoint or Keras weights')
     describing.add_argument('--json', action='store_true', help='as one JSON object')
     return parse_flags(parser, argv, commands=(importing, describing))
+
+
+def records_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of python3 -m utils.records: `command` is 'pack' or 'verify'."""
+    parser = make_parser('A packed dataset: photographs resized once, in TFRecord files, for --records of train.py and '
+                         'eval.py.')
+    commands = parser.add_subparsers(dest='command', metavar='pack|verify')
+    commands.required = True
+
+    packing = commands.add_parser(
+        'pack', allow_abbrev=False, help='pack the photographs of a dataset',
+        description='Pack the training or the validation photographs of a dataset. A command that was stopped goes on '
+                    'where it was when it is typed again.')
+    packing.add_argument('--use', choices=('training', 'scoring'), required=True,
+                         help='training photographs are resized to S*256/224 and cropped later, validation ones to S')
+    packing.add_argument('-o', '--output', type=typed_path, required=True, metavar='DIR', help='folder of the pack')
+    packing.add_argument('--form', choices=FORMS, default=FORMS[0],
+                         help='how pixels are stored: raw is the fastest, png a half and jpeg (quality 95, 4:4:4, '
+                              f'other pixels) a fifth as large (default: {FORMS[0]})')
+    packing.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
+                         help=f"side of the model's input in pixels (default: {IMAGE_SIZE})")
+    packing.add_argument('--resize', choices=RESIZES, default=RESIZES[0],
+                         help=f'as in the record of the model that is trained or scored (default: {RESIZES[0]})')
+    add_val_size(packing)
+    add_split(packing)
+    add_skip_bad_labels(packing)
+    add_bad_images(packing)
+    add_dataset_paths(packing)
+
+    verifying = commands.add_parser('verify', allow_abbrev=False, help='read all of a pack and compare it with its '
+                                    'manifest', description='Read all of a pack and compare it with its manifest.')
+    verifying.add_argument('folder', type=typed_path, metavar='DIR', help='folder of a pack')
+    return parse_flags(parser, argv, commands=(packing, verifying))

@@ -2,8 +2,8 @@
 import argparse
 from typing import Any, Optional
 
-from utils.defaults import PRECISION_MODES, VAL_SIZE
-from utils.parser import count, typed_name, typed_path, typed_split
+from utils.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, VAL_SIZE
+from utils.parser import count, rate, share, typed_name, typed_path, typed_split
 
 
 def add_val_size(group: Any) -> None:
@@ -35,6 +35,25 @@ def add_dataset_paths(group: Any) -> None:
 def add_skip_bad_labels(group: Any) -> None:
     group.add_argument('--skip_bad_labels', action='store_true',
                        help='leave out label lines that cannot be used, and say how many, instead of stopping')
+
+
+def add_bad_images(group: Any) -> None:
+    group.add_argument('--max_bad_images', type=share, default=MAX_BAD_IMAGES, metavar='P',
+                       help='largest share of photographs that cannot be decoded with which the run goes on; in '
+                            f'training others take their places, in scoring they are left out (default: '
+                            f'{MAX_BAD_IMAGES})')
+    group.add_argument('--max_megapixels', type=rate, default=MAX_MEGAPIXELS, metavar='N',
+                       help="a photograph whose header says more is not decoded, and counts as bad "
+                            f'(default: {MAX_MEGAPIXELS})')
+
+
+def add_reading(group: Any) -> None:
+    add_bad_images(group)
+    group.add_argument('--fast_decode', action='store_true',
+                       help='decode JPEGs of more than twice the size that is needed at a fraction of their size: '
+                            'quicker for large ones, and other pixels')
+    group.add_argument('--records', type=typed_path, metavar='DIR',
+                       help='read the photographs from a packed dataset (python3 -m utils.records pack)')
 
 
 def add_device(group: Any) -> None:

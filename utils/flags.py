@@ -10,6 +10,7 @@ from utils.flag_groups import (
     add_dataset_paths,
     add_device,
     add_npu,
+    add_reading,
     add_skip_bad_labels,
     add_split,
     add_val_size,
@@ -92,6 +93,9 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                      help='train on a small dataset drawn on the spot, with settings that fit it')
     add_split(run)
     add_skip_bad_labels(run)
+    add_reading(run)
+    run.add_argument('--val_records', type=typed_path, metavar='DIR',
+                     help='read the validation photographs from a packed dataset for scoring')
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
     run.add_argument('--validate_every', type=count, default=1, metavar='N',
@@ -135,6 +139,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                           'those of an earlier report (needs requirements-report.txt)')
     add_split(run)
     add_skip_bad_labels(run)
+    add_reading(run)
     add_device(run)
     add_npu(parser)
 

@@ -25,20 +25,19 @@ def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, tr
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
         log_folder: str, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
-        keep_best: bool = False) -> tf.keras.callbacks.History:
+        keep_best: bool = False, **reading: Any) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
-    `record` is that of record(), which every checkpoint carries. SystemExit, with the state saved, where `watch` has
+    `record` is that of record(), which every checkpoint carries; `reading` is for data_loader.generators(). SystemExit, with the state saved, where `watch` has
     seen a signal.
     """
     twin = nima.inference_twin(model)
     run.initialise()
     image_size = record['preprocessing']['image_size']
-    reading = {'image_size': image_size, 'resize': record['preprocessing']['resize'], 'session_config': run.host_config}
-    train_batches = data_loader.train_generator(batchsize, ratings=train, train_size=train_size, seed=seed,
-                                                first_epoch=start.position.epoch, first_image=start.position.images,
-                                                **reading)
-    val_batches = data_loader.val_generator(batchsize, ratings=val, **reading)
+    train_batches, val_batches, bad = data_loader.generators(
+        train, val, batchsize, train_size=train_size, seed=seed, first_epoch=start.position.epoch,
+        first_image=start.position.images, preprocessing=record['preprocessing'], session_config=run.host_config,
+        **reading)
 
     def ids(epoch: int) -> List[str]:
         plan = data_loader.epoch_plan(train.count, epoch, seed=seed, limit=train_size, image_size=image_size)
@@ -47,7 +46,7 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
     state = RunState(start.folder, record, position=start.position, batchsize=batchsize, every=checkpoint_steps,
                      images=min(train_size, train.count), ids=ids, watch=watch, restart=start.replaces)
     watching = callbacks.for_training(
-        twin, val_batches, val, state=state, batchsize=batchsize, device=run.device, model_folder=start.folder,
+        twin, val_batches, val, state=state, bad=bad, batchsize=batchsize, device=run.device, model_folder=start.folder,
         log_folder=log_folder, record=record, restart=start.replaces, keep=keep, keep_best=keep_best,
         validate_every=validate_every)
     try:

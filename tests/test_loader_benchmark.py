@@ -1,0 +1,32 @@
+"""benchmarks/loader.py and benchmarks/loader_memory.py: that they run and what they print."""
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+
+def run(name, *argv):
+    done = subprocess.run([sys.executable, str(ROOT / 'benchmarks' / f'{name}.py'), *map(str, argv)],
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_every_way_is_timed_and_compared():
+    result = run('loader', '--quick', '--cores', 1, '--json')
+    ways = result['cores']['1']
+    assert list(ways) == ['published', 'decode', 'decode + resize', 'loader, JPEG files', 'packed, raw', 'packed, jpeg',
+                          'packed, png']
+    assert ways['published']['over published'] == ways['decode + resize']['over decode + resize'] == 1
+    assert all(figure > 0 for figures in ways.values() for figure in figures.values())
+    assert 3 * 256 * 256 < result['bytes']['packed, raw'] < 3 * 256 * 256 + 1000
+
+
+@pytest.mark.slow
+def test_memory_stays_and_the_first_batch_comes_soon():
+    figures = run('loader_memory', '--lines', 3000, '--batches', 10, 20, '--json')
+    assert figures['lines'] == 3000 and figures['seconds_to_first_batch'] > 0
+    assert [each['batches'] for each in figures['resident']] == [10, 20]
