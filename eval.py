@@ -17,8 +17,6 @@ def main(argv=None):
     """Score as the flags say, print the table; returns the metrics by name."""
     flags = eval_flags(argv)
 
-    from utils import checkpoint, data_loader, device, report, results, score_utils
-
     from utils import checkpoint, data_loader, device, report, results, score_utils, splits
     from utils.bad_images import BadImages
 
@@ -33,8 +31,7 @@ def main(argv=None):
 
     bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
-        reading = {'bad': bad, 'fast': flags.fast_decode, 'max_pixels': int(flags.max_megapixels * 10 ** 6),
-                   'split': flags.split}
+        reading = {'split': flags.split, 'bad': bad, 'fast': flags.fast_decode, 'max_pixels': flags.max_pixels}
         scored, predictions = zip(*(predict(path, val, flags.batchsize, run, flags.records, **reading)
                                     for path in paths))
 

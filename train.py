@@ -49,8 +49,7 @@ def main(argv=None):
                             train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
                             checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
                             keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH, packed=packed,
-                            max_bad_images=flags.max_bad_images, fast=flags.fast_decode,
-                            max_pixels=int(flags.max_megapixels * 10 ** 6))
+                            max_bad_images=flags.max_bad_images, max_pixels=flags.max_pixels, fast=flags.fast_decode)
 
 
 if __name__ == '__main__':

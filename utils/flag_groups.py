@@ -3,7 +3,7 @@ import argparse
 from typing import Any, Optional
 
 from utils.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, VAL_SIZE
-from utils.parser import count, rate, share, typed_name, typed_path, typed_split
+from utils.parser import count, megapixels, share, typed_name, typed_path, typed_split
 
 
 def add_val_size(group: Any) -> None:
@@ -42,7 +42,7 @@ def add_bad_images(group: Any) -> None:
                        help='largest share of photographs that cannot be decoded with which the run goes on; in '
                             f'training others take their places, in scoring they are left out (default: '
                             f'{MAX_BAD_IMAGES})')
-    group.add_argument('--max_megapixels', type=rate, default=MAX_MEGAPIXELS, metavar='N',
+    group.add_argument('--max_megapixels', type=megapixels, default=str(MAX_MEGAPIXELS), dest='max_pixels', metavar='N',
                        help="a photograph whose header says more is not decoded, and counts as bad "
                             f'(default: {MAX_MEGAPIXELS})')
 
@@ -54,6 +54,11 @@ def add_reading(group: Any) -> None:
                             'quicker for large ones, and other pixels')
     group.add_argument('--records', type=typed_path, metavar='DIR',
                        help='read the photographs from a packed dataset (python3 -m utils.records pack)')
+
+
+def add_val_records(group: Any) -> None:
+    group.add_argument('--val_records', type=typed_path, metavar='DIR',
+                       help='read the validation photographs from a packed dataset for scoring')
 
 
 def add_device(group: Any) -> None:

@@ -13,6 +13,7 @@ from utils.flag_groups import (
     add_reading,
     add_skip_bad_labels,
     add_split,
+    add_val_records,
     add_val_size,
     set_val_size,
 )
@@ -94,8 +95,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_split(run)
     add_skip_bad_labels(run)
     add_reading(run)
-    run.add_argument('--val_records', type=typed_path, metavar='DIR',
-                     help='read the validation photographs from a packed dataset for scoring')
+    add_val_records(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
     run.add_argument('--validate_every', type=count, default=1, metavar='N',

@@ -54,6 +54,11 @@ def part(text: str) -> Tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
+def megapixels(text: str) -> int:
+    """A number of pixels, from text that gives it in millions."""
+    return int(rate(text) * 10 ** 6)
+
+
 class Parser(argparse.ArgumentParser):
     """Its errors are one sentence, without the list of all flags."""
 

@@ -280,7 +280,7 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
                                             images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
         manifest = pack.pack({'training': train, 'scoring': val}[flags.use], flags.output, use=flags.use,
                              image_size=flags.image_size, resize=flags.resize, form=flags.form,
-                             max_bad_images=flags.max_bad_images, max_pixels=int(flags.max_megapixels * 10 ** 6))
+                             max_bad_images=flags.max_bad_images, max_pixels=flags.max_pixels)
     size = sum(shard['bytes'] for shard in manifest['shards'])
     print(f'{manifest["photographs"]} photographs for {manifest["use"]}, {manifest["side"]}x{manifest["side"]} as '
           f'{manifest["form"]}, {len(manifest["bad"])} of them bad, {len(manifest["shards"])} shards, {size} bytes')

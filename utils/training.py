@@ -28,8 +28,8 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
         keep_best: bool = False, **reading: Any) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
-    `record` is that of record(), which every checkpoint carries; `reading` is for data_loader.generators(). SystemExit, with the state saved, where `watch` has
-    seen a signal.
+    `record` is that of record(), which every checkpoint carries; `reading` is for data_loader.generators().
+    SystemExit, with the state saved, where `watch` has seen a signal.
     """
     twin = nima.inference_twin(model)
     run.initialise()
