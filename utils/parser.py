@@ -68,7 +68,7 @@ class Parser(argparse.ArgumentParser):
     def unknown(self, arguments: List[str], commands: Sequence[argparse.ArgumentParser]) -> NoReturn:
         """Refuse what is no flag, and name the flag, of this parser or its commands, that may have been meant."""
         known = re.findall(r'--\w+', ' '.join(parser.format_usage() for parser in (self, *commands)))
-        near = difflib.get_close_matches(arguments[0].split('=')[0], known, n=1)
+        near = difflib.get_close_matches(arguments[0].split('=')[0], known, n=1, cutoff=0.7)
         meant = f': did you mean {near[0]}?' if near else ''
         self.error(f'unrecognized arguments: {" ".join(arguments)}{meant}')
 

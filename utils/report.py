@@ -86,11 +86,12 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
     means = score_utils.mean_score(true), score_utils.mean_score(predicted)
     stds = score_utils.std_score(true), score_utils.std_score(predicted)
     error = means[1] - means[0]
+    shift = f'{error.mean():+.3f}'.replace('-', '−')
     drawn = {'scatter': figures.scatter(*means), 'histograms': figures.histograms(*means)}
     captions = {
         'scatter': 'Predicted against true mean score, stronger in colour where there are more photographs; on the '
-                   f'dashed line both are equal. Mean error {error.mean():+.3f}, mean absolute error '
-                   f'{abs(error).mean():.3f} points.',
+                   f'dashed line both are equal. Mean error {shift}, mean absolute error {abs(error).mean():.3f} '
+                   'points.',
         'histograms': f'Mean scores of the photographs: true {_about(means[0])}, predicted {_about(means[1])}.'}
     bins = analysis.spread_calibration(*stds)
     if bins:
