@@ -1,6 +1,7 @@
 """A run that was stopped goes on as if nothing had happened; what is another run is refused."""
 import csv
 import importlib
+import json
 import os
 import re
 import shutil
@@ -332,3 +333,15 @@ def test_weights_that_are_no_numbers_are_never_saved(shared_data, tmp_path, monk
                                          r'numbers, expected numbers, and saved none of them: .*--learning_rate'):
         run(shared_data, tmp_path, *more)
     assert list(tmp_path.glob('*.h5')) == []
+
+
+# --- the logs
+
+def test_a_kill_between_a_checkpoint_and_its_row_loses_no_row(shared_data, copy, uninterrupted):
+    (copy / 'state.h5').unlink()
+    for name in ('train.csv', 'train.jsonl'):
+        (copy / 'log' / name).unlink()
+    run(shared_data, copy, '--resume')
+    assert rows(copy) == [1, 2, 3]
+    summary = json.loads((copy / 'log' / 'summary.json').read_text())
+    assert summary['losses'] == pytest.approx(uninterrupted[1]['loss'], abs=1e-12)
