@@ -345,3 +345,14 @@ def test_a_kill_between_a_checkpoint_and_its_row_loses_no_row(shared_data, copy,
     assert rows(copy) == [1, 2, 3]
     summary = json.loads((copy / 'log' / 'summary.json').read_text())
     assert summary['losses'] == pytest.approx(uninterrupted[1]['loss'], abs=1e-12)
+
+
+def test_a_network_that_could_not_be_loaded_again_is_refused_before_the_first_step(shared_data, tmp_path, monkeypatch):
+    def with_code(shape, **_):
+        base, scale = small_network(shape), tf.compat.v1.placeholder_with_default(1.0, [])
+        return tf.keras.Model(base.input, tf.keras.layers.Lambda(lambda features: features * scale)(base.output))
+
+    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', with_code)
+    with pytest.raises(InputError, match="^the model in train.py: found .* made of Keras's own layers without Lambda"):
+        run(shared_data, tmp_path)
+    assert list(tmp_path.glob('*.h5')) == []
