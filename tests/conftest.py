@@ -2,6 +2,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell script, and in its children
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

@@ -29,12 +29,6 @@ def project(tmp_path_factory):
     return kill.Project(tmp_path_factory.mktemp('project'), mobilenet=False, epochs=1000)
 
 
-def listen():
-    """Signals that a shell without job control lets its background jobs ignore are heard again."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
 def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
     model = tmp_path / 'model'
     state = checkpoint.state_path(str(model))
@@ -42,7 +36,7 @@ def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
     positions = []
     for number, code, more in ((signal.SIGTERM, 143, []), (signal.SIGINT, 130, ['--resume'])):
         process = project.start(model, '--checkpoint_steps', '5', *more, command=['bash', 'train_1p.sh'],
-                                env={**os.environ, 'PATH': path}, preexec_fn=listen)
+                                env={**os.environ, 'PATH': path})
         said, before = tmp_path / 'model.txt', kill.stamp(state)
         while kill.stamp(state) == before and process.poll() is None:
             time.sleep(0.01)

@@ -1,6 +1,7 @@
 """A run that was stopped goes on as if nothing had happened; what is another run is refused."""
 import csv
 import importlib
+import json
 import os
 import re
 import shutil
@@ -331,4 +332,27 @@ def test_weights_that_are_no_numbers_are_never_saved(shared_data, tmp_path, monk
     with pytest.raises(InputError, match=r"^epoch 1, step 4 of 4: found weights of the layer 'dense' that are no "
                                          r'numbers, expected numbers, and saved none of them: .*--learning_rate'):
         run(shared_data, tmp_path, *more)
+    assert list(tmp_path.glob('*.h5')) == []
+
+
+# --- the logs
+
+def test_a_kill_between_a_checkpoint_and_its_row_loses_no_row(shared_data, copy, uninterrupted):
+    (copy / 'state.h5').unlink()
+    for name in ('train.csv', 'train.jsonl'):
+        (copy / 'log' / name).unlink()
+    run(shared_data, copy, '--resume')
+    assert rows(copy) == [1, 2, 3]
+    summary = json.loads((copy / 'log' / 'summary.json').read_text())
+    assert summary['losses'] == pytest.approx(uninterrupted[1]['loss'], abs=1e-12)
+
+
+def test_a_network_that_could_not_be_loaded_again_is_refused_before_the_first_step(shared_data, tmp_path, monkeypatch):
+    def with_code(shape, **_):
+        base, scale = small_network(shape), tf.compat.v1.placeholder_with_default(1.0, [])
+        return tf.keras.Model(base.input, tf.keras.layers.Lambda(lambda features: features * scale)(base.output))
+
+    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', with_code)
+    with pytest.raises(InputError, match="^the model in train.py: found .* made of Keras's own layers without Lambda"):
+        run(shared_data, tmp_path)
     assert list(tmp_path.glob('*.h5')) == []

@@ -81,6 +81,9 @@ class Validation(tf.keras.callbacks.Callback):
         reason = score_utils.undefined_reason(*map(score_utils.mean_score, (scores, predicted)))
         if reason:
             print(f'val_srcc and val_lcc are undefined: {reason}')
+        elif score_utils.is_collapsed(predicted):
+            print('warning: the model predicts the same for every validation photograph, to the third decimal of each '
+                  'share: if the next epoch does not change that, type a lower --learning_rate')
         return training_log.validation_figures(scores, predicted)
 
 
@@ -134,24 +137,30 @@ class Summary(tf.keras.callbacks.Callback):
 
     The first epoch, in which an NPU compiles the graph, does not count in the speed, which is null until there is
     a second; so is a score that is undefined. The validation's figures are those of the last epoch that had one.
+    A run that goes on has the figures of its first `epochs` epochs from train.csv.
     """
 
-    def __init__(self, folder: str, *, device: str, batchsize: int) -> None:
+    def __init__(self, folder: str, *, device: str, batchsize: int, epochs: int = 0) -> None:
         super().__init__()
         self._path, self._device, self._batchsize = os.path.join(folder, 'summary.json'), device, batchsize
-        self._losses: List[float] = []
-        self._speeds: List[float] = []
+        before = [row for row in training_log.read_csv(os.path.join(folder, 'train.csv'))
+                  if row.get('epoch', math.inf) <= epochs]
+        self._losses = [row.get('loss', math.nan) for row in before]
+        self._speeds = [row['images_per_second'] for row in before[1:] if row.get('images_per_second')]
+        self._compiles = True  # in the next epoch
         self._validated: Dict[str, Any] = {'val_loss': None, 'val_srcc': None}
-
-    def on_train_begin(self, logs: Logs = None) -> None:
-        self._start = time.monotonic()
+        for row in before:
+            self._validated.update((name, row[name]) for name in self._validated if name in row)
+        self._start = time.monotonic() - sum(row.get('seconds', 0) for row in before)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         logs = logs or {}
         self._losses.append(float(logs['loss']))
-        self._speeds.append(logs['images_per_second'])
-        counted = self._speeds[1:]
-        speed = len(counted) / sum(1 / each for each in counted) if counted else math.nan  # all images by all seconds
+        if not self._compiles:
+            self._speeds.append(logs['images_per_second'])
+        self._compiles = False
+        seconds = sum(1 / each for each in self._speeds)
+        speed = len(self._speeds) / seconds if seconds else math.nan  # all images by all seconds
         self._validated.update((name, logs[name]) for name in self._validated if name in logs)
         figures = {'device': self._device, 'batchsize': self._batchsize, 'epoch': epoch + 1,
                    'images_per_second': speed, 'seconds_per_step': self._batchsize / speed,
@@ -177,4 +186,4 @@ def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ra
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'),
-            Summary(log_folder, device=device, batchsize=batchsize)]
+            Summary(log_folder, device=device, batchsize=batchsize, epochs=state.position.epoch)]

@@ -48,9 +48,9 @@ def require_savable(model: tf.keras.Model) -> None:
     """InputError where the checkpoints of `model` would be refused: better before the first step than after days."""
     try:
         trust_network.check(json.loads(model.to_json()))
-    except trust.DistrustError as distrust:
-        raise InputError(f'the model in train.py: found {distrust}; expected one whose checkpoints can be loaded, '
-                         "made of Keras's own layers without Lambda: edit the line of base_model") from distrust
+    except (trust.DistrustError, TypeError, NotImplementedError) as error:  # the others where it cannot be described
+        raise InputError(f'the model in train.py: found {error}; expected one whose checkpoints can be loaded, made '
+                         "of Keras's own layers without Lambda: edit the line of base_model") from error
 
 
 def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ import fcntl
 import os
 import re
 import socket
-from typing import Iterator, Tuple
+from typing import Iterator, List, Tuple
 
 from utils import errors
 from utils.errors import InputError
@@ -25,7 +25,7 @@ def only_writer(folder: str) -> Iterator[None]:
     another process holds the lock.
     """
     errors.check_output_folder(folder, '--TMP_MODEL_PATF')
-    made = not os.path.isdir(folder)
+    made = _missing(folder)
     descriptor = _acquire(folder)
     try:
         for name in filter(_UNFINISHED.fullmatch, os.listdir(folder)):
@@ -36,9 +36,18 @@ def only_writer(folder: str) -> Iterator[None]:
         with contextlib.suppress(OSError):  # the folder may be gone
             os.remove(os.path.join(folder, NAME))  # before the lock ends: nobody else holds it yet
         os.close(descriptor)
-        if made:
+        for path in made:
             with contextlib.suppress(OSError):  # something stands in it
-                os.rmdir(folder)
+                os.rmdir(path)
+
+
+def _missing(folder: str) -> List[str]:
+    """The folders that have to be made for `folder` to be there, the innermost first."""
+    missing = []
+    while not os.path.lexists(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    return missing
 
 
 def _acquire(folder: str) -> int:

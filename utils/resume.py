@@ -104,7 +104,7 @@ def _short(value: Any) -> str:
 def _flat(record: Dict[str, Any], available: int) -> Dict[str, Any]:
     """The parts of a record that say what run it is, by name."""
     run = record['run']
-    found = {**run, **record.get('data', {}), **run.get('data', {}), **run.get('flags', {})}
+    found = {**run, **run.get('data', {}), **run.get('flags', {})}
     found.update((name, run[name]) for name in ('seed', 'threads', 'device') if name in run)  # as they were in the end
     if 'train_size' in found:
         found['train_size'] = min(found['train_size'], available)

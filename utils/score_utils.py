@@ -13,6 +13,7 @@ from utils.ava import SCORES
 # Mean scores tie, and some are exactly 5; the last bits of float64 would break the ties and push 5 to either
 # side. Two different means of up to 549 votes, AVA's most, are at least 1 / (549 * 548) = 3.3e-6 apart.
 DECIMALS = 6
+COLLAPSE = 0.001  # shares that differ by less in all photographs say nothing about them
 GOOD = 5.0  # the score that parts good from bad photographs in AVA's two-class accuracy
 
 LABELS = {
@@ -113,6 +114,12 @@ def metrics(true: Any, pred: Any) -> Dict[str, float]:
         'emd_r1': emd(true, pred, r=1),
         'emd_r2': emd(true, pred, r=2),
     }
+
+
+def is_collapsed(predicted: Any) -> bool:
+    """Whether spreads of votes [N, 10] of several photographs are all the same, to COLLAPSE in each share."""
+    predicted = np.atleast_2d(_spreads(predicted, 'predicted'))
+    return len(predicted) > 1 and bool(np.ptp(predicted, axis=0).max() < COLLAPSE)
 
 
 def constant_prediction(true: Any) -> np.ndarray:

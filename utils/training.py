@@ -1,12 +1,13 @@
 """The training of a compiled model: its batches, what happens around them, the epochs from where the run stands."""
 import contextlib
+import math
 import os
 import sys
 from typing import Any, Dict, List, Optional
 
 import tensorflow as tf
 
-from utils import ava, callbacks, data_loader, nima, origin, resume, splits
+from utils import ava, callbacks, data_loader, nima, origin, resume, splits, training_log
 from utils.device import Run
 from utils.interruption import Watch
 from utils.run_state import RunState
@@ -22,6 +23,16 @@ def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, tr
         'versions': origin.versions(tf.__version__)}}
 
 
+def _mend_log(folder: str, start: resume.Start) -> None:
+    """Add the row of the last epoch, where the run was killed between its checkpoint and its row."""
+    epoch, metrics = start.position.epoch, start.record.get('run', {}).get('metrics', {})
+    rows = training_log.read_csv(os.path.join(folder, 'train.csv'))
+    if metrics and all(row.get('epoch') != epoch for row in rows):
+        os.makedirs(folder, exist_ok=True)
+        training_log.EpochLog(folder).write(epoch, {name: math.nan if value is None else value
+                                                    for name, value in metrics.items()})
+
+
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
         log_folder: str, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
@@ -33,6 +44,7 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
     """
     twin = nima.inference_twin(model)
     run.initialise()
+    _mend_log(log_folder, start)
     image_size = record['preprocessing']['image_size']
     train_batches, val_batches, bad = data_loader.generators(
         train, val, batchsize, train_size=train_size, seed=seed, first_epoch=start.position.epoch,
