@@ -34,7 +34,7 @@ SIDEWAYS = {
     ('flag_groups', 'parser'), ('command_flags', 'defaults'), ('command_flags', 'flag_groups'),
     ('command_flags', 'parser'), ('errors', 'defaults'), ('model_file', 'defaults'), ('model_file', 'ava'),
     ('model_file', 'errors'), ('model_file', 'origin'), ('model_file', 'trust'), ('model_file', 'trust_network'),
-    ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust_network', 'trust'),
+    ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust', 'defaults'), ('trust_network', 'trust'),
     ('trust_network', 'ava'), ('lock', 'errors'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
 }

@@ -1,4 +1,4 @@
-"""Files by strangers, through all doors: none runs code, none ends the interpreter, each is answered in one sentence."""
+"""Files by strangers, through all doors: none runs code or ends the interpreter, each is answered in one sentence."""
 import json
 import os
 import re
@@ -60,10 +60,8 @@ for path in paths:
         print(json.dumps([path, door, said]), flush=True)
 '''
 NOT_ASKED = {  # doors that do not need what is wrong, or find something else wrong first
-    'changed numbers': {'describe', 'import'},
+    'changed numbers': {'describe', 'import', 'weights'},
     'other shapes': {'describe', 'resume'},
-    'random bytes in the middle': {'eval', 'predict', 'describe', 'import', 'weights', 'resume'},
-    'a record of odd type': set(), 'a list for training': set(),
 }
 
 
@@ -117,7 +115,7 @@ def test_every_door_answers_in_one_sentence(answers, name):
     assert set(said) == {'eval', 'predict', 'describe', 'import', 'weights', 'resume'}
     for door, text in said.items():
         if name in ('a pipe', 'a folder') and door in ('eval', 'predict', 'resume'):
-            expected_here = 'found (no checkpoint|something|no such checkpoint)'
+            expected_here = 'found (no checkpoint|something|no such checkpoint)'  # asked for a file
         else:
             expected_here = expected
         if door in NOT_ASKED.get(name, ()):
@@ -125,7 +123,7 @@ def test_every_door_answers_in_one_sentence(answers, name):
             continue
         assert text.startswith('InputError: '), (door, text)
         assert re.search(expected_here, text), (door, text)
-        assert '\n' not in text and len(text) < 1500, (door, text)
+        assert '\n' not in text and len(text) < 4000, (door, text)
 
 
 def test_a_lambda_with_code_does_not_run_it(tmp_path):
@@ -149,8 +147,8 @@ def test_a_lambda_with_code_does_not_run_it(tmp_path):
         assert marker.exists()
         marker.unlink()
         for refuse in (checkpoint.load_for_scoring, nima.describe, model_file.read_weights):
-            with pytest.raises(InputError, match=r"model\.h5: found a layer of the class 'Lambda', which may run code of "
-                                                 r'its own; expected .*: do not use the file'):
+            with pytest.raises(InputError, match=r"model\.h5: found a layer of the class 'Lambda', which may run code "
+                                                 r'of its own; expected .*: do not use the file'):
                 refuse(str(path))
         assert not marker.exists()
     finally:
@@ -198,8 +196,7 @@ def test_networks_as_people_write_them_pass(tmp_path):
     for number, shares in enumerate(expected):
         tf.compat.v1.keras.backend.clear_session()
         found = checkpoint.load_for_scoring(str(tmp_path / f'{number}.h5')).predict(images)
-        np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
-        assert found.shape == shares.shape
+        np.testing.assert_allclose(found, shares, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('value', ['{}', '[1, 2.5, null, true]', '{"a": [{"b": 10}]}'])

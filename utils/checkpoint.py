@@ -70,6 +70,7 @@ def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
         os.makedirs(folder, exist_ok=True)
         try:
             _write_and_read_back(temporary, buffer.getbuffer())
+            trust.trust_own(temporary)
             with model_file.opened(temporary, whole=True):
                 pass
             os.replace(temporary, path)
@@ -176,18 +177,32 @@ def load_for_scoring(path: str) -> tf.keras.Model:
 
 
 def _built(file: Any, path: str) -> tf.keras.Model:
-    """The network in a file of model_file.opened() with its weights."""
+    """The network in a file of model_file.opened() with its weights.
+
+    Their shapes are compared before any is set: TensorFlow takes other shapes without a word, and makes room for all
+    that a network declares.
+    """
     try:
-        model = tf.keras.models.load_model(file, compile=False)
+        model = tf.keras.models.model_from_json(model_file.network_of(file))
+        inputs, outputs = model.input_shape, model.output_shape
+        variables = {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]  # the order in files
+                     for layer in model.layers if layer.weights}
+        shapes = {name: [tuple(each.shape.as_list()) for each in layer] for name, layer in variables.items()}
     except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
             ValueError, tf.errors.OpError) as error:
         raise InputError(f'{path}: found a network that tf.keras cannot build ({trust.short(str(error), 300)}), '
                          f'expected {model_file.CHECKPOINT}: if it holds the weights of a NIMA-MobileNet, import them '
                          f'with {model_file.import_command(path)}') from error
-    inputs, outputs = model.input_shape, model.output_shape
     if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3:
         raise InputError(f'{path}: found a network from {inputs} to {outputs}, expected a NIMA, from '
                          f'(None, 224, 224, 3) to (None, {len(SCORES)}): give {model_file.CHECKPOINT}')
+    arrays = model_file.weights_of(file)
+    for name in [*shapes, *arrays]:
+        stored = [array.shape for array in arrays.get(name, [])]
+        if stored != shapes.get(name):
+            raise InputError(f'{path}: found shapes {stored} for the layer {name!r}, expected those of its network, '
+                             f'{shapes.get(name, "none")}: take the file as train.py or the import wrote it')
+    tf.keras.backend.batch_set_value([pair for name, layer in variables.items() for pair in zip(layer, arrays[name])])
     return model
 
 

@@ -86,9 +86,14 @@ def import_command(path: str) -> str:
 def read_weights(path: str) -> Dict[str, List[np.ndarray]]:
     """The arrays of each layer with weights."""
     with opened(path, whole=True) as file:
-        group: Any = file.get('model_weights', file)
-        weights = {name: _arrays(group[name]) for name in _names(group, 'layer_names')}
-        return {name: arrays for name, arrays in weights.items() if arrays}
+        return weights_of(file)
+
+
+def weights_of(file: Any) -> Dict[str, List[np.ndarray]]:
+    """The arrays of each layer with weights in the file of opened()."""
+    group: Any = file.get('model_weights', file)
+    weights = {name: _arrays(group[name]) for name in _names(group, 'layer_names')}
+    return {name: arrays for name, arrays in weights.items() if arrays}
 
 
 def read_optimizer(path: str) -> List[np.ndarray]:
@@ -100,7 +105,12 @@ def read_optimizer(path: str) -> List[np.ndarray]:
 def read_network(path: str) -> Dict[str, Any]:
     """The network as Keras describes it, {"class_name": ..., "config": ...}; nothing is built from it."""
     with opened(path) as file:
-        return json.loads(_text(file.attrs['model_config']))
+        return json.loads(network_of(file))
+
+
+def network_of(file: Any) -> str:
+    """The JSON of the network in the file of opened()."""
+    return _text(file.attrs['model_config'])
 
 
 def write_record(file: Any, record: Dict[str, Any]) -> None:
@@ -222,6 +232,7 @@ def opened(path: str, expected: str = CHECKPOINT, *, whole: bool = False) -> Ite
     import h5py
     try:
         trust.require_ordinary_file(path)
+        trust.try_to_read(path)
         with h5py.File(path, 'r') as file:
             trust.check_structure(file, os.path.getsize(path))
             if 'model_config' in file.attrs:

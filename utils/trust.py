@@ -3,11 +3,15 @@
 Of HDF5: groups and arrays of numbers, each under one name, all of them in the file itself, none larger than the file
 can hold. Of JSON: limited size and depth. What a network may be made of stands in trust_network.py.
 """
+import contextlib
 import json
 import os
 import stat
+import subprocess
+import sys
 from typing import Any, Iterator, List, Set, Tuple
 
+from utils.defaults import ROOT
 from utils.errors import InputError
 
 FILE_BYTES = 4 << 30        # NASNetLarge with Adam's state has 1 GB
@@ -17,6 +21,9 @@ DEPTH = 32                  # of groups in groups
 EXPANSION = 16              # of compressed arrays, all together: weights hardly shrink at all
 JSON_DEPTH = 64
 JSON_DIGITS = 25            # of a whole number
+TRIAL_SECONDS = 300         # to read all of a file
+
+_TRIED: Set[Tuple[int, ...]] = set()
 
 
 class DistrustError(InputError):
@@ -30,6 +37,48 @@ def require_ordinary_file(path: str) -> None:
         raise DistrustError('something that is no ordinary file')
     if found.st_size > FILE_BYTES:
         raise DistrustError(f'{found.st_size} bytes, more than the {FILE_BYTES} that a model may have')
+
+
+def try_to_read(path: str) -> None:
+    """Distrust where another process that reads all of `path` is ended by it, as damaged HDF5 files can do.
+
+    A file that is as it was when it was tried, or written here, is not tried again.
+    """
+    identity = _identity(path)
+    if identity in _TRIED:
+        return
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        done = subprocess.run([sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); '
+                               'from utils import trust; trust.read_all(sys.argv[1])', path],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                              timeout=TRIAL_SECONDS)
+        if done.returncode >= 0:
+            _TRIED.add(identity)
+            return
+    raise DistrustError('a damaged HDF5 file that the HDF5 library cannot read')
+
+
+def trust_own(path: str) -> None:
+    """Take a file that this process has just written for one that was tried."""
+    _TRIED.add(_identity(path))
+
+
+def _identity(path: str) -> Tuple[int, ...]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def read_all(path: str) -> None:
+    """Read all that is in a file, for try_to_read(); that it cannot be read is said elsewhere."""
+    import h5py
+    with contextlib.suppress(Exception), h5py.File(path, 'r') as file:
+        check_structure(file, os.path.getsize(path))
+        parts = [file]
+        file.visititems(lambda name, part: parts.append(part))
+        for part in parts:
+            dict(part.attrs)
+            if isinstance(part, h5py.Dataset):
+                part[()]
 
 
 def check_structure(file: Any, size: int) -> None:
