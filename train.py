@@ -15,12 +15,12 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import data_loader, demo_dataset, device, interruption, lock, model_file, nima, resume, splits, training
+    from utils import data_loader, demo_dataset, device, interruption, lock, model_file, nima, resume, training
 
     start = resume.find(flags.TMP_MODEL_PATF, resume=flags.resume, overwrite=flags.overwrite,
                         own_folder=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, report=print)
     if start.is_done(flags.epochs, report=print):
-        return tf.keras.callbacks.History()
+        return resume.History()
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
     image_size = flags.image_size
@@ -34,10 +34,8 @@ def main(argv=None):
 
     with lock.only_writer(flags.TMP_MODEL_PATF), interruption.watched() as watch, device.open_run(
             flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
-        data = {'labels_hash': splits.data_hash(train), 'split_hash': splits.split_hash(val)}
-        described = {'flags': vars(flags), 'threads': run.threads, 'device': run.device, 'data': data}
-        record = {'preprocessing': preprocessing, 'run': described}
-        resume.check(start, record['run'], image_size, report=print)
+        record = training.record(vars(flags), preprocessing, run=run, train=train, val=val)
+        resume.check(start, record, train.count, report=print)
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
@@ -48,8 +46,8 @@ def main(argv=None):
         resume.restore(model, start)
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
                             train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
-                            checkpoint_steps=flags.checkpoint_steps, keep=flags.keep, keep_best=flags.keep_best,
-                            log_folder=flags.TMP_LOG_PATH)
+                            checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
+                            keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH)
 
 
 if __name__ == '__main__':

@@ -68,19 +68,23 @@ class Project:
             text = text.replace(IMPORT, 'from small import MobileNet')
             (self.root / 'small.py').write_text(NETWORK)
         (self.root / 'train.py').write_text(text, encoding='utf-8')
+        for name in ('train_1p.sh', 'requirements.txt'):
+            shutil.copy(str(ROOT / name), str(self.root))
         self.data = folder / 'data'
         demo_dataset.make(str(self.data), train_size=TRAIN_SIZE, val_size=VAL_SIZE)
 
-    def start(self, model: Path, *more: str) -> 'subprocess.Popen[str]':
-        """train.py that saves its state after every step; what it says goes to FOLDER.txt."""
-        command = [sys.executable, str(self.root / 'train.py'), '--weights', 'none', '--image_size', '32',
+    def start(self, model: Path, *more: str, command: Sequence[str] = (sys.executable, 'train.py'),
+              **how: Any) -> 'subprocess.Popen[str]':
+        """train.py, or another `command`, in the project's folder; what it says goes to the file FOLDER.txt."""
+        command = [*command, '--weights', 'none', '--image_size', '32',
                    '--batchsize', str(BATCHSIZE), '--val_size', str(VAL_SIZE), '--epochs', str(self.epochs),
                    '--dropout', '0', '--learning_rate', '0.01', '--decay', '0.01', '--device', 'cpu', '--threads', '1',
                    '--ava_dataset_path', str(self.data / 'AVA.txt'),
                    '--base_images_path', str(self.data / 'image' / 'images'), '--TMP_MODEL_PATF', str(model),
                    '--TMP_LOG_PATH', str(model / 'log'), *more]
         with open(f'{model}.txt', 'a') as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, universal_newlines=True)
+            return subprocess.Popen(command, cwd=str(self.root), stdout=log, stderr=log, universal_newlines=True,
+                                    **how)
 
 
 def kill(process: Any, model: Path, when: Kill) -> bool:

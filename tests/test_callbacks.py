@@ -2,7 +2,6 @@
 import os
 
 import pytest
-import tensorflow as tf
 
 from utils import callbacks
 from utils.errors import InputError
@@ -10,13 +9,10 @@ from utils.errors import InputError
 LOGS = {'loss': 0.1, 'val_loss': 0.1, 'val_srcc': 0.5, 'images_per_second': 10.0}
 
 
-def csv_log(path):
-    log = callbacks.CsvLog(str(path))
-    log.set_model(tf.keras.Sequential())
-    log.model.stop_training = False
+def epoch_log(path):
+    log = callbacks.EpochLog(str(path.parent))
     log.on_train_begin()
     log.on_epoch_end(0, LOGS)
-    log.on_train_end()
 
 
 def summary(path):
@@ -25,7 +21,7 @@ def summary(path):
     log.on_epoch_end(0, LOGS)
 
 
-WRITERS = [(csv_log, 'train.csv'), (summary, 'summary.json')]
+WRITERS = [(epoch_log, 'train.csv'), (epoch_log, 'train.jsonl'), (summary, 'summary.json')]
 
 
 @pytest.mark.parametrize('write, name', WRITERS)

@@ -110,14 +110,15 @@ def test_a_stopped_run_ends_with_the_same_bits(shared_data, uninterrupted, tmp_p
     assert not os.path.exists(checkpoint.state_path(str(tmp_path)))
 
 
-@pytest.mark.parametrize('at', ['the first batch of a validation', 'the last'])
-def test_a_signal_in_validation_leaves_no_checkpoint_of_the_epoch(shared_data, uninterrupted, tmp_path, monkeypatch, at):
+@pytest.mark.parametrize('at, done', [(1, 0), (2, 1), (3, 1)], ids=['a batch', 'the last batch', 'another epoch'])
+def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted, tmp_path, monkeypatch, at,
+                                                              done):
     folder, history = uninterrupted
     predict, batch = nima.predict, []
 
     def predict_after_signal(*given):
         batch.append(1)
-        if len(batch) == 2 + (1 if at == 'the last' else 0):  # two batches an epoch, and the epoch before
+        if len(batch) == at:  # a validation has two batches
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
         return predict(*given)
@@ -125,7 +126,6 @@ def test_a_signal_in_validation_leaves_no_checkpoint_of_the_epoch(shared_data, u
     monkeypatch.setattr(nima, 'predict', predict_after_signal)
     assert stopped(shared_data, tmp_path) == 130
     monkeypatch.undo()
-    done = 1 if at == 'the last' else 0
     assert len(checkpoint.existing(str(tmp_path))) == done
     assert len(rows(tmp_path)) == done
     rest = run(shared_data, tmp_path, '--resume').history
@@ -238,8 +238,8 @@ def test_what_may_differ_is_told(shared_data, copy, capsys):
 
 def test_a_second_start_is_refused_with_the_three_choices(shared_data, copy):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=r'state\.h5: found what an earlier run saved, expected a folder without: go on '
-                                         r'.*--resume, type another --TMP_MODEL_PATF, .*--overwrite$'):
+    with pytest.raises(InputError, match=r'state\.h5: found what an earlier run saved, expected a folder without: '
+                                         r'go on .*--resume, type another --TMP_MODEL_PATF, .*--overwrite$'):
         run(shared_data, copy)
     assert snapshot(copy) == before
 
@@ -291,7 +291,7 @@ def test_a_bad_file_is_named_and_passed_over(shared_data, copy, uninterrupted, c
 def test_nothing_good_is_left(shared_data, copy):
     for path in copy.glob('*.h5'):
         path.write_bytes(b'')
-    with pytest.raises(InputError, match=r'copy: found no checkpoint to go on from, expected a good one: type another '):
+    with pytest.raises(InputError, match='copy: found no checkpoint to go on from, expected a good one: type another '):
         run(shared_data, copy, '--resume')
 
 

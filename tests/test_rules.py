@@ -19,10 +19,11 @@ LAYERS = (
     {'train', 'eval', 'predict'},
     {'check_dataset', 'labels', 'demo_dataset', 'training'},
     {'callbacks', 'data_loader', 'demo_scenes', 'image_guard', 'photographs', 'records', 'nima', 'checkpoint', 'device',
-     'report', 'export', 'resume', 'run_state'},
+     'report', 'report_page', 'figures', 'results', 'export', 'resume', 'run_state'},
     {'distribute', 'npu'},
     {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags', 'flag_groups',
-     'command_flags', 'parser', 'model_file', 'origin', 'trust', 'trust_network', 'lock', 'interruption'},
+     'command_flags', 'parser', 'model_file', 'training_log', 'analysis', 'interruption', 'origin', 'trust',
+     'trust_network', 'lock'},
 )
 SIDEWAYS = {
     ('callbacks', 'checkpoint'), ('callbacks', 'nima'), ('callbacks', 'data_loader'), ('callbacks', 'run_state'),
@@ -37,12 +38,16 @@ SIDEWAYS = {
     ('origin', 'defaults'), ('origin', 'errors'), ('trust', 'errors'), ('trust', 'defaults'), ('trust_network', 'trust'),
     ('trust_network', 'ava'), ('lock', 'errors'),
     ('ava', 'errors'), ('ava', 'whereabouts'), ('score_utils', 'ava'), ('splits', 'ava'),
+    ('analysis', 'score_utils'), ('report', 'figures'), ('report', 'report_page'), ('report', 'results'),
+    ('report_page', 'figures'), ('report_page', 'results'),
+    ('training_log', 'errors'), ('training_log', 'score_utils'),
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
 TENSORFLOW_FREE = {'ava', 'splits', 'whereabouts', 'score_utils', 'errors', 'progress', 'defaults', 'flags',
-                   'flag_groups', 'command_flags', 'parser', 'model_file', 'npu', 'origin', 'trust', 'trust_network',
-                   'lock', 'interruption'}
+                   'flag_groups', 'command_flags', 'parser', 'model_file', 'training_log', 'analysis',
+                   'results', 'figures', 'report_page', 'report', 'npu', 'interruption', 'origin', 'trust',
+                   'trust_network', 'lock'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'data_loader'}

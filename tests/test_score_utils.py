@@ -213,7 +213,7 @@ def test_constant_prediction_is_the_mean_spread():
 def test_the_table_names_every_measure_and_lines_up():
     model = {key: number / 8 for number, key in enumerate(score_utils.LABELS)}
     constant = {**model, 'srcc_mean': NAN, 'emd_r1': 0.0633}
-    lines = score_utils.table(model, constant).splitlines()
+    lines = score_utils.table({'model': model, 'constant': constant}).splitlines()
     assert lines[0].split() == ['model', 'constant']
     assert re.split('  +', lines[1]) == ['SRCC of the mean score', '0.000000', 'undefined']
     assert [re.split('  +', line)[0] for line in lines[1:]] == list(score_utils.LABELS.values())

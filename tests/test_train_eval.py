@@ -1,5 +1,6 @@
 """train.py and eval.py as a whole, on photographs made by the tests."""
 import csv
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 import eval as score
 import train
-from utils import checkpoint, command_flags, data_loader, defaults, flags, model_file
+from utils import checkpoint, command_flags, data_loader, defaults, flags, model_file, training_log
 from utils.errors import InputError
 
 TINY = ['--image_size', '32', '--batchsize', '4', '--val_size', '4', '--weights', 'none', '--device', 'cpu']
@@ -43,6 +44,15 @@ def test_train_writes_a_checkpoint_an_epoch_and_logs(dataset, tmp_path, capsys):
     with open(str(tmp_path / 'model' / 'log' / 'train.csv')) as stream:
         rows = list(csv.DictReader(stream))
     assert [float(row['val_loss']) for row in rows] == pytest.approx(history.history['val_loss'])
+    with open(str(tmp_path / 'model' / 'log' / 'train.jsonl')) as stream:
+        objects = [json.loads(line) for line in stream]
+    for row, each in zip(rows, objects):
+        assert list(row) == list(training_log.COLUMNS) == list(each)
+        for name, value in each.items():
+            assert float(row[name]) == pytest.approx(value, nan_ok=True) if value is not None else row[name] == 'nan'
+        assert each['val_emd_r2'] == each['val_loss']
+        assert f'({each["val_constant_emd_r2"]:.4f})' in printed.out
+    assert objects[0]['seconds_left'] > objects[1]['seconds_left'] == 0
     assert any(name.startswith('events.out.tfevents') for name in os.listdir(str(tmp_path / 'model' / 'log')))
 
 
@@ -53,6 +63,17 @@ def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, 
     assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
     assert capsys.readouterr().out.splitlines()[-1] == (
         f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
+
+
+def test_validation_every_so_many_epochs_and_at_the_end(dataset, tmp_path, capsys):
+    history = train_tiny(dataset, tmp_path, '--epochs', '3', '--validate_every', '2')
+    assert len(history.history['loss']) == 3 and len(history.history['val_srcc']) == 2
+    rows = training_log.read_csv(str(tmp_path / 'log' / 'train.csv'))
+    assert ['val_emd_r1' in row for row in rows] == [False, True, True]
+    lines = (tmp_path / 'log' / 'train.jsonl').read_text().splitlines()
+    assert ['val_srcc' in json.loads(line) for line in lines] == [False, True, True]
+    printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith('epoch ')]
+    assert ['val_srcc' in line for line in printed] == [False, True, True]
 
 
 @pytest.mark.parametrize('batchsize', ['1', '3', '4', '50'])
@@ -174,6 +195,7 @@ def test_help_is_instant_and_shows_the_cards_flags_first():
     (['--epochs', '0'], "found '0', expected a whole number from 1"),
     (['--batchsize', '1.5'], "found '1.5', expected a whole number from 1"),
     (['--learning_rate', 'nan'], "found 'nan', expected a number above 0"),
+    (['--validate_every', '0'], "found '0', expected a whole number from 1"),
     (['--dropout', '1'], "found '1', expected a number from 0 up to, but not, 1"),
     (['--image_size', '16'], "found '16', expected a whole number from 32"),
     (['--batch', '4'], 'unrecognized arguments: --batch 4'),

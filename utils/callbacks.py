@@ -9,11 +9,10 @@ from typing import Any, Dict, Iterator, List, Optional
 import numpy as np
 import tensorflow as tf
 
-from utils import ava, checkpoint, nima, origin, score_utils
+from utils import ava, checkpoint, nima, origin, score_utils, training_log
 from utils.data_loader import Batch
-from utils.errors import InputError
 from utils.progress import bar
-from utils.run_state import Position, RunState
+from utils.run_state import RunState
 
 Logs = Optional[Dict[str, Any]]
 
@@ -45,26 +44,41 @@ class ProgressBar(tf.keras.callbacks.Callback):
 
 
 class Validation(tf.keras.callbacks.Callback):
-    """Scores every validation photograph once at the end of an epoch, prints the scores and logs them.
+    """Scores every validation photograph once at the end of every `every`-th epoch and of the last one.
 
-    `batches` is an endless generator of passes over `ratings`, `model` shares the trained model's weights.
+    Prints the epoch's figures, those of the constant predictor beside them, and adds them to its logs, with the
+    epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
+    the trained model's weights.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 batchsize: int) -> None:
+                 batchsize: int, every: int = 1) -> None:
         super().__init__()
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
+        self._every = every
+        self._seconds: List[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        self._start = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        logs = {} if logs is None else logs
+        left = self.params['epochs'] - (epoch + 1)
+        if (epoch + 1) % self._every == 0 or not left:
+            logs.update(self._validate())
+        self._seconds.append(time.monotonic() - self._start)
+        counted = self._seconds[1:] or self._seconds  # an NPU compiles the graph in the first
+        logs.update(seconds=self._seconds[-1], seconds_left=left * sum(counted) / len(counted))
+        print(training_log.lines(epoch + 1, logs), flush=True)
+
+    def _validate(self) -> Dict[str, float]:
         steps = -(-len(self._scores) // self._batchsize)
         predicted = np.concatenate([nima.predict(self._twin, next(self._batches)[0], self._batchsize)
                                     for _ in range(steps)])
-        metrics = score_utils.metrics(self._scores, predicted)
-        if logs is not None:
-            logs.update(val_loss=metrics['emd_r2'], val_srcc=metrics['srcc_mean'], val_lcc=metrics['lcc_mean'],
-                        val_accuracy=metrics['accuracy_gt5'], val_emd_r1=metrics['emd_r1'])
-            print(f'epoch {epoch + 1}: loss {logs["loss"]:.4f}  val_loss {logs["val_loss"]:.4f}  '
-                  f'val_srcc {logs["val_srcc"]:.4f}  {logs["images_per_second"]:.1f} images/s', flush=True)
+        reason = score_utils.undefined_reason(*map(score_utils.mean_score, (self._scores, predicted)))
+        if reason:
+            print(f'val_srcc and val_lcc are undefined: {reason}')
+        return training_log.validation_figures(self._scores, predicted)
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):
@@ -86,7 +100,7 @@ class SaveEpoch(tf.keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         path = checkpoint.path_of(self._folder, epoch + 1)
-        run = {**self._record.get('run', {}), 'position': Position(epoch + 1)._asdict(),
+        run = {**self._record.get('run', {}), 'position': {'epoch': epoch + 1, 'images': 0},
                'metrics': origin.metrics(logs or {})}
         checkpoint.save(self.model, path, {**self._record, 'epoch': epoch + 1, 'run': run})
         if self._restart:
@@ -98,33 +112,25 @@ class SaveEpoch(tf.keras.callbacks.Callback):
             os.remove(checkpoint.state_path(self._folder))  # this checkpoint is further on
 
 
-@contextlib.contextmanager
-def _writing(path: str) -> Iterator[None]:
-    """Turn what a full disk or an unwritable file raises into InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected a place for the log: '
-                         'free some room, or type another --TMP_LOG_PATH; the checkpoints so far are whole') from error
+class EpochLog(tf.keras.callbacks.Callback):
+    """Writes FOLDER/train.csv and FOLDER/train.jsonl, a row an epoch; InputError where they cannot be written."""
 
-
-class CsvLog(tf.keras.callbacks.CSVLogger):
-    """Keras's CSV log, one line an epoch; InputError where it cannot be written."""
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._log = training_log.EpochLog(folder)
 
     def on_train_begin(self, logs: Logs = None) -> None:
-        with _writing(self.filename):
-            super().on_train_begin(logs)
+        self._log.check()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        with _writing(self.filename):
-            super().on_epoch_end(epoch, logs)
+        self._log.write(epoch + 1, logs or {})
 
 
 class Summary(tf.keras.callbacks.Callback):
     """Writes FOLDER/summary.json after every epoch: the figures of the run so far, for scripts.
 
     The first epoch, in which an NPU compiles the graph, does not count in the speed, which is null until there is
-    a second; so is a score that is undefined.
+    a second; so is a score that is undefined. The validation's figures are those of the last epoch that had one.
     """
 
     def __init__(self, folder: str, *, device: str, batchsize: int) -> None:
@@ -132,6 +138,7 @@ class Summary(tf.keras.callbacks.Callback):
         self._path, self._device, self._batchsize = os.path.join(folder, 'summary.json'), device, batchsize
         self._losses: List[float] = []
         self._speeds: List[float] = []
+        self._validated: Dict[str, Any] = {'val_loss': None, 'val_srcc': None}
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._start = time.monotonic()
@@ -142,29 +149,28 @@ class Summary(tf.keras.callbacks.Callback):
         self._speeds.append(logs['images_per_second'])
         counted = self._speeds[1:]
         speed = len(counted) / sum(1 / each for each in counted) if counted else math.nan  # all images by all seconds
+        self._validated.update((name, logs[name]) for name in self._validated if name in logs)
         figures = {'device': self._device, 'batchsize': self._batchsize, 'epoch': epoch + 1,
                    'images_per_second': speed, 'seconds_per_step': self._batchsize / speed,
-                   'loss': self._losses[-1], 'val_loss': logs['val_loss'], 'val_srcc': logs['val_srcc'],
-                   'training_seconds': time.monotonic() - self._start}
-        for name, value in figures.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                figures[name] = None  # JSON knows no NaN
-        with _writing(self._path), open(self._path, 'w') as stream:
-            json.dump({**figures, 'losses': self._losses}, stream, indent=1)
+                   'loss': self._losses[-1], **self._validated,
+                   'training_seconds': time.monotonic() - self._start, 'losses': self._losses}
+        with training_log.writing(self._path), open(self._path, 'w') as stream:
+            json.dump(training_log.finite(figures), stream, indent=1, allow_nan=False)
 
 
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
                  batchsize: int, device: str, model_folder: str, log_folder: str, record: Dict[str, Any],
-                 restart: bool, keep: Optional[int] = None,
-                 keep_best: bool = False) -> List[tf.keras.callbacks.Callback]:
+                 restart: bool, keep: Optional[int] = None, keep_best: bool = False,
+                 validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
     """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
 
-    TensorBoard's events, train.csv and summary.json come into `log_folder`, one entry an epoch.
+    TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch.
     """
     os.makedirs(log_folder, exist_ok=True)
-    return [ProgressBar(state), Validation(twin, state.stoppable(val_batches), val, batchsize=batchsize),
+    return [ProgressBar(state),
+            Validation(twin, state.stoppable(val_batches), val, batchsize=batchsize, every=validate_every),
             SaveEpoch(model_folder, record, restart=restart, keep=keep, keep_best=keep_best),
-            CsvLog(os.path.join(log_folder, 'train.csv')),
+            EpochLog(log_folder),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'),

@@ -75,6 +75,9 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
+    run.add_argument('--validate_every', type=count, default=1, metavar='N',
+                     help='score the validation photographs after every N-th epoch, and always after the last '
+                          '(default: 1)')
     add_device(run)
     _add_checkpoints(parser)
     add_npu(parser)
@@ -86,7 +89,8 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_MODEL_PATF', type=typed_path, default=from_root('./model'), metavar='DIR',
                        help="folder that receives model_001.h5, ... (default: the repository's model/)")
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
-                       help="folder of TensorBoard's and the CSV log (default: the repository's log/)")
+                       help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
+                            "repository's log/)")
     flags = parse_flags(parser, argv, demo=DEMO)
     if flags.keep_best and flags.keep is None:
         parser.error('--keep_best: found without --keep, expected both: without --keep all checkpoints stay')
@@ -104,6 +108,12 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     run = parser.add_argument_group('run')
     add_checkpoint(run)
     run.add_argument('--demo', action='store_true', help='score what train.py --demo trained')
+    run.add_argument('--compare', type=typed_name, nargs='+', default=[], metavar='MODEL',
+                     help="score these models too, on the same photographs, each with its own pre-processing: names "
+                          'in TMP_MODEL_PATF or paths')
+    run.add_argument('--report', type=typed_path, metavar='DIR',
+                     help='write metrics.json, predictions.csv, report.html and its figures into this folder, over '
+                          'those of an earlier report (needs requirements-report.txt)')
     add_skip_bad_labels(run)
     add_device(run)
     add_npu(parser)
@@ -111,6 +121,9 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
     add_checkpoint_folder(paths)
+    paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
+                       help="folder of the training's train.csv, for the report's curves (default: the repository's "
+                            'log/)')
     return parse_flags(parser, argv, demo=DEMO)
 
 

@@ -12,7 +12,8 @@ from utils.errors import InputError
 from utils.run_state import Position, RunState
 
 # Parts of record['run'] that have to agree, in words; where one differs the run is another one.
-MUST_AGREE = {'labels_hash': 'votes or names of photographs', 'split_hash': 'photographs for validation',
+MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'votes or names of photographs',
+              'split_hash': 'photographs for validation',
               'train_size': 'photographs an epoch (--train_size)', 'batchsize': '--batchsize', 'seed': '--seed',
               'optimizer': '--optimizer'}
 # Those that may differ, which is told; what is typed counts.
@@ -70,19 +71,16 @@ def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report
                      '--TMP_MODEL_PATF, or let a new run take its place with --overwrite')
 
 
-def check(start: Start, run: Dict[str, Any], image_size: int, report: Report) -> None:
-    """Raise InputError where the run that `run` describes is not the one that `start` goes on with.
+def check(start: Start, record: Dict[str, Any], available: int, report: Report) -> None:
+    """Raise InputError where the run that `record` describes is not the one that `start` goes on with.
 
-    `report` gets a sentence for each difference that is allowed.
+    `available` photographs are for training. `report` gets a sentence for each difference that is allowed.
     """
     if start.path is None:
         return
     after = f', after {start.position.images} photographs of it' if start.position.images else ''
     report(f'{start.path}: going on with epoch {start.position.epoch + 1}{after}')
-    before, now = _flat(start.record['run']), _flat(run)
-    stored_size = start.record['preprocessing']['image_size']
-    if stored_size != image_size:
-        raise _another_run(start.path, '--image_size', stored_size, image_size)
+    before, now = _flat(start.record, available), _flat(record, available)
     for name, words in MUST_AGREE.items():
         if name in before and name in now and before[name] != now[name]:
             raise _another_run(start.path, words, before[name], now[name])
@@ -103,9 +101,14 @@ def _short(value: Any) -> str:
     return f'{text[:12]}...' if len(text) == 64 else text
 
 
-def _flat(run: Dict[str, Any]) -> Dict[str, Any]:
-    inner = {name: value for part in ('flags', 'data') for name, value in run.get(part, {}).items()}
-    return {**inner, **{name: value for name, value in run.items() if name not in ('flags', 'data')}}
+def _flat(record: Dict[str, Any], available: int) -> Dict[str, Any]:
+    """The parts of a record that say what run it is, by name."""
+    run = record['run']
+    found = {**run, **record.get('data', {}), **run.get('data', {}), **run.get('flags', {})}
+    found.update((name, run[name]) for name in ('seed', 'threads', 'device') if name in run)  # as they were in the end
+    if 'train_size' in found:
+        found['train_size'] = min(found['train_size'], available)
+    return found
 
 
 def _read(path: str, report: Report) -> Optional[Start]:
@@ -178,7 +181,7 @@ def _layers(network: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
             for layer in layers}
 
 
-class _History(tf.keras.callbacks.History):
+class History(tf.keras.callbacks.History):
     """Keras's History over several fits."""
 
     def __init__(self) -> None:
@@ -203,7 +206,7 @@ def fit(model: tf.keras.Model, batches: Iterator[Batch], state: RunState, *, epo
 
     Keras's fit has no first step: the rest of an interrupted epoch is a fit of its own, of fewer steps.
     """
-    history = _History()
+    history = History()
     callbacks = [state, *callbacks, history]
 
     def fit_from(epoch: int, steps: int, more: List[tf.keras.callbacks.Callback]) -> None:

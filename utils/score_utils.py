@@ -124,12 +124,14 @@ def constant_prediction(true: Any) -> np.ndarray:
     return np.tile(true.mean(axis=0), (len(true), 1)) if len(true) else true
 
 
-def table(model: Dict[str, float], constant: Dict[str, float]) -> str:
-    """A model's metrics beside those of constant_prediction, as aligned lines of text; NaN is `undefined`."""
-    rows = [('', 'model', 'constant')]
-    rows += [(label, _shown(model[key]), _shown(constant[key])) for key, label in LABELS.items()]
-    width = max(len(label) for label, _, _ in rows)
-    return '\n'.join(f'{label:<{width}}  {left:>9}  {right:>9}' for label, left, right in rows)
+def table(columns: Dict[str, Dict[str, float]]) -> str:
+    """Metrics side by side, `columns` by name, as aligned lines of text; NaN is `undefined`."""
+    rows = [('', list(columns))]
+    rows += [(label, [_shown(column[key]) for column in columns.values()]) for key, label in LABELS.items()]
+    first = max(len(label) for label, _ in rows)
+    widths = [max(map(len, cells)) for cells in zip(*(cells for _, cells in rows))]
+    return '\n'.join(f'{label:<{first}}' + ''.join(f'  {cell:>{width}}' for cell, width in zip(cells, widths))
+                     for label, cells in rows)
 
 
 def _shown(value: float) -> str:
