@@ -91,8 +91,8 @@ def answers(good, tmp_path_factory):
     names = {path: name for name, (path, _) in made.items()}
     names[str(good)] = 'good'
     arguments = json.dumps([data.flags, str(data.images / '1000.jpg'), str(folder / 'run'), list(names)])
-    done = subprocess.run([sys.executable, '-c', DOORS, arguments], cwd=str(ROOT), stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, universal_newlines=True, timeout=280)
+    done = subprocess.run([sys.executable, '-c', DOORS, arguments], cwd=str(ROOT), capture_output=True,
+                          text=True, timeout=280)
     assert done.returncode == 0, f'the interpreter ended with {done.returncode}: {done.stderr[-3000:]}'
     found = {}
     for path, door, said in map(json.loads, done.stdout.splitlines()):
