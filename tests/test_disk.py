@@ -217,7 +217,7 @@ def test_a_read_only_folder(model, tmp_path):
 
 def test_a_folder_that_goes_away_is_made_again(tmp_path):
     folder = tmp_path / 'a' / 'model'
-    code, said = save_twice(folder, 'import shutil; shutil.rmtree(sys.argv[1] + "/..")')
+    code, said = save_twice(folder, 'import os, shutil; shutil.rmtree(os.path.dirname(sys.argv[1]))')
     assert code == 0, said
     assert os.listdir(str(folder)) == ['model_002.h5'] and is_whole(folder / 'model_002.h5')
 
@@ -225,7 +225,7 @@ def test_a_folder_that_goes_away_is_made_again(tmp_path):
 def test_a_file_takes_the_folders_place(model, tmp_path):
     folder = tmp_path / 'model'
     folder.write_text('mine')
-    with pytest.raises(InputError, match=r'model_001\.h5: found that it cannot be written \((File exists|Not a dir'):
+    with pytest.raises(InputError, match=r'written \((File exists|Not a directory)\), expected room'):
         checkpoint.save(model, str(folder / 'model_001.h5'), RECORD)
     assert folder.read_text() == 'mine'
 

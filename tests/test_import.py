@@ -223,6 +223,22 @@ def test_describe_as_text(imported, weights, capsys):
         f'origin          file others.h5, sha256 {sha256}']
 
 
+def test_describe_says_how_a_checkpoint_came_about(small, tmp_path, capsys):
+    run = {'flags': {'epochs': 3, 'weights': None, 'learning_rate': 1e-4}, 'seed': 5, 'threads': 2, 'device': 'cpu',
+           'data': {'labels_hash': 'a' * 64, 'split': 'the last 4', 'train_images': 8, 'val_images': 4},
+           'metrics': {'val_srcc': 0.51234567, 'val_lcc': None}, 'versions': {'python': '3.7.16'},
+           'position': {'epoch': 3, 'images': 0}}
+    record = {'preprocessing': model_file.preprocessing(32), 'epoch': 3, 'run': run}
+    path = altered(small, tmp_path / 'model.h5', lambda file: model_file.write_record(file, record))
+    nima.main(['describe', str(path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines[6:] if not line.startswith('pre-processing')] == [
+        'epoch           3', f'data            labels_hash {"a" * 64}, split the last 4, train_images 8, val_images 4',
+        'device          cpu', 'flags           epochs 3, learning_rate 0.0001', 'metrics         val_srcc 0.5123',
+        'position        epoch 3, images 0', 'seed            5', 'threads         2', 'versions        python 3.7.16']
+    assert nima.main(['describe', str(path), '--json'])['record'] == record
+
+
 def test_describe_as_json_without_tensorflow_from_any_folder(small, weights, tmp_path):
     done = run('-X', 'importtime', ROOT / 'utils' / 'nima.py', 'describe', small, '--json', cwd=tmp_path)
     assert done.returncode == 0 and 'tensorflow' not in done.stderr

@@ -211,6 +211,14 @@ def describe(path: str) -> Dict[str, Any]:
             'record': contents.record}
 
 
+def _one_line(value: Any) -> str:
+    """A part of a record; what was not set, such as a flag without a value, is left out."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ', '.join(f'{key} {part:.4f}' if isinstance(part, float) and 0.001 < abs(part) < 1000 else f'{key} {part}'
+                     for key, part in value.items() if part not in (None, {}, [], ''))
+
+
 def described(found: Dict[str, Any]) -> str:
     """What describe() found, in lines for people."""
     head = f"10 votes, layer {found['head']!r}" if found['head'] else 'none for 10 votes'
@@ -226,10 +234,9 @@ def described(found: Dict[str, Any]) -> str:
     how = record['preprocessing']
     lines.append(f"pre-processing  images of side {how['image_size']}, resize {how['resize']}, scaling "
                  f"{how['scaling']}, padding {how['padding']}")
-    others = {name: value for name, value in record.items() if name != 'preprocessing'}
-    for name, value in others.items():
-        text = ', '.join(f'{key} {part}' for key, part in value.items()) if isinstance(value, dict) else value
-        lines.append(f'{name:<15} {text}')
+    others = {name: value for name, value in record.items() if name not in ('preprocessing', 'run')}
+    for name, value in {**others, **record.get('run', {})}.items():
+        lines.append(f'{name:<15} {_one_line(value)}')
     return '\n'.join(lines)
 
 

@@ -64,7 +64,8 @@ def _layers(network: Any) -> Iterator[Dict[str, Any]]:
         settings = _settings(waiting.pop())
         if isinstance(settings, list):  # a Sequential of older Keras versions
             settings = {'layers': settings}
-        unknown = set(settings) - {'name', 'layers', 'input_layers', 'output_layers', 'build_input_shape', 'trainable'}
+        unknown = set(settings) - {'name', 'layers', 'input_layers', 'output_layers', 'build_input_shape', 'trainable',
+                                   'batch_input_shape'}
         if unknown or not isinstance(settings.get('layers'), list):
             raise DistrustError(f'a network with {sorted(unknown) or "no layers"}')
         for layer in settings['layers']:
