@@ -27,6 +27,7 @@ from utils import errors  # noqa: E402
 SHARED_PHOTOGRAPHS = ROOT.parent / 'shared' / 'ava_sample' / 'images'
 LONG_SIDE = 640     # of AVA's photographs
 BATCH = 100
+WARM_UP = 50        # batches
 PUBLISHED, DECODE, RESIZE, JPEG = 'published', 'decode', 'decode + resize', 'loader, JPEG files'
 PACKED = {f'packed, {form}': form for form in ('raw', 'jpeg', 'png')}
 WAYS = [PUBLISHED, DECODE, RESIZE, JPEG, *PACKED]
@@ -166,7 +167,8 @@ class Worker:
         self._process.wait()
 
 
-def measure(folder: str, cores: Sequence[int], *, rounds: int, batches: int) -> Dict[str, Dict[str, float]]:
+def measure(folder: str, cores: Sequence[int], *, rounds: int, batches: int,
+            warm_up: int) -> Dict[str, Dict[str, float]]:
     """For each way images a second, processor milliseconds an image, and its speed over the published way's and over
     decoding's with resizing."""
     speeds: Dict[str, List[float]] = {way: [] for way in WAYS}
@@ -174,7 +176,7 @@ def measure(folder: str, cores: Sequence[int], *, rounds: int, batches: int) -> 
     with contextlib.ExitStack() as stack:
         workers = {way: stack.enter_context(contextlib.closing(Worker(way, folder, cores))) for way in WAYS}
         for worker in workers.values():
-            worker.read(3)  # until its buffers are full
+            worker.read(warm_up)  # until its buffers are full and its memory no longer grows
         for number in range(rounds):
             for way in WAYS[number % len(WAYS):] + WAYS[:number % len(WAYS)]:
                 amount = batches * (4 if way == 'packed, raw' else 1)
@@ -242,7 +244,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
                  for way in WAYS}
         sizes.update(pack_all(folder))
         result = {'photographs': flags.photographs, 'rounds': flags.rounds, 'batch': BATCH, 'bytes': sizes,
-                  'cores': {cores: measure(folder, usable[:cores], rounds=flags.rounds, batches=flags.batches)
+                  'cores': {cores: measure(folder, usable[:cores], rounds=flags.rounds, batches=flags.batches,
+                                           warm_up=3 if flags.quick else WARM_UP)
                             for cores in flags.cores}}
     print(json.dumps(result, indent=1) if flags.json else markdown(result))
     return result
