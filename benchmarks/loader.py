@@ -28,6 +28,7 @@ SHARED_PHOTOGRAPHS = ROOT.parent / 'shared' / 'ava_sample' / 'images'
 LONG_SIDE = 640     # of AVA's photographs
 BATCH = 100
 WARM_UP = 50        # batches
+EPOCH = 10000       # photographs, at least
 PUBLISHED, DECODE, RESIZE, JPEG = 'published', 'decode', 'decode + resize', 'loader, JPEG files'
 PACKED = {f'packed, {form}': form for form in ('raw', 'jpeg', 'png')}
 WAYS = [PUBLISHED, DECODE, RESIZE, JPEG, *PACKED]
@@ -118,8 +119,12 @@ def loader(ratings: Any, folder: str, form: Optional[str]) -> Iterator[Any]:
 
 
 def batches_of(way: str, folder: str) -> Iterator[Any]:
+    import numpy as np
+
     from utils import ava
     ratings = ava.read(os.path.join(folder, 'AVA.txt'), os.path.join(folder, 'images'))
+    if way == JPEG:  # a long epoch, as AVA's is: at its end the threads have nothing to do for a moment
+        ratings = ratings.take(np.tile(np.arange(ratings.count), EPOCH // ratings.count + 1))
     ways: Dict[str, Callable[[], Iterator[Any]]] = {
         PUBLISHED: lambda: published(ratings.paths, ratings.scores.astype('float32')),
         DECODE: lambda: decoding(ratings.paths, False), RESIZE: lambda: decoding(ratings.paths, True)}
@@ -234,7 +239,7 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
     if flags.work:
         return work(flags.work, flags.folder)
     if flags.quick:
-        flags.photographs, flags.rounds, flags.batches = BATCH + 1, 1, 1
+        flags.photographs, flags.rounds, flags.batches = BATCH + 1, 1, 1  # one is for validation
     usable = sorted(os.sched_getaffinity(0))
     if shutil.which('taskset') is None or max(flags.cores) > len(usable):
         parser.error(f'--cores: found {max(flags.cores)}, expected up to {len(usable)} and the program taskset')
