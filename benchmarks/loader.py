@@ -27,6 +27,8 @@ from utils import errors  # noqa: E402
 SHARED_PHOTOGRAPHS = ROOT.parent / 'shared' / 'ava_sample' / 'images'
 LONG_SIDE = 640     # of AVA's photographs
 BATCH = 100
+WARM_UP = 50        # batches
+EPOCH = 10000       # photographs, at least
 PUBLISHED, DECODE, RESIZE, JPEG = 'published', 'decode', 'decode + resize', 'loader, JPEG files'
 PACKED = {f'packed, {form}': form for form in ('raw', 'jpeg', 'png')}
 WAYS = [PUBLISHED, DECODE, RESIZE, JPEG, *PACKED]
@@ -117,8 +119,12 @@ def loader(ratings: Any, folder: str, form: Optional[str]) -> Iterator[Any]:
 
 
 def batches_of(way: str, folder: str) -> Iterator[Any]:
+    import numpy as np
+
     from utils import ava
     ratings = ava.read(os.path.join(folder, 'AVA.txt'), os.path.join(folder, 'images'))
+    if way == JPEG:  # a long epoch, as AVA's is: at its end the threads have nothing to do for a moment
+        ratings = ratings.take(np.tile(np.arange(ratings.count), EPOCH // ratings.count + 1))
     ways: Dict[str, Callable[[], Iterator[Any]]] = {
         PUBLISHED: lambda: published(ratings.paths, ratings.scores.astype('float32')),
         DECODE: lambda: decoding(ratings.paths, False), RESIZE: lambda: decoding(ratings.paths, True)}
@@ -166,7 +172,8 @@ class Worker:
         self._process.wait()
 
 
-def measure(folder: str, cores: Sequence[int], *, rounds: int, batches: int) -> Dict[str, Dict[str, float]]:
+def measure(folder: str, cores: Sequence[int], *, rounds: int, batches: int,
+            warm_up: int) -> Dict[str, Dict[str, float]]:
     """For each way images a second, processor milliseconds an image, and its speed over the published way's and over
     decoding's with resizing."""
     speeds: Dict[str, List[float]] = {way: [] for way in WAYS}
@@ -174,7 +181,7 @@ def measure(folder: str, cores: Sequence[int], *, rounds: int, batches: int) -> 
     with contextlib.ExitStack() as stack:
         workers = {way: stack.enter_context(contextlib.closing(Worker(way, folder, cores))) for way in WAYS}
         for worker in workers.values():
-            worker.read(3)  # until its buffers are full
+            worker.read(warm_up)  # until its buffers are full and its memory no longer grows
         for number in range(rounds):
             for way in WAYS[number % len(WAYS):] + WAYS[:number % len(WAYS)]:
                 amount = batches * (4 if way == 'packed, raw' else 1)
@@ -232,7 +239,7 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
     if flags.work:
         return work(flags.work, flags.folder)
     if flags.quick:
-        flags.photographs, flags.rounds, flags.batches = BATCH + 1, 1, 1
+        flags.photographs, flags.rounds, flags.batches = BATCH + 1, 1, 1  # one is for validation
     usable = sorted(os.sched_getaffinity(0))
     if shutil.which('taskset') is None or max(flags.cores) > len(usable):
         parser.error(f'--cores: found {max(flags.cores)}, expected up to {len(usable)} and the program taskset')
@@ -242,7 +249,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
                  for way in WAYS}
         sizes.update(pack_all(folder))
         result = {'photographs': flags.photographs, 'rounds': flags.rounds, 'batch': BATCH, 'bytes': sizes,
-                  'cores': {cores: measure(folder, usable[:cores], rounds=flags.rounds, batches=flags.batches)
+                  'cores': {cores: measure(folder, usable[:cores], rounds=flags.rounds, batches=flags.batches,
+                                           warm_up=3 if flags.quick else WARM_UP)
                             for cores in flags.cores}}
     print(json.dumps(result, indent=1) if flags.json else markdown(result))
     return result

@@ -30,3 +30,14 @@ def test_memory_stays_and_the_first_batch_comes_soon():
     figures = run('loader_memory', '--lines', 3000, '--batches', 10, 20, '--json')
     assert figures['lines'] == 3000 and figures['seconds_to_first_batch'] > 0
     assert [each['batches'] for each in figures['resident']] == [10, 20]
+
+
+@pytest.mark.slow
+def test_what_packing_and_fast_decoding_change_is_the_readmes_table(shared):
+    rows = run('pixels', '--json')
+    raw = [row for row in rows if row['way'] == 'packed, raw or png']
+    assert len(raw) == 2 and all(row['largest_score'] <= 0.05 and row['largest_pixel'] <= 0.5 for row in raw)
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    for row in rows:
+        assert (f'| {row["resize"]} | {row["way"]} | {row["largest_pixel"]:.1f} | {row["mean_pixel"]:.2f} | '
+                f'{row["largest_score"]:.3f} | {row["mean_score"]:.3f} |') in readme

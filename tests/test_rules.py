@@ -18,14 +18,14 @@ ROOT = Path(__file__).resolve().parents[1]
 LAYERS = (
     {'eval', 'predict', 'train'},
     {'check_dataset', 'demo_dataset', 'labels', 'training'},
-    {'callbacks', 'checkpoint', 'data_loader', 'demo_scenes', 'device', 'export', 'figures', 'image_guard', 'nima',
-     'photographs', 'records', 'report', 'report_page', 'results', 'resume', 'run_state', 'pack', 'pipeline',
-     'dataset_checks', 'dataset_report', 'contact_sheet'},
+    {'callbacks', 'checkpoint', 'contact_sheet', 'data_loader', 'dataset_checks', 'dataset_report', 'demo_scenes',
+     'device', 'export', 'figures', 'image_guard', 'nima', 'pack', 'photographs', 'pipeline', 'records', 'report',
+     'report_page', 'results', 'resume', 'run_state'},
     {'distribute', 'npu'},
-    {'analysis', 'ava', 'command_flags', 'defaults', 'errors', 'flag_groups', 'flags', 'interruption', 'lock',
-     'model_file', 'origin', 'parser', 'progress', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network',
-     'whereabouts', 'bad_images', 'epoch_plan', 'ava_lines', 'distributions', 'image_facts', 'label_facts',
-     'own_labels', 'photo_names', 'listing', 'percentiles', 'score_output'},
+    {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions', 'epoch_plan',
+     'errors', 'flag_groups', 'flags', 'image_facts', 'interruption', 'label_facts', 'listing', 'lock', 'model_file',
+     'origin', 'own_labels', 'parser', 'percentiles', 'photo_names', 'progress', 'score_output', 'score_utils',
+     'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'},
 )
 SIDEWAYS = {
     ('analysis', 'score_utils'), ('ava', 'distributions'), ('ava', 'errors'), ('ava', 'own_labels'),
@@ -53,11 +53,11 @@ SIDEWAYS = {
 }
 ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'analysis', 'ava', 'command_flags', 'defaults', 'errors', 'figures', 'flag_groups', 'flags',
-                   'interruption', 'lock', 'model_file', 'npu', 'origin', 'parser', 'progress', 'report',
-                   'report_page', 'results', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network',
-                   'whereabouts', 'bad_images', 'epoch_plan', 'ava_lines', 'distributions', 'image_facts',
-                   'label_facts', 'labels', 'own_labels', 'photo_names', 'listing', 'percentiles', 'score_output'}
+TENSORFLOW_FREE = {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions',
+                   'epoch_plan', 'errors', 'figures', 'flag_groups', 'flags', 'image_facts', 'interruption',
+                   'label_facts', 'labels', 'listing', 'lock', 'model_file', 'npu', 'origin', 'own_labels', 'parser',
+                   'percentiles', 'photo_names', 'progress', 'report', 'report_page', 'results', 'score_output',
+                   'score_utils', 'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'pipeline'}

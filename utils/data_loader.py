@@ -93,6 +93,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
     if train_size is None:
         train_size = ratings.count
     steps_per_epoch(ratings.count, train_size, batchsize)
+    train_size = min(train_size, ratings.count)
     paths, scores = ratings.paths, ratings.scores.astype(np.float32)
     bad = bad or BadImages(ratings.count)
     if packed:
@@ -103,6 +104,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
         for epoch in itertools.count(first_epoch):
             plan = whole_plan(ratings.count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
             start = first_image if epoch == first_epoch else 0
+            stop = start + (train_size - start) // batchsize * batchsize  # nothing is decoded that no batch takes
 
             def rows_of(chosen: np.ndarray, plan: EpochPlan = plan) -> List[np.ndarray]:
                 return [paths[chosen], plan.top[chosen], plan.left[chosen], plan.flip[chosen], scores[chosen]]
@@ -110,7 +112,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
             def draw(place: int, epoch: int = epoch) -> Iterator[int]:
                 return substitutes(len(paths), epoch, place, seed=seed)
 
-            yield from pipeline.run(Pass(plan.order[start:train_size], rows_of, bad, draw, start))
+            yield from pipeline.run(Pass(plan.order[start:stop], rows_of, bad, draw, start))
 
 
 def _training_pipeline(batchsize: int, image_size: int, resize: str,

@@ -52,7 +52,7 @@ def command_of(file: str) -> str:
 def check_output_folder(folder: str, flag: str) -> None:
     """Raise InputError, which names `flag`, unless files can be written into `folder`; nothing is left of the trial."""
     try:
-        _try_to_write(folder)
+        _try_to_write(os.path.abspath(folder))
     except OSError as error:
         raise InputError(f'{folder}: found a place that cannot be written ({error.strerror}), expected a folder for '
                          f'the output: change its permissions or type another {flag}') from error

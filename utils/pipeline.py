@@ -97,8 +97,8 @@ def keep_freed_memory() -> bool:
     """Ask glibc to use memory again that was freed; returns whether it was asked.
 
     A batch of 100 takes 60 MB. By default they are given back to the kernel and come again as fresh pages, page by
-    page, for every batch: a sixth of the loader's time. Few arenas keep what is held small. Settings in the
-    environment, such as MALLOC_ARENA_MAX, are left alone.
+    page, for every batch: a sixth of the loader's time. One arena, or few, keep what is held small and steady. Settings
+    in the environment, such as MALLOC_ARENA_MAX, are left alone.
     """
     if any(name.startswith('MALLOC_') for name in os.environ) or 'GLIBC_TUNABLES' in os.environ:
         return False
@@ -106,7 +106,7 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = ((_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_MMAP_MAX, _NO_MMAP),
-                (_M_ARENA_MAX, max(2, usable_threads() // 4)))
+                (_M_ARENA_MAX, max(1, usable_threads() // 16)))
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
