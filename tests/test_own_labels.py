@@ -274,6 +274,9 @@ def test_real_names_from_a_table_to_scores(tmp_path, capsys):
                           'model_001.h5']) for path in (table, converted)]
     assert scores[0] == scores[1]
     assert 'was trained with' not in capsys.readouterr().out
-    results = predict.main([str(dataset.images), '--TMP_MODEL_PATF', model, '--checkpoint', 'model_001.h5', '--device',
-                            'cpu'])
+    table = str(tmp_path / 'scores.json')
+    predict.main([str(dataset.images), '--TMP_MODEL_PATF', model, '--checkpoint', 'model_001.h5', '--device', 'cpu',
+                  '--output', table])
+    with open(table, encoding='utf-8') as file:
+        results = json.load(file)
     assert sorted(os.path.basename(row['file']) for row in results) == sorted(os.listdir(str(dataset.images)))

@@ -103,6 +103,7 @@ def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, cap
     shutil.copy(str(model), str(path))
     with h5py.File(str(path), 'a') as file:
         file['model_weights']['dense']['dense']['bias:0'][...] = np.nan
+        model_file.write_record(file, model_file.read(str(model)).record)
     with pytest.raises(InputError, match=r'astray\.h5: found a model whose predictions are not numbers'):
         run(path, dataset.images, '--format', 'json')
     assert capsys.readouterr().out == ''

@@ -284,7 +284,7 @@ def test_the_commands_and_their_flags(tmp_path, capsys):
     assert 'model_001.h5: 3 photographs, 1 left out' in capsys.readouterr().out
     assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
     assert score.main(scoring)['emd_r2'] == pytest.approx(metrics['emd_r2'], abs=1e-3)
-    for run, argv in ((train.main, [*training, '--records', str(tmp_path / 'scoring')]),
+    for run, argv in ((train.main, [*training, '--overwrite', '--records', str(tmp_path / 'scoring')]),
                       (score.main, [*scoring, '--records', str(tmp_path / 'training')])):
         with pytest.raises(InputError, match='--records: found .*, a packed dataset made for '):
             run(argv)
