@@ -18,12 +18,30 @@ LINES = {
 }
 
 
-@pytest.fixture
-def project(tmp_path):
+def make_project(folder):
     """A copy of the project with its own small dataset in AVA_dataset/."""
-    folder = copy_project(tmp_path / 'a project')
+    folder = copy_project(folder / 'a project')
     make_dataset(folder / 'AVA_dataset', 12)
     return folder
+
+
+@pytest.fixture
+def project(tmp_path):
+    return make_project(tmp_path)
+
+
+@pytest.fixture(scope='module')
+def unedited(tmp_path_factory):
+    """A copy that was trained as it is, from another folder."""
+    folder = tmp_path_factory.mktemp('unedited')
+    project = make_project(folder)
+    assert run(project, 'train.py', *TRAIN, cwd=folder)[0] == 0
+    return project
+
+
+def copy_checkpoint(unedited, folder):
+    folder.mkdir()
+    shutil.copy(str(unedited / 'model' / 'model_001.h5'), str(folder))
 
 
 def sed(project, name, expression):
@@ -54,10 +72,9 @@ def test_the_paths_are_plain_assignments_one_a_line():
         assert len(re.findall(rf"^{name} = r'[^']*'$", (ROOT / 'utils' / 'data_loader.py').read_text(), re.M)) == 1
 
 
-def test_unedited_a_copy_trains_and_scores_from_any_folder(project, tmp_path):
-    assert run(project, 'train.py', *TRAIN, cwd=tmp_path)[0] == 0
-    assert (project / 'model' / 'model_001.h5').is_file() and (project / 'log' / 'train.csv').is_file()
-    code, out, _ = run(project, 'eval.py', '--val_size', '4', '--checkpoint', 'model_001.h5', cwd=tmp_path)
+def test_unedited_a_copy_trains_and_scores_from_any_folder(unedited, tmp_path):
+    assert (unedited / 'model' / 'model_001.h5').is_file() and (unedited / 'log' / 'train.csv').is_file()
+    code, out, _ = run(unedited, 'eval.py', '--val_size', '4', '--checkpoint', 'model_001.h5', cwd=tmp_path)
     assert code == 0 and re.fullmatch(r'loss  0\.\d{6}     srcc (-?[01]\.\d{6}|nan)', out.splitlines()[-1])
 
 
@@ -67,7 +84,11 @@ def test_edited_dataset_paths(project, relative):
     where = './mine' if relative else str(project / 'mine')
     sed(project, 'utils/data_loader.py', f's#^base_images_path = .*#base_images_path = r"{where}/image/images"#')
     sed(project, 'utils/data_loader.py', f's#^ava_dataset_path = .*#ava_dataset_path = r"{where}/AVA.txt"#')
-    assert run(project, 'train.py', *TRAIN)[0] == 0
+    if relative:
+        assert run(project, 'train.py', *TRAIN)[0] == 0
+    else:  # the same lines, read by a quicker command
+        check = [sys.executable, str(project / 'utils' / 'check_dataset.py'), '--headers_only', '--val_size', '4']
+        assert subprocess.run(check, cwd='/').returncode == 0
 
 
 def test_edited_base_model_and_weights(project):
@@ -85,21 +106,20 @@ def test_edited_base_model_and_weights(project):
     assert run(project, 'train.py', *TRAIN[2:])[0] == 0
 
 
-def test_edited_names_with_a_folder_count_from_the_root(project, tmp_path):
+def test_edited_names_with_a_folder_count_from_the_root(project, unedited, tmp_path):
     sed(project, 'train.py', 's#mobilenet_1_0_224_tf_no_top.h5#mine/base.h5#')
     code, _, err = run(project, 'train.py', *TRAIN[2:], cwd=tmp_path)
     assert code == 1 and f'{project}/mine/base.h5: found no file' in err
     sed(project, 'eval.py', 's#"model_007.h5"#"mine/model_001.h5"#')
-    assert run(project, 'train.py', *TRAIN, '--TMP_MODEL_PATF', str(project / 'mine'))[0] == 0
+    copy_checkpoint(unedited, project / 'mine')
     assert run(project, 'eval.py', '--val_size', '4', cwd=tmp_path)[0] == 0
     photograph = project / 'AVA_dataset' / 'image' / 'images' / '1000.jpg'
     assert run(project, 'predict.py', str(photograph), cwd=tmp_path)[0] == 0
 
 
-@pytest.mark.parametrize('folder', ['./elsewhere', './elsewhere/'])
-def test_edited_checkpoint_folder_and_name(project, folder):
-    assert run(project, 'train.py', *TRAIN, '--TMP_MODEL_PATF', str(project / 'elsewhere'))[0] == 0
-    sed(project, 'eval.py', f"s#^TMP_MODEL_PATF = .*#TMP_MODEL_PATF = '{folder}'#")
+def test_edited_checkpoint_folder_and_name(project, unedited):
+    copy_checkpoint(unedited, project / 'elsewhere')
+    sed(project, 'eval.py', "s#^TMP_MODEL_PATF = .*#TMP_MODEL_PATF = './elsewhere'#")
     code, _, err = run(project, 'eval.py', '--val_size', '4')
     assert code == 1 and 'found no such checkpoint, but model_001.h5' in err and 'Traceback' not in err
     command = re.search(r': for the newest type (.*)', err).group(1)
@@ -107,11 +127,13 @@ def test_edited_checkpoint_folder_and_name(project, folder):
     done = subprocess.run(command, shell=True, cwd='/', env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('loss  '), done.stderr
     sed(project, 'eval.py', 's#"model_007.h5"#"model_001.h5"#')
+    sed(project, 'eval.py', "s#^TMP_MODEL_PATF = .*#TMP_MODEL_PATF = './elsewhere/'#")
     assert run(project, 'eval.py', '--val_size', '4')[0] == 0
 
 
-def test_a_flag_wins_over_an_edited_line(project, tmp_path):
+def test_a_flag_wins_over_an_edited_line(project, unedited):
     sed(project, 'utils/data_loader.py', 's#^ava_dataset_path = .*#ava_dataset_path = r"/nowhere/AVA.txt"#')
     code, _, err = run(project, 'train.py', *TRAIN)
     assert code == 1 and '/nowhere/AVA.txt' in err and 'Traceback' not in err
-    assert run(project, 'train.py', *TRAIN, '--ava_dataset_path', 'AVA_dataset/AVA.txt', cwd=project)[0] == 0
+    assert run(project, 'eval.py', '--val_size', '4', '--ava_dataset_path', 'AVA_dataset/AVA.txt', '--checkpoint',
+               str(unedited / 'model' / 'model_001.h5'), cwd=project)[0] == 0
