@@ -296,7 +296,7 @@ def test_ctrl_c_is_one_line_and_leaves_whole_checkpoints(desk):
         if line.startswith('epoch 2:'):
             break
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate()
     assert process.returncode == 130
     assert 'Traceback' not in err and re.match(r'stopped after epoch \d+, step \d of 2; to go on, type the same flags '
                                                r'and --resume$', err.splitlines()[-1])

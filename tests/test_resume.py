@@ -14,7 +14,7 @@ import tensorflow as tf
 from conftest import make_dataset, snapshot
 
 import train
-from utils import checkpoint, data_loader, model_file, nima, run_state
+from utils import checkpoint, data_loader, interruption, model_file, nima, run_state
 from utils.errors import InputError
 
 TINY = ['--image_size', '32', '--batchsize', '2', '--val_size', '4', '--weights', 'none', '--device', 'cpu',
@@ -115,15 +115,21 @@ def test_a_stopped_run_ends_with_the_same_bits(shared_data, uninterrupted, tmp_p
 def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted, tmp_path, monkeypatch, at,
                                                               done):
     folder, history = uninterrupted
-    predict, batch = nima.predict, []
+    predict, batch, watches = nima.predict, [], []
+
+    class Watch(interruption.Watch):
+        def __init__(self):
+            super().__init__()
+            watches.append(self)
 
     def predict_after_signal(*given):
         batch.append(1)
         if len(batch) == at:  # a validation has two batches
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.2)
+            wait_for(watches[0])
         return predict(*given)
 
+    monkeypatch.setattr(interruption, 'Watch', Watch)
     monkeypatch.setattr(nima, 'predict', predict_after_signal)
     assert stopped(shared_data, tmp_path) == 130
     monkeypatch.undo()
