@@ -35,7 +35,7 @@ def main(argv=None):
 
     with lock.only_writer(flags.TMP_MODEL_PATF), interruption.watched() as watch, device.open_run(
             flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
-        record = training.record(vars(flags), preprocessing, run=run, train=train, val=val)
+        record = training.record(vars(flags), preprocessing, run=run, train=train, val=val, packed=packed[0])
         resume.check(start, record, train.count, report=print)
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.

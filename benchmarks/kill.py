@@ -86,6 +86,15 @@ class Project:
             return subprocess.Popen(command, cwd=str(self.root), stdout=log, stderr=log, universal_newlines=True,
                                     **how)
 
+    def kill(self, model: Path, when: Kill) -> bool:
+        """Go on with the run in `model` and kill it; False where it came to its end before that."""
+        process = self.start(model, '--checkpoint_steps', '1', '--resume')
+        if kill(process, model, when):
+            return True
+        if process.returncode:
+            raise SystemExit(Path(f'{model}.txt').read_text())
+        return False
+
 
 def kill(process: Any, model: Path, when: Kill) -> bool:
     """Wait for the moment and kill; whether the process still lived."""
@@ -124,24 +133,25 @@ def survive(folder: Path, kills: int, seed: int = 0, *, mobilenet: bool = False,
             report: Callable[[str], Any] = print) -> Dict[str, Any]:
     """Kill as often as that and let the last process end; the figures, among them whether all bits are the same."""
     project = Project(folder, mobilenet=mobilenet, epochs=1 + kills * STEPS_BETWEEN_KILLS // STEPS)
-    last = f'model_{project.epochs:03d}.h5'
     calm, killed = folder / 'calm', folder / 'killed'
     calm.mkdir()
     killed.mkdir()
-    if project.start(calm).wait(PATIENCE):
-        raise SystemExit((folder / 'calm.txt').read_text())
-    figures: Dict[str, Any] = {'kills': 0, 'while_writing': 0, 'broken_files': [], 'epochs': project.epochs}
+    figures: Dict[str, Any] = {'kills': 0, 'late': 0, 'while_writing': 0, 'broken_files': []}
     for number, when in enumerate(plan(kills, seed)):
-        lived = kill(project.start(killed, '--checkpoint_steps', '1', '--resume'), killed, when)
-        figures['kills'] += lived
+        while not project.kill(killed, when):  # this process was held up, and the other one came to the end
+            figures['late'] += 1
+            project.epochs += 1 + (kills - number) * STEPS_BETWEEN_KILLS // STEPS
+        figures['kills'] += 1
         figures['while_writing'] += bool(list(killed.glob('*.tmp')))
         there = sorted(killed.glob('*.h5'))
         figures['broken_files'] += [f'{number}: {path.name}' for path in there if not whole(path)]
         report(f'kill {number + 1}: {when}, {", ".join(path.name for path in there[-2:])}')
-    if project.start(killed, '--checkpoint_steps', '1', '--resume').wait(PATIENCE):
-        raise SystemExit((folder / 'killed.txt').read_text())
+    for model, more in (killed, ['--checkpoint_steps', '1', '--resume']), (calm, []):
+        if project.start(model, *more).wait(PATIENCE):
+            raise SystemExit(Path(f'{model}.txt').read_text())
+    last = f'model_{project.epochs:03d}.h5'
     pairs = list(zip(numbers(calm / last), numbers(killed / last)))
-    figures.update(arrays=len(pairs), same_bits=all(np.array_equal(*pair) for pair in pairs),
+    figures.update(epochs=project.epochs, arrays=len(pairs), same_bits=all(np.array_equal(*pair) for pair in pairs),
                    rows=(killed / 'log' / 'train.csv').read_text().count('\n') - 1)
     return figures
 
@@ -163,9 +173,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         figures = survive(Path(folder), flags.kills, flags.seed, mobilenet=flags.mobilenet)
     print(json.dumps(figures, indent=1))
-    if figures['broken_files'] or not figures['same_bits'] or figures['kills'] < flags.kills:
-        sys.exit('kill: error: found what the figures above say, expected every kill to hit, no broken file and the '
-                 'same bits')
+    if figures['broken_files'] or not figures['same_bits']:
+        sys.exit('kill: error: found what the figures above say, expected no broken file and the same bits')
     return figures
 
 

@@ -93,9 +93,10 @@ def text_lists(file):
                                        dtype=h5py.special_dtype(vlen=str))
 
 
-def record(**run):
+def record(image_size=32, **run):
     return attribute('nima', json.dumps({'preprocessing': {
-        'image_size': 32, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5', 'padding': 'tf'}, 'run': run}))
+        'image_size': image_size, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5', 'padding': 'tf'},
+                                         'run': run}))
 
 
 def deep(file):
@@ -153,6 +154,8 @@ ALTERED = {  # name -> alteration, what is said about the file
     'an odd attribute': (attribute('x', np.void(b'123')), 'an attribute .* that is neither text nor numbers'),
     'a record of odd type': (record(seed='1'), "found 'run.seed' of '1' in its record"),
     'a record with more': (record(command='rm'), "found 'run.command' of 'rm' in its record"),
+    'half a pixel': (record(image_size=32.0), 'found a record .* expected a pre-processing that this version knows'),
+    'no number': (record(metrics={'loss': float('nan')}), 'found a record .* expected a pre-processing that this'),
     'a list for a record': (record(data=[1]), r"found \[1\] as 'run.data' of its record"),
     'changed numbers': (lambda file: file[KERNEL].__setitem__(0, 7), 'contents that differ from their checksum'),
     'other shapes': (array_of(data=np.zeros((4, 5), 'f4')), '.'),

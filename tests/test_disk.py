@@ -83,6 +83,22 @@ def without_locks(monkeypatch, process, machine):
     return f'{process} {machine}\n'
 
 
+@pytest.mark.parametrize('how', ['link', 'folder'])
+def test_a_lock_that_is_none_is_not_written(tmp_path, how):
+    mine = tmp_path / 'mine'
+    mine.write_text('mine')
+    folder = tmp_path / 'model'
+    folder.mkdir()
+    if how == 'link':
+        (folder / lock.NAME).symlink_to(mine)
+    else:
+        (folder / lock.NAME).mkdir()
+    with pytest.raises(InputError, match=r'model/\.lock: found that it cannot be written \('), \
+            lock.only_writer(str(folder)):
+        pass
+    assert mine.read_text() == 'mine'
+
+
 def test_a_disk_without_locks(tmp_path, monkeypatch):
     dead = subprocess.Popen([sys.executable, '-c', ''])
     dead.wait()

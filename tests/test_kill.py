@@ -21,7 +21,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path):
     assert figures['kills'] == 5 and figures['while_writing'] >= 1
     assert figures['broken_files'] == []
     assert figures['same_bits'] and figures['arrays'] == 19
-    assert figures['rows'] == figures['epochs'] == 3
+    assert figures['rows'] == figures['epochs'] >= 3
 
 
 @pytest.fixture(scope='module')

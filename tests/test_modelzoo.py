@@ -4,8 +4,10 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import ROOT, make_dataset
@@ -18,12 +20,17 @@ SUMMARY = {'device': 'npu', 'batchsize': 100, 'epoch': 3, 'images_per_second': 6
 
 # Notes its arguments in the log folder and writes a summary there, as train.py does.
 TRAIN = '''
-import json, os, sys
+import json, os, signal, sys, time
+for number in signal.SIGTERM, signal.SIGINT:
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
 flags = dict(word[2:].split('=', 1) for word in sys.argv[1:] if '=' in word)
 os.makedirs(flags['TMP_LOG_PATH'], exist_ok=True)
 with open(os.path.join(flags['TMP_LOG_PATH'], 'args.json'), 'w') as stream:
     json.dump([sys.argv[1:], os.listdir(os.path.dirname(flags['TMP_LOG_PATH'])), dict(os.environ)], stream)
 print('an epoch')
+if 'wait' in sys.argv:
+    time.sleep(60)
 if 'fail' in sys.argv:
     print('it went wrong', file=sys.stderr)
     sys.exit(5)
@@ -123,6 +130,32 @@ def test_a_training_that_fails_ends_with_its_code_and_says_why(machine):
     printed, errors, code = machine.zoo('full', f'--data_path={machine.data}', 'fail')
     assert code == 5 and 'Final' not in printed
     assert 'it went wrong\ntrain_full_1p.sh: error: the training ended with exit code 5' in errors
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_the_training(machine, number):
+    process = machine.start(f'--data_path={machine.data}', 'wait', name='test/train_full_1p.sh')
+    noted = machine.output() / 'log' / 'args.json'
+    while not noted.exists() and process.poll() is None:
+        time.sleep(0.01)
+    time.sleep(0.2)
+    process.send_signal(number)  # to the script alone
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 128 + number, errors
+    assert f'the training ended with exit code {128 + number}; all of its output is in ' in errors
+
+
+def test_the_output_of_a_training_that_runs_stays(machine):
+    checkpoints = machine.output() / 'ckpt'
+    checkpoints.mkdir(parents=True)
+    (checkpoints / 'model_001.h5').write_text('of a run')
+    (checkpoints / '.lock').write_text(f'{os.getpid()} {platform.node()}\n')
+    _, errors, code = machine.zoo('full', f'--data_path={machine.data}')
+    assert code == 1 and (checkpoints / 'model_001.h5').exists()
+    assert re.fullmatch(f'train_full_1p.sh: error: .*/test/output/0: found that the process {os.getpid()} is writing '
+                        r'there, .*\.lock\)\n', errors)
+    (checkpoints / '.lock').write_text(f'{2 ** 30} {platform.node()}\n')  # no process can have this number
+    assert machine.zoo('full', f'--data_path={machine.data}')[2] == 0
 
 
 def test_figures_that_are_undefined_are_said_to_be(machine):

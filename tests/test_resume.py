@@ -8,13 +8,14 @@ import shutil
 import signal
 import time
 
+import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import make_dataset, snapshot
 
 import train
-from utils import checkpoint, data_loader, interruption, model_file, nima, run_state
+from utils import checkpoint, data_loader, interruption, model_file, nima, resume, run_state
 from utils.errors import InputError
 
 TINY = ['--image_size', '32', '--batchsize', '2', '--val_size', '4', '--weights', 'none', '--device', 'cpu',
@@ -234,11 +235,50 @@ def test_another_network_is_refused(shared_data, copy, monkeypatch):
 
 
 def test_what_may_differ_is_told(shared_data, copy, capsys):
-    run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25')
+    run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25',
+        '--fast_decode')
     told = capsys.readouterr().out
-    for words in ('threads was 1 and is 2', 'learning_rate was 0.01 and is 0.001', 'dropout was 0.0 and is 0.25'):
-        assert f'state.h5: {words} from here on: the run will not be, to the last bit, ' in told
+    for words in ('threads was 1 and is 2', 'learning_rate was 0.01 and is 0.001', 'dropout was 0.0 and is 0.25',
+                  'fast_decode was False and is True'):
+        assert f'state.h5: {words} from here on: the run may not be, to the last bit, ' in told
+    assert told.count(' from here on: ') == 4
     assert 'going on with epoch 2, after 4 photographs of it' in told
+
+
+def damage(path, position=None, bias=None, image_size=None):
+    """Change a state as somebody may who writes files, checksum included."""
+    with h5py.File(str(path), 'r+') as file:
+        record = json.loads(file.attrs['nima'])
+        record['run']['position'].update(position or {})
+        record['preprocessing'].update(image_size=image_size or 32)
+        if bias:
+            name = 'model_weights/dense/dense/bias:0'
+            del file[name]
+            file[name] = np.zeros(bias, np.float32)
+        del file.attrs['nima_sha256']
+        file.attrs['nima'] = json.dumps(record)
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'position': {'images': 1000}}, 'found a run that stands after 1000 photographs of an epoch of 8, expected no '),
+    ({'image_size': 64}, r'found a run with other --image_size \(64\) than this one \(32\)'),
+    ({'bias': (1,)}, r"found shapes \[\(8, 10\), \(1,\)\] for the layer 'dense', expected those of its network, "),
+])
+def test_a_state_that_cannot_be_is_refused(shared_data, copy, changes, words):
+    damage(copy / 'state.h5', **changes)
+    with pytest.raises(InputError, match=rf'state\.h5: {words}'):
+        run(shared_data, copy, '--resume')
+
+
+@pytest.mark.parametrize('flag', [False, True], ids=['a new run', 'one that goes on'])
+def test_what_another_run_saves_while_this_one_starts_is_not_lost(copy, tmp_path, flag):
+    folder = copy if flag else tmp_path / 'new'
+    start = resume.find(str(folder), resume=flag, overwrite=False, own_folder=False, report=print)
+    folder.mkdir(exist_ok=True)
+    (folder / 'new.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    (folder / 'new.h5').replace(folder / 'state.h5')
+    with pytest.raises(InputError, match='found that another run has saved there while this one was starting, '):
+        resume.check(start, {}, 8, print)
 
 
 # --- starting where a run is
@@ -260,10 +300,12 @@ def test_overwrite_lets_a_new_run_take_the_place(shared_data, copy, uninterrupte
     assert rows(copy) == [1]
 
 
-def test_a_new_run_that_is_stopped_has_taken_the_place_too(shared_data, copy, stop_at):
-    stop_at(1)
+@pytest.mark.parametrize('step, left', [(1, ['state.h5']), (5, ['model_001.h5', 'state.h5'])])
+def test_a_new_run_that_is_stopped_has_taken_the_place_too(shared_data, copy, stop_at, step, left):
+    (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    stop_at(step)
     assert stopped(shared_data, copy, '--overwrite') == 143
-    assert sorted(path.name for path in copy.glob('*.h5')) == ['state.h5']
+    assert sorted(path.name for path in copy.glob('*.h5')) == left  # what this run saved itself stays
 
 
 def test_resume_and_overwrite_exclude_each_other(shared_data, copy):

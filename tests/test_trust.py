@@ -204,6 +204,22 @@ def test_json_of_an_ordinary_size(value):
     assert trust.parse_json(value, 'a record') == json.loads(value)
 
 
+@pytest.mark.parametrize('text', ['NaN', '[-Infinity]', '{"a": 1e999}'])
+def test_json_of_numbers_that_are_none(text):
+    with pytest.raises(trust.DistrustError, match=r'a record that is no JSON \(.*, which is no finite number\)'):
+        trust.parse_json(text, 'a record')
+
+
+def test_what_is_read_commands_no_terminal(good, tmp_path):
+    path = tmp_path / 'loud.h5'
+    path.write_bytes(good.read_bytes())
+    with h5py.File(str(path), 'r+') as file:
+        malicious.record(device='\x1b[2J\ud800', metrics={'中文\n': 1})(file)
+    found = nima.describe(str(path))
+    assert found['record']['run'] == {'device': r'\x1b[2J\ud800', 'metrics': {r'中文\n': 1}}
+    nima.described(found).encode()
+
+
 def test_compressed_weights_are_taken(good, tmp_path):
     path = tmp_path / 'small.h5'
     path.write_bytes(good.read_bytes())

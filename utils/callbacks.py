@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -90,15 +90,15 @@ class Validation(tf.keras.callbacks.Callback):
 class SaveEpoch(tf.keras.callbacks.Callback):
     """Writes model_001.h5, model_002.h5, ... into a folder, each with `record`, its epoch, place and metrics.
 
-    Before the first step it refuses a network that could not be loaded again. With `restart` the first checkpoint
-    takes the place of all that an earlier run left. With `keep` only that many of the newest stay, and with
-    `keep_best` the best on validation SRCC beside them.
+    Before the first step it refuses a network that could not be loaded again. `saved`, where given, gets the
+    path of each. With `keep` only that many of the newest stay, and with `keep_best` the best on validation SRCC
+    beside them.
     """
 
-    def __init__(self, folder: str, record: Dict[str, Any], *, restart: bool = False, keep: Optional[int] = None,
-                 keep_best: bool = False) -> None:
+    def __init__(self, folder: str, record: Dict[str, Any], *, saved: Optional[Callable[[str], Any]] = None,
+                 keep: Optional[int] = None, keep_best: bool = False) -> None:
         super().__init__()
-        self._folder, self._record, self._restart = folder, record, restart
+        self._folder, self._record, self._saved = folder, record, saved
         self._keep, self._keep_best = keep, keep_best
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -109,9 +109,8 @@ class SaveEpoch(tf.keras.callbacks.Callback):
         run = {**self._record.get('run', {}), 'position': {'epoch': epoch + 1, 'images': 0},
                'metrics': origin.metrics(logs or {})}
         checkpoint.save(self.model, path, {**self._record, 'epoch': epoch + 1, 'run': run})
-        if self._restart:
-            checkpoint.remove_others(path)
-            self._restart = False
+        if self._saved:
+            self._saved(path)
         if self._keep:
             checkpoint.prune(self._folder, self._keep, keep_best=self._keep_best)
         with contextlib.suppress(FileNotFoundError):
@@ -172,7 +171,7 @@ class Summary(tf.keras.callbacks.Callback):
 
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
                  bad: Sequence[BadImages], batchsize: int, device: str, model_folder: str, log_folder: str,
-                 record: Dict[str, Any], restart: bool, keep: Optional[int] = None, keep_best: bool = False,
+                 record: Dict[str, Any], keep: Optional[int] = None, keep_best: bool = False,
                  validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
     """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
 
@@ -181,7 +180,7 @@ def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ra
     os.makedirs(log_folder, exist_ok=True)
     return [ProgressBar(state),
             Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every),
-            SaveEpoch(model_folder, record, restart=restart, keep=keep, keep_best=keep_best),
+            SaveEpoch(model_folder, record, saved=state.take_place, keep=keep, keep_best=keep_best),
             EpochLog(log_folder),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,

@@ -9,6 +9,7 @@ import shlex
 from typing import Any, Callable, Dict, List, Sequence
 
 import h5py
+import numpy as np
 import tensorflow as tf
 
 from utils import model_file, trust, trust_network
@@ -177,17 +178,11 @@ def load_for_scoring(path: str) -> tf.keras.Model:
 
 
 def _built(file: Any, path: str) -> tf.keras.Model:
-    """The network in a file of model_file.opened() with its weights.
-
-    Their shapes are compared before any is set: TensorFlow takes other shapes without a word, and makes room for all
-    that a network declares.
-    """
+    """The network in a file of model_file.opened() with its weights."""
     try:
         model = tf.keras.models.model_from_json(model_file.network_of(file))
         inputs, outputs = model.input_shape, model.output_shape
-        variables = {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]  # the order in files
-                     for layer in model.layers if layer.weights}
-        shapes = {name: [tuple(each.shape.as_list()) for each in layer] for name, layer in variables.items()}
+        variables = variables_of(model)
     except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
             ValueError, tf.errors.OpError) as error:
         raise InputError(f'{path}: found a network that tf.keras cannot build ({trust.short(str(error), 300)}), '
@@ -196,14 +191,29 @@ def _built(file: Any, path: str) -> tf.keras.Model:
     if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3:
         raise InputError(f'{path}: found a network from {inputs} to {outputs}, expected a NIMA, from '
                          f'(None, 224, 224, 3) to (None, {len(SCORES)}): give {model_file.CHECKPOINT}')
-    arrays = model_file.weights_of(file)
+    set_weights(variables, model_file.weights_of(file), path)
+    return model
+
+
+def variables_of(model: tf.keras.Model) -> Dict[str, List[tf.Variable]]:
+    """The variables of each layer with weights, in the order in which they stand in files."""
+    return {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]
+            for layer in model.layers if layer.weights}
+
+
+def set_weights(variables: Dict[str, List[tf.Variable]], arrays: Dict[str, List[np.ndarray]], path: str) -> None:
+    """Give variables_of() a model the `arrays` of the file `path`; InputError where their shapes differ.
+
+    They are compared before any is set: TensorFlow takes other shapes without a word, and makes room for all that a
+    network declares.
+    """
+    shapes = {name: [tuple(each.shape.as_list()) for each in layer] for name, layer in variables.items()}
     for name in [*shapes, *arrays]:
         stored = [array.shape for array in arrays.get(name, [])]
         if stored != shapes.get(name):
             raise InputError(f'{path}: found shapes {stored} for the layer {name!r}, expected those of its network, '
                              f'{shapes.get(name, "none")}: take the file as train.py or the import wrote it')
     tf.keras.backend.batch_set_value([pair for name, layer in variables.items() for pair in zip(layer, arrays[name])])
-    return model
 
 
 def preprocessing_of(path: str, model: tf.keras.Model, report: Callable[[str], Any]) -> Dict[str, Any]:

@@ -26,7 +26,11 @@ def only_writer(folder: str) -> Iterator[None]:
     """
     errors.check_output_folder(folder, '--TMP_MODEL_PATF')
     made = _missing(folder)
-    descriptor = _acquire(folder)
+    try:
+        descriptor = _acquire(folder)
+    except OSError as error:
+        raise InputError(f'{os.path.join(folder, NAME)}: found that it cannot be written ({error.strerror}), expected '
+                         'room for the lock of a run: free some, or remove this file if no run is left') from error
     try:
         for name in filter(_UNFINISHED.fullmatch, os.listdir(folder)):
             with contextlib.suppress(OSError):
@@ -55,7 +59,7 @@ def _acquire(folder: str) -> int:
     path = os.path.join(folder, NAME)
     while True:
         os.makedirs(folder, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             _lock(descriptor, folder)
             if _is(path, descriptor):

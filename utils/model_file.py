@@ -209,10 +209,11 @@ def _record(file: Any, path: str) -> Optional[Dict[str, Any]]:
         return None
     text = _text(file.attrs[RECORD])
     try:
-        record = trust.parse_json(text, 'a record')
+        record = trust.printable(trust.parse_json(text, 'a record'))
         found = record['preprocessing']
         usable = found == preprocessing(found['image_size'], found['resize'], found['padding']) and (
-            found['resize'] in RESIZES and found['padding'] in PADDINGS and found['image_size'] >= 1)
+            found['resize'] in RESIZES and found['padding'] in PADDINGS
+            and type(found['image_size']) is int and found['image_size'] >= 1)
     except (ValueError, KeyError, TypeError):
         usable = False
     if not usable:

@@ -94,6 +94,29 @@ with open(os.path.join(folder, 'train_{}_loss.txt'.format(case)), 'w') as stream
 PYTHON
 }
 
+# Ends this script while the training of another one writes into the output folder.
+zoo_require_free() {
+    local process='' machine='' lock=$zoo_output/ckpt/.lock
+    [[ ! -f $lock ]] || read -r process machine <"$lock" || true
+    [[ $process =~ ^[0-9]+$ && $machine == "$HOSTNAME" ]] && kill -s 0 "$process" 2>/dev/null || return 0
+    zoo_fail "$zoo_output: found that the process $process is writing there, expected one run at a time: wait for it or\
+ stop it (if it is no training, remove $lock)"
+}
+
+# zoo_run LOG COMMAND...: runs the command, which gets the signals that come; the exit code is its own.
+zoo_run() {
+    local child status=0
+    set -m  # without it bash has a job of the background ignore SIGINT
+    "${@:2}" &>"$1" &
+    child=$!
+    set +m
+    trap 'kill -s TERM "$child" 2>/dev/null' TERM HUP
+    trap 'kill -s INT "$child" 2>/dev/null' INT
+    while wait "$child" || status=$?; kill -s 0 "$child" 2>/dev/null; do status=0; done  # a signal ends a wait
+    trap - TERM HUP INT
+    return "$status"
+}
+
 # zoo_main KIND ARGUMENT...: trains and reports; the exit code is that of train.py.
 zoo_main() {
     local kind=$1 name=ASCEND_DEVICE_ID device log status=0
@@ -105,14 +128,15 @@ zoo_main() {
     zoo_find_data
     # shellcheck source=utils/env.sh
     source "$nima_root/utils/env.sh"
+    zoo_require_free
     rm -rf -- "$zoo_output"
     mkdir -p -- "$zoo_output/ckpt"
     log=$zoo_output/train_$device.log
     echo "Training; its output goes to $log"
-    bash "$nima_root/train_1p.sh" --ava_dataset_path="$zoo_dataset/AVA.txt" \
+    zoo_run "$log" bash "$nima_root/train_1p.sh" --ava_dataset_path="$zoo_dataset/AVA.txt" \
         --base_images_path="$zoo_dataset/image/images" --TMP_WEIGHTS_PATH="$zoo_weights" \
         --TMP_MODEL_PATF="$zoo_output/ckpt" --TMP_LOG_PATH="$zoo_output/log" \
-        ${zoo_flags[@]+"${zoo_flags[@]}"} &>"$log" || status=$?
+        ${zoo_flags[@]+"${zoo_flags[@]}"} || status=$?
     if ((status)); then
         tail -n 20 "$log" >&2
         echo "${0##*/}: error: the training ended with exit code $status; all of its output is in $log" >&2

@@ -1,7 +1,8 @@
 """Going on with a run: where it stood, whether it is the same run, the model as it was, the rest of the epochs."""
+import contextlib
 import json
 import os
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,8 @@ MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'votes or names of ph
               'train_size': 'photographs an epoch (--train_size)', 'batchsize': '--batchsize', 'seed': '--seed',
               'optimizer': '--optimizer'}
 # Those that may differ, which is told; what is typed counts.
-MAY_DIFFER = 'threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout'
+MAY_DIFFER = ('threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout', 'fast_decode',
+              'max_pixels', 'photographs', 'npu', 'tensorflow', 'numpy')
 
 Report = Callable[[str], Any]
 
@@ -30,6 +32,7 @@ class Start(NamedTuple):
     position: Position = Position()
     record: Dict[str, Any] = {}
     replaces: bool = False  # whether the first save takes the place of what an earlier run left
+    there: Tuple[Any, ...] = ()  # what was in the folder when this was found, see _stamps()
 
     @property
     def preprocessing(self) -> Optional[Dict[str, Any]]:
@@ -52,41 +55,59 @@ def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report
     """
     if resume and overwrite:
         raise InputError('--resume: found it beside --overwrite, expected one of them: leave one out')
-    state = checkpoint.state_path(folder)
-    there = [*checkpoint.existing(folder), *([state] if os.path.isfile(state) else [])]
+    stamps = _stamps(folder)
+    there = [path for path, *_ in stamps]
     if not resume:
         if there and not overwrite and not own_folder:
             raise InputError(f'{there[-1]}: found what an earlier run saved, expected a folder without: go on with '
                              'that run with --resume, type another --TMP_MODEL_PATF, or let a new run take its place '
                              'with --overwrite')
-        return Start(folder, replaces=overwrite or own_folder)
+        return Start(folder, replaces=overwrite or own_folder, there=stamps)
     if not there:
         report(f'{folder}: found no run to go on with: starting with the first epoch')
-        return Start(folder)
+        return Start(folder, there=stamps)
     found = list(filter(None, [_read(path, report) for path in there]))
     for start in sorted(found, key=lambda each: each.position[:2], reverse=True):
         if _is_whole(str(start.path), report):
-            return start
+            return start._replace(folder=folder, there=stamps)
     raise InputError(f'{folder}: found no checkpoint to go on from, expected a good one: type another '
                      '--TMP_MODEL_PATF, or let a new run take its place with --overwrite')
+
+
+def _stamps(folder: str) -> Tuple[Any, ...]:
+    """What a run saved into `folder`: (path, file number, time) of the checkpoints, the oldest first, and the state."""
+    found = []
+    for path in (*checkpoint.existing(folder), checkpoint.state_path(folder)):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            about = os.stat(path)
+            found.append((path, about.st_ino, about.st_mtime_ns))
+    return tuple(found)
 
 
 def check(start: Start, record: Dict[str, Any], available: int, report: Report) -> None:
     """Raise InputError where the run that `record` describes is not the one that `start` goes on with.
 
-    `available` photographs are for training. `report` gets a sentence for each difference that is allowed.
+    Nor may another run have saved anything since `start` was found: from here on the lock keeps it out. `available`
+    photographs are for training. `report` gets a sentence for each difference that is allowed.
     """
+    if _stamps(start.folder) != start.there:
+        raise InputError(f'{start.folder}: found that another run has saved there while this one was starting, '
+                         'expected the checkpoints as they were: type the same again, to go on from them with --resume')
     if start.path is None:
         return
     after = f', after {start.position.images} photographs of it' if start.position.images else ''
     report(f'{start.path}: going on with epoch {start.position.epoch + 1}{after}')
     before, now = _flat(start.record, available), _flat(record, available)
+    before.update(start.preprocessing or {})  # where its image size is another one than its flags say
     for name, words in MUST_AGREE.items():
         if name in before and name in now and before[name] != now[name]:
             raise _another_run(start.path, words, before[name], now[name])
+    if start.position.images > now['train_size']:
+        raise InputError(f'{start.path}: found a run that stands after {start.position.images} photographs of an epoch '
+                         f'of {now["train_size"]}, expected no more than these: take the file as train.py wrote it')
     for name in MAY_DIFFER:
         if name in before and name in now and before[name] != now[name]:
-            report(f'{start.path}: {name} was {before[name]} and is {now[name]} from here on: the run will not be, to '
+            report(f'{start.path}: {name} was {before[name]} and is {now[name]} from here on: the run may not be, to '
                    'the last bit, what it would have been')
 
 
@@ -104,9 +125,9 @@ def _short(value: Any) -> str:
 def _flat(record: Dict[str, Any], available: int) -> Dict[str, Any]:
     """The parts of a record that say what run it is, by name."""
     run = record['run']
-    found = {**run, **run.get('data', {}), **run.get('flags', {})}
+    found = {**run, **run.get('versions', {}), **run.get('data', {}), **run.get('flags', {})}
     found.update((name, run[name]) for name in ('seed', 'threads', 'device') if name in run)  # as they were in the end
-    if 'train_size' in found:
+    if isinstance(found.get('train_size'), int):
         found['train_size'] = min(found['train_size'], available)
     return found
 
@@ -151,14 +172,13 @@ def restore(model: tf.keras.Model, start: Start) -> None:
     if start.path is None:
         return
     _require_same_network(start.path, model_file.read_network(start.path), json.loads(model.to_json()))
-    arrays = model_file.read_weights(start.path)
-    pairs = [pair for layer in model.layers if layer.weights for pair in zip(layer.weights, arrays[layer.name])]
+    checkpoint.set_weights(checkpoint.variables_of(model), model_file.read_weights(start.path), start.path)
     model._make_train_function()  # makes the optimiser's variables, as Keras's own load_model does
     slots = model_file.read_optimizer(start.path)
     if [array.shape for array in slots] != [tuple(each.shape.as_list()) for each in model.optimizer.weights]:
         raise InputError(f'{start.path}: found another state of the optimiser than this network has, expected that of '
                          'the same network: start another run in another --TMP_MODEL_PATF')
-    tf.keras.backend.batch_set_value([*pairs, *zip(model.optimizer.weights, slots)])
+    tf.keras.backend.batch_set_value(list(zip(model.optimizer.weights, slots)))
 
 
 def _require_same_network(path: str, stored: Dict[str, Any], built: Dict[str, Any]) -> None:

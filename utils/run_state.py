@@ -1,6 +1,5 @@
 """Where a training run stands: counted step by step, saved so that it can go on, checked for numbers that are none."""
 import math
-import os
 import time
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
@@ -88,11 +87,15 @@ class RunState(tf.keras.callbacks.Callback):
         """Write the state, in place of the one before; InputError where that cannot be, or where weights are NaN."""
         self._require_finite_weights()
         run = {**self._record.get('run', {}), 'position': self.position._asdict()}
-        checkpoint.save(self.model, checkpoint.state_path(self._folder), {**self._record, 'run': run})
+        path = checkpoint.state_path(self._folder)
+        checkpoint.save(self.model, path, {**self._record, 'run': run})
         self._saved = self.position
+        self.take_place(path)
+
+    def take_place(self, path: str) -> None:
+        """Let `path`, the first that this run saved, take the place of all that an earlier run left."""
         if self._restart:
-            for path in checkpoint.existing(self._folder):
-                os.remove(path)
+            checkpoint.remove_others(path)
             self._restart = False
 
     def stop_if_asked(self) -> None:

@@ -10,14 +10,22 @@ import tensorflow as tf
 from utils import ava, callbacks, data_loader, nima, origin, resume, splits, training_log
 from utils.device import Run
 from utils.interruption import Watch
+from utils.records import Records
 from utils.run_state import RunState
 
 
-def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, train: ava.Ratings,
-           val: ava.Ratings) -> Dict[str, Any]:
-    """What every checkpoint of this run says of itself, see model_file.py; of `flags`, no path of this machine."""
-    told = {name: value for name, value in flags.items() if not (isinstance(value, str) and os.path.isabs(value))}
-    data = {**splits.record(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count}
+def _portable(flags: Dict[str, Any]) -> Dict[str, Any]:
+    """`flags`, those of an NPU among them, without the paths of this machine."""
+    return {name: _portable(value) if isinstance(value, dict) else value for name, value in flags.items()
+            if not (isinstance(value, str) and os.path.isabs(value))}
+
+
+def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, train: ava.Ratings, val: ava.Ratings,
+           packed: Optional[Records] = None) -> Dict[str, Any]:
+    """What every checkpoint of this run says of itself, see model_file.py; `packed` is what it trains on, if packed."""
+    told = _portable(flags)
+    data = {**splits.record(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
+            'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
     return {'preprocessing': preprocessing, 'run': {
         'flags': told, 'seed': flags['seed'], 'threads': run.threads, 'device': run.device, 'data': data,
         'versions': origin.versions(tf.__version__)}}
@@ -59,8 +67,7 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
                      images=min(train_size, train.count), ids=ids, watch=watch, restart=start.replaces)
     watching = callbacks.for_training(
         twin, val_batches, val, state=state, bad=bad, batchsize=batchsize, device=run.device, model_folder=start.folder,
-        log_folder=log_folder, record=record, restart=start.replaces, keep=keep, keep_best=keep_best,
-        validate_every=validate_every)
+        log_folder=log_folder, record=record, keep=keep, keep_best=keep_best, validate_every=validate_every)
     try:
         with contextlib.ExitStack() as opened:
             for each in (train_batches, val_batches, watching[0]):

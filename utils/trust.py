@@ -5,6 +5,7 @@ can hold. Of JSON: limited size and depth. What a network may be made of stands 
 """
 import contextlib
 import json
+import math
 import os
 import stat
 import subprocess
@@ -101,8 +102,9 @@ def check_structure(file: Any, size: int) -> None:
         if _is_group(item, name):
             waiting += _members(item, name, depth, OBJECTS - len(seen))
         else:
-            declared += _array_bytes(item, name, EXPANSION * size)
-            if declared > EXPANSION * size:
+            limit = min(EXPANSION * size, FILE_BYTES)
+            declared += _array_bytes(item, name, limit)
+            if declared > limit:
                 raise DistrustError(f'{name!r}, with which the arrays together are said to have {declared} bytes in '
                                     f'a file of {size}')
 
@@ -182,7 +184,7 @@ def parse_json(text: str, what: str) -> Any:
     if len(text) > ATTRIBUTE_BYTES:
         raise DistrustError(f'{what} of more than {ATTRIBUTE_BYTES} characters')
     try:
-        value = json.loads(text, parse_int=_whole_number)
+        value = json.loads(text, parse_int=_whole_number, parse_float=_number, parse_constant=_number)
     except RecursionError as error:
         raise DistrustError(f'{what} that is nested more than {JSON_DEPTH} deep') from error
     except ValueError as error:
@@ -203,8 +205,26 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f'{text[:20]}, which is no finite number')
+    return value
+
+
+def printable(value: Any) -> Any:
+    """A text, or the texts in a value of JSON, with codes for what commands a terminal or cannot be written to it."""
+    if isinstance(value, dict):
+        return {printable(name): printable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [printable(part) for part in value]
+    if isinstance(value, str):
+        return ''.join(each if each.isprintable() else repr(each)[1:-1] for each in value)
+    return value
+
+
 def short(value: Any, length: int = 60) -> str:
     """A value on one line of a sentence, cut where it is long."""
     text = value if isinstance(value, str) and length > 60 else repr(value)
-    text = ' '.join(text.split())
+    text = printable(' '.join(text.split()))
     return text if len(text) <= length else text[:length - 3] + '...'
