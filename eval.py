@@ -27,7 +27,8 @@ def main(argv=None):
     if flags.report:
         report.check(flags.report)
     _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
+                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, to_train=0,
+                                    report=print)
 
     bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:

@@ -23,7 +23,8 @@ ASK = """(width => JSON.stringify({
     pictures: document.images.length, figures: document.querySelectorAll('svg').length,
     missing: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
     cut: [...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, svg')
-        && (e.getBoundingClientRect().right > width + 1 || e.tagName == 'DL' && e.scrollWidth > e.clientWidth))
+        && (e.getBoundingClientRect().right > width + 1 || e.tagName == 'DL' && e.scrollWidth > e.clientWidth)
+        || e.matches('.wide') && e.scrollWidth > e.clientWidth)
         .map(e => e.outerHTML.slice(0, 80))}))"""
 
 

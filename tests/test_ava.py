@@ -388,6 +388,8 @@ def test_the_last_rows_are_for_validation():
     train, val = ava.split(ratings_of(10), 3)
     assert train.ids.tolist() == [str(i) for i in range(7)]
     assert val.ids.tolist() == ['7', '8', '9']
+    train, val = ava.split(ratings_of(3), 3, to_train=0)  # where nothing is trained
+    assert train.count == 0 and val.ids.tolist() == ['0', '1', '2']
 
 
 @pytest.mark.parametrize('count, val_size, message', [

@@ -170,8 +170,10 @@ def test_windows_labels_are_read(desk):
 @pytest.mark.parametrize('script, argv, message', [
     ('train.py', ['--val_size', '5000'],
      'val_size: found 5000, expected 1 to 11 of the 12 photographs: type --val_size 1'),
-    ('eval.py', ['--val_size', '12', '--checkpoint', 'model_001.h5'],
+    ('train.py', ['--val_size', '12'],
      'val_size: found 12, expected 1 to 11 of the 12 photographs: type --val_size 1'),
+    ('eval.py', ['--val_size', '13', '--checkpoint', 'model_001.h5'],
+     'val_size: found 13, expected 1 to 12 of the 12 photographs: type --val_size 12'),
     ('train.py', ['--batchsize', '100'], 'batchsize: found 100, expected at most the 8 training photographs of an '
                                          'epoch: type --batchsize 8 or less'),
 ])

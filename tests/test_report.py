@@ -179,7 +179,7 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
     assert 'Models compared' not in (out / 'report.html').read_text()
     for name in ('calibration', 'histograms', 'scatter'):
         with Image.open(str(out / f'{name}.png')) as image:
-            assert image.size[0] > 600
+            assert min(image.size) > 500
 
 
 def test_the_same_predictions_make_the_same_report(tmp_path):
@@ -206,7 +206,7 @@ def test_the_curves_are_the_models_own(tmp_path):
         assert rows == [] and sentence.startswith('No training curves: ') and reason in sentence
 
 
-@pytest.mark.parametrize('count', [1, 2, 40])
+@pytest.mark.parametrize('count', [1, 2, 7])
 def test_a_model_that_says_the_same_for_everything(tmp_path, count):
     val = ratings(tmp_path, count)
     found = evaluated(val, np.tile(val.scores.mean(axis=0), (count, 1)), predictions(val, 2))
@@ -214,7 +214,9 @@ def test_a_model_that_says_the_same_for_everything(tmp_path, count):
     metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert metrics['models'][0]['metrics']['srcc_mean'] is None
     assert metrics['models'][0]['srcc_mean_interval']['low'] is None
-    assert 'undefined' in Page(tmp_path / 'out' / 'report.html').text and 'undefined' in results.text(found)
+    text = Page(tmp_path / 'out' / 'report.html').text
+    assert 'undefined' in text and 'undefined' in results.text(found)
+    assert ('too few to part them' in text) == (count == 7)
 
 
 def test_predictions_that_are_no_numbers(tmp_path):
@@ -324,18 +326,10 @@ def test_the_trained_model_on_real_photographs(shared, tmp_path):
                         resize='nearest', padding='symmetric')
     lines = (shared / 'ava_sample' / 'AVA.txt').read_text().split('\n')
     lines = [line for line in lines if line]
-    images = tmp_path / 'images'
-    images.mkdir()
-    for path in (shared / 'ava_sample' / 'images').iterdir():
-        (images / path.name).symlink_to(path)
-    first = lines[0].split()  # one more photograph, as something has to be left for training
-    (images / 'copy.jpg').symlink_to(shared / 'ava_sample' / 'images' / f'{first[1]}.jpg')
-    labels = tmp_path / 'AVA.txt'
-    labels.write_text('\n'.join([' '.join(['0', 'copy', *first[2:]]), *lines]) + '\n')
     out = tmp_path / 'report'
-    metrics = score.main(['--ava_dataset_path', str(labels), '--base_images_path', str(images), '--val_size', '10',
-                          '--batchsize', '4', '--device', 'cpu', '--checkpoint', str(tmp_path / 'model.h5'),
-                          '--report', str(out)])
+    metrics = score.main(['--ava_dataset_path', str(shared / 'ava_sample' / 'AVA.txt'), '--base_images_path',
+                          str(shared / 'ava_sample' / 'images'), '--val_size', '10', '--batchsize', '4', '--device',
+                          'cpu', '--checkpoint', str(tmp_path / 'model.h5'), '--report', str(out)])
     votes = {line.split()[1]: np.array(line.split()[2:12], float) for line in lines}
     with open(str(out / 'predictions.csv')) as stream:
         rows = {row['id']: row for row in csv.DictReader(stream)}
@@ -364,7 +358,9 @@ def test_the_report_in_a_browser(tmp_path):
     for epoch in (1, 2):
         log.write(epoch, EPOCH)
     val = ratings(tmp_path, 40, name='a_rather_long_name_of_a_photograph_without_any_blank_{}')
-    write(tmp_path / 'out', evaluated(val, predictions(val, 1), predictions(val, 2)), tmp_path / 'train.csv')
+    write(tmp_path / 'out', evaluated(val, predictions(val, 1), predictions(val, 2), predictions(val, 3), paths=(
+        '/m/model_007.h5', '/m/a_rather_long_name_of_a_model_without_any_blank_2026-11.h5', '/m/aesthetic.h5')),
+          tmp_path / 'train.csv')
     found = check_report.check(str(tmp_path / 'out'))
     assert {name: each['wrong'] for name, each in found.items()} == {
         name: [] for name in ('phone light', 'desk light', 'phone dark', 'desk dark', 'print')}
@@ -377,12 +373,13 @@ def test_the_report_in_a_browser(tmp_path):
 def test_the_browser_sees_what_is_wrong(tmp_path):
     (tmp_path / 'report.html').write_text(
         '<html><meta name="viewport" content="width=device-width"><img src="http://example.invalid/a.png" alt="far">'
-        '<div style="width:1500px">wide</div><script>console.error("sick")</script></html>')
+        '<div style="width:1500px">wide</div><div class="wide" style="overflow-x:auto;width:9px">scrolls</div>'
+        '<script>console.error("sick")</script></html>')
     browser = check_report.Chromium()
     try:
         wrong = '\n'.join(check_report.look(browser, tmp_path / 'report.html', 390, 'light')['wrong'])
     finally:
         browser.close()
-    for complaint in ('pixels wide', 'cut off: <div', 'no picture: far', 'sick',
+    for complaint in ('pixels wide', 'cut off: <div style', 'cut off: <div class="wide', 'no picture: far', 'sick',
                       'asked a network: http://example.invalid/a.png'):
         assert complaint in wrong

@@ -86,6 +86,11 @@ def test_what_a_list_names_twice_or_in_vain_is_counted(listing):
     assert len(told) == 1
 
 
+def test_scoring_may_take_all_photographs(listing):
+    train, val = splits.choose(ratings_of(), listing('\n'.join(IDS)), to_train=0)
+    assert train.count == 0 and val.ids.tolist() == IDS
+
+
 def test_val_size_takes_the_first_of_a_list_and_trains_on_none_of_it(listing):
     train, val = splits.choose(ratings_of(), listing('9\n8\n7\n'), 2)
     assert val.ids.tolist() == ['9', '8']

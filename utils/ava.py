@@ -125,17 +125,19 @@ def refuse_exchanged(ava_dataset_path: str, base_images_path: str) -> None:
                          f'file, {base_images_path}, expected a file and a folder: exchange the two')
 
 
-def split(ratings: Ratings, val_size: int) -> Tuple[Ratings, Ratings]:
+def split(ratings: Ratings, val_size: int, *, to_train: int = 1) -> Tuple[Ratings, Ratings]:
     """The training and the validation ratings: the last `val_size` rows are for validation.
 
-    Raises InputError unless both parts get at least one photograph.
+    Raises InputError unless validation gets at least one photograph and leaves `to_train`, 0 where nothing is trained.
     """
-    if ratings.count < 2:
+    most = ratings.count - to_train
+    if most < 1:
         raise InputError(f'photographs with a label: found {ratings.count}, expected one to train and one to '
                          f'validate, or more: add photographs')
-    if not 1 <= val_size < ratings.count:
-        raise InputError(f'val_size: found {val_size}, expected 1 to {ratings.count - 1} of the '
-                         f'{ratings.count} photographs: type --val_size {max(1, ratings.count // 10)}')
+    if not 1 <= val_size <= most:
+        raise InputError(f'val_size: found {val_size}, expected 1 to {most} of the '
+                         f'{ratings.count} photographs: type --val_size '
+                         f'{max(1, ratings.count // 10) if to_train else ratings.count}')
     return ratings.take(slice(None, -val_size)), ratings.take(slice(-val_size, None))
 
 

@@ -59,15 +59,16 @@ def dataset_paths(labels: Optional[str] = None, images: Optional[str] = None) ->
 
 
 def read_split(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, labels: Optional[str] = None,
-               images: Optional[str] = None, skip_bad: bool = False,
+               images: Optional[str] = None, skip_bad: bool = False, to_train: int = 1,
                report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, ava.Ratings]:
     """The training and the validation ratings of a label file and its photographs, by default the edited paths.
 
-    splits.choose() says what `split` and `val_size` mean; `report`, such as print, also gets the split's hash.
+    splits.choose() says what `split`, `val_size` and `to_train` mean; `report`, such as print, also gets the split's
+    hash.
     """
     labels, images = dataset_paths(labels, images)
     ratings = ava.read(labels, images, skip_bad=skip_bad, report=report)
-    train, val = splits.choose(ratings, split, val_size, labels=labels, report=report)
+    train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, report=report)
     if report:
         report(splits.describe(split, val))
     return train, val

@@ -35,8 +35,8 @@ def scatter(true: np.ndarray, predicted: np.ndarray) -> Figure:
             cells.set_array(None)
             cells.set_facecolor(colours)
         else:
-            axes.scatter(true, predicted, s=18, color=COLOURS['predicted'], alpha=0.85 if len(true) < 100 else 0.35,
-                         linewidths=0)
+            size, alpha = (30, 0.85) if len(true) < 100 else (18, 0.35)
+            axes.scatter(true, predicted, s=size, color=COLOURS['predicted'], alpha=alpha, linewidths=0)
         axes.plot([low, high], [low, high], color=COLOURS['muted'], linewidth=1, linestyle='--')
         ticks = np.arange(np.ceil(low), high + 0.1)
         axes.set(xlim=(low, high), ylim=(low, high), xticks=ticks, yticks=ticks, aspect='equal',
@@ -55,7 +55,7 @@ def histograms(true: np.ndarray, predicted: np.ndarray) -> Figure:
         axes.set(xlim=(low, high), xlabel='mean score (1 to 10)', ylabel='photographs')
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.grid(False, axis='x')
-        axes.legend()
+        axes.legend(loc='lower right', bbox_to_anchor=(1, 1), ncol=2)  # above the bars
     return _figure('histograms', draw)
 
 
@@ -110,8 +110,9 @@ def _figure(name: str, draw: Callable[[Any], None]) -> Figure:
         FigureCanvasAgg(figure)
         draw(figure.subplots())
         png, svg = io.BytesIO(), io.BytesIO()
-        figure.savefig(png, format='png', dpi=PNG_DOTS, facecolor='white', metadata={'Software': None})
-        figure.savefig(svg, format='svg', transparent=True, metadata={'Date': None, 'Creator': None})
+        cropped = {'bbox_inches': 'tight', 'pad_inches': 0.05}  # a square plot leaves room beside it
+        figure.savefig(png, format='png', dpi=PNG_DOTS, facecolor='white', metadata={'Software': None}, **cropped)
+        figure.savefig(svg, format='svg', transparent=True, metadata={'Date': None, 'Creator': None}, **cropped)
     return Figure(png.getvalue(), _for_html(svg.getvalue().decode('utf-8'), re.sub(r'\W', '', name)))
 
 

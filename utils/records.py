@@ -277,7 +277,8 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # it repeats why each bad photograph is bad
         from utils import data_loader, pack
         train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                            images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
+                                            images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
+                                            to_train=int(flags.use == 'training'), report=print)
         manifest = pack.pack({'training': train, 'scoring': val}[flags.use], flags.output, use=flags.use,
                              image_size=flags.image_size, resize=flags.resize, form=flags.form,
                              max_bad_images=flags.max_bad_images, max_pixels=flags.max_pixels)

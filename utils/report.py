@@ -96,9 +96,11 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
     bins = analysis.spread_calibration(*stds)
     if bins:
         drawn['calibration'] = figures.calibration(bins)
+        parts = (f'in {len(bins)} equal parts by predicted standard deviation' if len(bins) > 1
+                 else 'too few to part them')
         captions['calibration'] = (
-            f'Calibration of the spread: the photographs in {len(bins)} equal parts by predicted standard deviation; '
-            'points are the mean true one, bars its quartiles. On the dashed line both are equal.')
+            f'Calibration of the spread: the photographs, {parts}; points are the mean true one, bars its '
+            'quartiles. On the dashed line both are equal.')
     if rows:
         drawn['curve_loss'] = figures.curve(rows, {
             'loss': 'training', 'val_loss': 'validation', 'val_constant_emd_r2': 'constant predictor'}, 'EMD, r=2')

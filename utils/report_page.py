@@ -41,10 +41,11 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 th, td { padding: .32rem .7rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
   border-bottom: 1px solid var(--grid); }
 th { font-weight: 600; } thead th { vertical-align: bottom; } th[scope=row] { text-align: left; font-weight: 400; }
+th.name { white-space: normal; overflow-wrap: anywhere; min-width: 4.6em; }
 thead .theirs, td.theirs { color: var(--muted); font-style: italic; } td.own { font-weight: 650; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.6rem 2rem; }
 figure { margin: 0; } figure svg { width: 100%; height: auto; max-width: 34rem; display: block; }
-.photographs { display: grid; grid-template-columns: repeat(auto-fill, minmax(10.2rem, 1fr)); gap: 1rem; }
+.photographs { display: grid; grid-template-columns: repeat(auto-fill, minmax(13rem, 1fr)); gap: 1rem; }
 .photographs figure { background: var(--card); border-radius: .6rem; overflow: hidden; break-inside: avoid; }
 .photographs img, .blank { width: 100%; aspect-ratio: 4/3; object-fit: contain; display: block;
   background: var(--grid); } .blank { display: grid; place-items: center; color: var(--muted); font-size: .8rem; }
@@ -55,8 +56,8 @@ dd { margin: 0; text-align: right; }
 .photographs svg { margin-top: .35rem; width: 100%; height: auto; }
 .key { display: inline-block; width: .8em; height: .8em; border-radius: .15em; vertical-align: -.05em; }
 @media (max-width: 30rem) { table { width: 100%; }
-  th, td { padding: .3rem .2rem; font-size: .7rem; white-space: normal; }
-  th[scope=col] { font-size: .64rem; } .cards { grid-template-columns: 1fr 1fr; }
+  th, td { padding: .3rem .13rem; font-size: .68rem; white-space: normal; }
+  th[scope=col] { font-size: .6rem; } .cards { grid-template-columns: 1fr 1fr; }
   .cards div:last-child:nth-child(odd) { grid-column: span 2; }
   .photographs { grid-template-columns: 1fr 1fr; gap: .7rem; }
   .photographs figcaption { font-size: .76rem; padding: .4rem .55rem .5rem; } }
@@ -140,8 +141,8 @@ def _beside_the_paper(results: Results) -> str:
 
 
 def _comparison(results: Results) -> str:
-    columns = [(_text(model.name), model.metrics, 'own') for model in results.models]
-    rows = ''.join(f'<tr><th scope="row">{_text(model.name)}</th>{_interval(model.srcc, "")}'
+    columns = [(_text(model.name), model.metrics, 'own name') for model in results.models]
+    rows = ''.join(f'<tr><th scope="row" class="name">{_text(model.name)}</th>{_interval(model.srcc, "")}'
                    + (_interval(model.difference, '+') if number else '<td></td><td></td>') + '</tr>'
                    for number, model in enumerate(results.models))
     first = results.models[0]
@@ -149,7 +150,7 @@ def _comparison(results: Results) -> str:
             '<thead><tr><td></td><th scope="col">SRCC</th><th scope="col">95\u00a0% interval</th>'
             '<th scope="col">difference</th><th scope="col">95\u00a0% interval</th></tr></thead>'
             f'<tbody>{rows}</tbody></table></div><p class="note">Each model with its own pre-processing, on the same '
-            f'photographs. The differences are to {_text(first.name)}, over the same '
+            f'photographs. The differences are those to {_text(first.name)}, over the same '
             f'{first.srcc.resamples:,} bootstrap resamples: an interval without 0 tells the two apart.</p>')
 
 

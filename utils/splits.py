@@ -64,7 +64,7 @@ def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Option
 
 
 def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = None, *, labels: str = '',
-           report: Optional[Callable[[str], Any]] = None) -> Parts:
+           to_train: int = 1, report: Optional[Callable[[str], Any]] = None) -> Parts:
     """The training and the validation ratings.
 
     `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which stands near the label file
@@ -72,12 +72,14 @@ def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = No
     only the first `val_size` where it is given, are for validation; what the list does not name is for training.
     `report`, such as print, gets one sentence on a list's entries that are left out.
 
-    Raises InputError where a part has no photograph, the two share a file, or the list cannot be used.
+    Raises InputError where validation has no photograph or training fewer than `to_train`, 0 or 1, the two share a
+    file, or the list cannot be used.
     """
     if split == LAST:
-        parts = ava.split(ratings, VAL_SIZE if val_size is None else val_size)
+        parts = ava.split(ratings, VAL_SIZE if val_size is None else val_size, to_train=to_train)
     else:
-        parts = _listed(ratings, find_official(labels) if split == OFFICIAL else split, val_size, report)
+        parts = _listed(ratings, find_official(labels) if split == OFFICIAL else split, val_size, to_train,
+                        report)
     _refuse_overlap(*parts)
     return parts
 
@@ -112,7 +114,7 @@ def read_list(path: str) -> List[str]:
     return lines
 
 
-def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int],
+def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int], to_train: int,
             report: Optional[Callable[[str], Any]]) -> Parts:
     lines = read_list(path)
     row_of = _rows_by_name(ratings)
@@ -127,7 +129,7 @@ def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int],
         first = f', first {unknown[0][:40]}' if unknown else ''
         report(f'{path}: {len(listed)} of {len(lines)} lines are used; left out without label or photograph: '
                f'{len(unknown)}{first}; listed again: {len(lines) - len(listed) - len(unknown)}')
-    if len(listed) == ratings.count:
+    if ratings.count - len(listed) < to_train:
         raise InputError(f'--split: found all {ratings.count} photographs in {path}, expected some that are not, to '
                          'train on: take some off the list')
     if val_size is not None and val_size > len(listed):
