@@ -9,6 +9,7 @@ from utils.flag_groups import (
     add_checkpoint_folder,
     add_dataset_paths,
     add_device,
+    add_distribute,
     add_npu,
     add_reading,
     add_skip_bad_labels,
@@ -102,6 +103,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                      help='score the validation photographs after every N-th epoch, and always after the last '
                           '(default: 1)')
     add_device(run)
+    add_distribute(run)
     _add_checkpoints(parser)
     add_npu(parser)
 
