@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From top to bottom: a file imports from lower layers only, and sideways only where a pair says so.
 LAYERS = (
     {'eval', 'predict', 'train'},
-    {'check_dataset', 'demo_dataset', 'labels', 'training'},
+    {'check_dataset', 'demo_dataset', 'labels', 'rank_table', 'training'},
     {'callbacks', 'checkpoint', 'contact_sheet', 'data_loader', 'dataset_checks', 'dataset_report', 'demo_scenes',
      'device', 'export', 'figures', 'image_guard', 'nima', 'pack', 'photographs', 'pipeline', 'records', 'report',
      'report_page', 'results', 'resume', 'run_state'},
@@ -46,8 +46,7 @@ SIDEWAYS = {
     ('records', 'pipeline'), ('report', 'figures'), ('report', 'report_page'), ('report', 'results'),
     ('report_page', 'figures'), ('report_page', 'results'), ('resume', 'checkpoint'), ('resume', 'data_loader'),
     ('resume', 'run_state'), ('run_state', 'checkpoint'), ('run_state', 'data_loader'), ('run_state', 'device'),
-    ('score_output', 'ava'),
-    ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
+    ('score_output', 'ava'), ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
     ('score_output', 'score_utils'), ('score_utils', 'ava'), ('splits', 'ava'), ('splits', 'defaults'),
     ('splits', 'errors'), ('splits', 'photo_names'), ('training_log', 'errors'), ('training_log', 'score_utils'),
     ('trust', 'defaults'), ('trust', 'errors'), ('trust_network', 'ava'), ('trust_network', 'trust'),
@@ -57,8 +56,8 @@ ONLY_IMPORTED_BY = {'distribute': {'device'}}
 TENSORFLOW_FREE = {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions',
                    'epoch_plan', 'errors', 'figures', 'flag_groups', 'flags', 'image_facts', 'interruption',
                    'label_facts', 'labels', 'listing', 'lock', 'model_file', 'npu', 'origin', 'own_labels', 'parser',
-                   'percentiles', 'photo_names', 'progress', 'report', 'report_page', 'results', 'score_output',
-                   'score_utils', 'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'}
+                   'percentiles', 'photo_names', 'progress', 'rank_table', 'report', 'report_page', 'results',
+                   'score_output', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'pipeline'}

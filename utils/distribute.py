@@ -17,7 +17,9 @@ from utils.errors import InputError
 CHIEF = 0
 # Set in each process by horovodrun, and by mpirun, in this order.
 HOROVOD_SIZES = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE'
-HOROVOD_MARK, CUT = 'Horovod', 200
+# In what Horovod and the libraries below it say of a rank that is gone.
+HOROVOD_MARKS = 'horovod', 'gloo', 'nccl', 'mpi_'
+CUT = 200  # letters of such a message that are repeated
 
 
 class Group:
@@ -159,7 +161,7 @@ class _Horovod(Group):
         return self._hvd.broadcast(tensor, CHIEF, name=name)
 
     def _is_loss(self, text: str) -> bool:
-        return self.size > 1 and HOROVOD_MARK in text
+        return self.size > 1 and any(mark in text.lower() for mark in HOROVOD_MARKS)
 
 
 class _Hccl(Group):
@@ -229,7 +231,7 @@ def _join_hccl() -> Group:
     if not os.path.isfile(table):
         raise InputError(f'RANK_TABLE_FILE: found {table!r}, expected the file that lists the devices of all {size} '
                          'ranks: start with bash train_8p.sh, which makes one for a single host, or set it')
-    return _Hccl(rank, size)
+    return _Hccl(rank, size, _number('LOCAL_RANK', 0), _number('LOCAL_SIZE', 1))  # as train_8p.sh sets them
 
 
 def _import_horovod() -> Any:
