@@ -55,7 +55,7 @@ def work(folder: Path, index: int, batchsize: int, image_size: int, engine: str)
                       loss=nima.earth_mover_loss)
         run.initialise()
         group.broadcast(model.weights)
-        sums = [group._sum(tf.zeros(weight.shape), f'alone_{number}').op
+        sums = [group._sum(tf.identity(weight), f'alone_{number}').op
                 for number, weight in enumerate(model.trainable_weights)]
         random = np.random.RandomState(group.rank)
         images = random.uniform(-1, 1, (batchsize, image_size, image_size, 3)).astype(np.float32)
