@@ -164,7 +164,8 @@ def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
     ratings = types.SimpleNamespace(scores=scores)
 
     def work(group):
-        bad = BadImages(20, share=0.5, report=lambda text: None), BadImages(count, share=0.5, report=lambda text: None)
+        bad = BadImages(20, share=0.5, report=lambda text: None), BadImages(count, what='validation', share=0.5,
+                                                                                     report=lambda text: None)
         own = range(count)[part(count, group.shard)]
 
         def generator():
