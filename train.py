@@ -15,41 +15,41 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import data_loader, demo_dataset, device, interruption, lock, model_file, nima, records, resume, training
+    from utils import data_loader, demo_dataset, device, interruption, model_file, nima, records, resume, training
 
+    group = device.join(flags.distribute)  # this process alone, or many that train together
+    image_size, say = flags.image_size, group.report
     start = resume.find(flags.TMP_MODEL_PATF, resume=flags.resume, overwrite=flags.overwrite,
-                        own_folder=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, report=print)
-    if start.is_done(flags.epochs, report=print):
+                        own_folder=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, report=say)
+    if start.is_done(flags.epochs, report=say):
         return resume.History()
     if flags.demo:
         demo_dataset.make(DEMO_DATASET)
-    image_size = flags.image_size
     train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                        images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
-    data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, report=print)
+                                        images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=say)
+    data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
     weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                                         flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
-    preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=print)
+    preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=say)
     packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing)
-    errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
-    with lock.only_writer(flags.TMP_MODEL_PATF), interruption.watched() as watch, device.open_run(
-            flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu) as run:
+    with training.only_writer(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, group), interruption.watched() as watch, \
+            device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
         record = training.record(vars(flags), preprocessing, run=run, train=train, val=val, packed=packed[0])
-        resume.check(start, record, train.count, report=print)
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
         model = nima.with_head(nima.with_padding(base_model, preprocessing['padding']), flags.dropout)
         nima.load_weights(model, weights)
-        model.compile(nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
-                                     loss_scale=flags.loss_scale), loss=nima.earth_mover_loss)
-        resume.restore(model, start)
+        optimizer = nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
+                                   loss_scale=flags.loss_scale)
+        model.compile(run.distribute(optimizer), loss=nima.earth_mover_loss)
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
-                            train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
-                            checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
-                            keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH, packed=packed,
-                            max_bad_images=flags.max_bad_images, max_pixels=flags.max_pixels, fast=flags.fast_decode)
+                            train_size=flags.train_size, batchsize=flags.batchsize, scale_lr=flags.scale_lr,
+                            epochs=flags.epochs, checkpoint_steps=flags.checkpoint_steps, keep=flags.keep,
+                            keep_best=flags.keep_best, validate_every=flags.validate_every, packed=packed,
+                            log_folder=flags.TMP_LOG_PATH, max_bad_images=flags.max_bad_images,
+                            max_pixels=flags.max_pixels, fast=flags.fast_decode)
 
 
 if __name__ == '__main__':

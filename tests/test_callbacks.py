@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from utils import callbacks
+from utils.bad_images import BadImages
 from utils.errors import InputError
 
 LOGS = {'loss': 0.1, 'val_loss': 0.1, 'val_srcc': 0.5, 'images_per_second': 10.0}
@@ -68,8 +69,8 @@ def test_a_collapse_is_warned_of(monkeypatch, capsys, spread, warned):
     predicted[1, 0], predicted[1, 9] = 0.1 + spread, 0.1 - spread
     predicted[2, 0], predicted[2, 9] = 0.1 - spread, 0.1 + spread
     monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
-    bad = types.SimpleNamespace(mask=np.zeros(3, bool))
+    bad = BadImages(3)
     validation = callbacks.Validation(None, iter([(predicted, None)]), types.SimpleNamespace(scores=scores), bad=[bad],
                                       batchsize=3)
-    validation._validate()
+    validation._judge(validation._predict())
     assert ('warning: the model predicts the same for every validation photograph' in capsys.readouterr().out) == warned

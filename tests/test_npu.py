@@ -56,12 +56,13 @@ class Adapter:
         self.folder.mkdir(exist_ok=True)
         facts.write(str(CONTRACT), release, str(folder / 'facts.json'))
 
-    def start(self, script, *arguments):
+    def start(self, script, *arguments, environment=()):
         code = f'{self.prelude}\nimport sys, {script}\nfrom utils import errors\n' \
                f'errors.run({script}.main, "{script}")\n' \
                f'assert ("npu_bridge.npu_init" in sys.modules) is {self.prelude == NPU_INIT}'
         environment = {**os.environ, 'PYTHONPATH': f'{self.root}:{STAND_IN}', 'NPU_STAND_IN_FACTS': str(
-            self.folder / 'facts.json'), 'NPU_STAND_IN_REPORT': str(self.folder / f'{script}.json')}
+            self.folder / 'facts.json'), 'NPU_STAND_IN_REPORT': str(self.folder / f'{script}.json'),
+            **dict(environment)}
         return subprocess.Popen([sys.executable, '-c', code, *map(str, arguments)], cwd=str(self.root), text=True,
                                 env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # From top to bottom: a file imports from lower layers only, and sideways only where a pair says so.
 LAYERS = (
     {'eval', 'predict', 'train'},
-    {'check_dataset', 'demo_dataset', 'labels', 'training'},
+    {'check_dataset', 'demo_dataset', 'labels', 'rank_table', 'training'},
     {'callbacks', 'checkpoint', 'contact_sheet', 'data_loader', 'dataset_checks', 'dataset_report', 'demo_scenes',
      'device', 'export', 'figures', 'image_guard', 'nima', 'pack', 'photographs', 'pipeline', 'records', 'report',
      'report_page', 'results', 'resume', 'run_state'},
@@ -31,7 +31,7 @@ SIDEWAYS = {
     ('analysis', 'score_utils'), ('ava', 'distributions'), ('ava', 'errors'), ('ava', 'own_labels'),
     ('ava', 'photo_names'), ('ava', 'whereabouts'), ('ava_lines', 'errors'), ('ava_lines', 'photo_names'),
     ('bad_images', 'defaults'), ('bad_images', 'errors'), ('callbacks', 'checkpoint'), ('callbacks', 'data_loader'),
-    ('callbacks', 'nima'), ('callbacks', 'run_state'), ('command_flags', 'defaults'),
+    ('callbacks', 'device'), ('callbacks', 'nima'), ('callbacks', 'run_state'), ('command_flags', 'defaults'),
     ('command_flags', 'flag_groups'), ('command_flags', 'parser'), ('contact_sheet', 'photographs'),
     ('data_loader', 'image_guard'), ('data_loader', 'pipeline'), ('data_loader', 'records'),
     ('dataset_checks', 'data_loader'), ('dataset_checks', 'image_guard'), ('dataset_checks', 'photographs'),
@@ -45,8 +45,8 @@ SIDEWAYS = {
     ('pipeline', 'image_guard'), ('predict', 'eval'), ('records', 'data_loader'), ('records', 'pack'),
     ('records', 'pipeline'), ('report', 'figures'), ('report', 'report_page'), ('report', 'results'),
     ('report_page', 'figures'), ('report_page', 'results'), ('resume', 'checkpoint'), ('resume', 'data_loader'),
-    ('resume', 'run_state'), ('run_state', 'checkpoint'), ('run_state', 'data_loader'), ('score_output', 'ava'),
-    ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
+    ('resume', 'run_state'), ('run_state', 'checkpoint'), ('run_state', 'data_loader'), ('run_state', 'device'),
+    ('score_output', 'ava'), ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
     ('score_output', 'score_utils'), ('score_utils', 'ava'), ('splits', 'ava'), ('splits', 'defaults'),
     ('splits', 'errors'), ('splits', 'photo_names'), ('training_log', 'errors'), ('training_log', 'score_utils'),
     ('trust', 'defaults'), ('trust', 'errors'), ('trust_network', 'ava'), ('trust_network', 'trust'),
@@ -56,8 +56,8 @@ ONLY_IMPORTED_BY = {'distribute': {'device'}}
 TENSORFLOW_FREE = {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions',
                    'epoch_plan', 'errors', 'figures', 'flag_groups', 'flags', 'image_facts', 'interruption',
                    'label_facts', 'labels', 'listing', 'lock', 'model_file', 'npu', 'origin', 'own_labels', 'parser',
-                   'percentiles', 'photo_names', 'progress', 'report', 'report_page', 'results', 'score_output',
-                   'score_utils', 'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'}
+                   'percentiles', 'photo_names', 'progress', 'rank_table', 'report', 'report_page', 'results',
+                   'score_output', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'}
 SLOW_TO_IMPORT = {'tensorflow', 'keras', 'scipy', 'matplotlib', 'h5py'}
 MAY_NAME_ADAPTERS = {'device', 'distribute'}
 MAY_MAKE_SESSIONS = {'device', 'pipeline'}

@@ -1,6 +1,6 @@
 """Photographs that cannot be decoded: each is named once, all are counted, and too many stop the run."""
 import sys
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -34,15 +34,23 @@ class BadImages:
         """How many bad photographs are known so far."""
         return len(self._reasons)
 
-    def add(self, index: int, path: str, reason: str) -> None:
-        """Note photograph `index`; InputError, which lists the bad ones, where there are too many."""
+    def known(self, first: int = 0) -> List[Tuple[int, str, str]]:
+        """The bad photographs but the `first` ones that were noted: index, path, reason, as add() takes them."""
+        return [(index, self._paths[index], self._reasons[index]) for index in list(self._reasons)[first:]]
+
+    def add(self, index: int, path: str, reason: str, *, quiet: bool = False) -> None:
+        """Note photograph `index`; InputError, which lists the bad ones, where there are too many.
+
+        With `quiet` it is not named, as another process has named it.
+        """
         if self.mask[index]:
             return
         self.mask[index] = True
         self._reasons[index], self._paths[index] = reason, path
         if self.count > self._share * len(self.mask):
             raise InputError(self._too_many())
-        self._report(f'{path}: cannot be decoded ({reason}), {self._instead()}')
+        if not quiet:
+            self._report(f'{path}: cannot be decoded ({reason}), {self._instead()}')
 
     def _instead(self) -> str:
         return {'training': 'another photograph takes its place', 'packed': 'kept as a gap'}.get(

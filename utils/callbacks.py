@@ -12,6 +12,8 @@ import tensorflow as tf
 from utils import ava, checkpoint, nima, origin, score_utils, training_log
 from utils.bad_images import BadImages, summary
 from utils.data_loader import Batch
+from utils.device import ALONE, Group
+from utils.epoch_plan import part
 from utils.progress import bar
 from utils.run_state import RunState
 
@@ -50,14 +52,16 @@ class Validation(tf.keras.callbacks.Callback):
     Prints the epoch's figures, those of the constant predictor beside them, and adds them to its logs, with the
     epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
     the trained model's weights. `bad` are those found in training and validation; the scores are of the validation
-    photographs that could be read.
+    photographs that could be read. Each device of `group` predicts its part; the chief has all predictions, in the
+    order of `ratings`, and alone prints and logs.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 bad: Sequence[BadImages], batchsize: int, every: int = 1) -> None:
+                 bad: Sequence[BadImages], batchsize: int, every: int = 1, group: Group = ALONE) -> None:
         super().__init__()
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
-        self._bad, self._every = bad, every
+        self._bad, self._every, self._group = bad, every, group
+        self._told = [bad_part.count for bad_part in bad]  # the bad photographs that all devices know of
         self._seconds: List[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -67,16 +71,38 @@ class Validation(tf.keras.callbacks.Callback):
         logs = {} if logs is None else logs
         left = self.params['epochs'] - (epoch + 1)
         if (epoch + 1) % self._every == 0 or not left:
-            logs.update(self._validate())
+            predicted = self._predict()
+            if self._group.is_chief:
+                logs.update(self._judge(predicted))
+        else:
+            self._exchange_bad()
+        if not self._group.is_chief:
+            return
         self._seconds.append(time.monotonic() - self._start)
         counted = self._seconds[1:] or self._seconds  # an NPU compiles the graph in the first
         logs.update(seconds=self._seconds[-1], seconds_left=left * sum(counted) / len(counted))
         print(training_log.lines(epoch + 1, logs) + summary(self._bad), flush=True)
 
-    def _validate(self) -> Dict[str, float]:
-        steps = -(-len(self._scores) // self._batchsize)
-        predicted = np.concatenate([nima.predict(self._twin, next(self._batches)[0], self._batchsize)
-                                    for _ in range(steps)])
+    def _predict(self) -> np.ndarray:
+        """The shares of all validation photographs that can be read, float32 [N, 10], in their order."""
+        own = np.arange(len(self._scores))[part(len(self._scores), self._group.shard)]
+        found = [nima.predict(self._twin, next(self._batches)[0], self._batchsize)
+                 for _ in range(-(-len(own) // self._batchsize))]
+        shares = np.zeros(self._scores.shape, np.float32)
+        if found:
+            shares[own[~self._bad[-1].mask[own]]] = np.concatenate(found)
+        self._exchange_bad()
+        return self._group.merge(shares)[~self._bad[-1].mask]
+
+    def _exchange_bad(self) -> None:
+        """Tell the other devices of the bad photographs that were found since the last time; they named them."""
+        for number, bad in enumerate(self._bad):
+            for news in self._group.gather_objects(bad.known(self._told[number])):
+                for each in news:
+                    bad.add(*each, quiet=True)
+            self._told[number] = bad.count
+
+    def _judge(self, predicted: np.ndarray) -> Dict[str, float]:
         scores = self._scores[~self._bad[-1].mask]
         reason = score_utils.undefined_reason(*map(score_utils.mean_score, (scores, predicted)))
         if reason:
@@ -139,9 +165,10 @@ class Summary(tf.keras.callbacks.Callback):
     A run that goes on has the figures of its first `epochs` epochs from train.csv.
     """
 
-    def __init__(self, folder: str, *, device: str, batchsize: int, epochs: int = 0) -> None:
+    def __init__(self, folder: str, *, device: str, batchsize: int, epochs: int = 0, devices: int = 1) -> None:
         super().__init__()
         self._path, self._device, self._batchsize = os.path.join(folder, 'summary.json'), device, batchsize
+        self._devices = devices
         before = [row for row in training_log.read_csv(os.path.join(folder, 'train.csv'))
                   if row.get('epoch', math.inf) <= epochs]
         self._losses = [row.get('loss', math.nan) for row in before]
@@ -161,28 +188,53 @@ class Summary(tf.keras.callbacks.Callback):
         seconds = sum(1 / each for each in self._speeds)
         speed = len(self._speeds) / seconds if seconds else math.nan  # all images by all seconds
         self._validated.update((name, logs[name]) for name in self._validated if name in logs)
-        figures = {'device': self._device, 'batchsize': self._batchsize, 'epoch': epoch + 1,
-                   'images_per_second': speed, 'seconds_per_step': self._batchsize / speed,
+        figures = {'device': self._device, 'devices': self._devices, 'batchsize': self._batchsize, 'epoch': epoch + 1,
+                   'images_per_second': speed, 'seconds_per_step': self._batchsize * self._devices / speed,
                    'loss': self._losses[-1], **self._validated,
                    'training_seconds': time.monotonic() - self._start, 'losses': self._losses}
         with training_log.writing(self._path), open(self._path, 'w') as stream:
             json.dump(training_log.finite(figures), stream, indent=1, allow_nan=False)
 
 
+class ScaledRate(tf.keras.callbacks.Callback):
+    """The linear rule, arXiv:1706.02677 section 2: the optimiser's learning rate times the number of devices.
+
+    In the first epoch it rises to that step by step. `state` says where the run stands.
+    """
+
+    def __init__(self, devices: int, state: RunState) -> None:
+        super().__init__()
+        self._devices, self._state = devices, state
+        self._rate: Optional[float] = None  # the typed one
+        self._now: Optional[float] = None
+
+    def on_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        if self._rate is None:
+            self._rate = self._now = float(tf.keras.backend.get_value(self.model.optimizer.lr))
+        rate = self._rate * (1 + (self._devices - 1) * min(1.0, self._state.epochs_done))
+        if rate != self._now:
+            tf.keras.backend.set_value(self.model.optimizer.lr, rate)
+            self._now = rate
+
+
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
                  bad: Sequence[BadImages], batchsize: int, device: str, model_folder: str, log_folder: str,
-                 record: Dict[str, Any], keep: Optional[int] = None, keep_best: bool = False,
-                 validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
-    """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
+                 record: Dict[str, Any], keep: Optional[int] = None, keep_best: bool = False, validate_every: int = 1,
+                 group: Group = ALONE) -> List[tf.keras.callbacks.Callback]:
+    """All that follow `state`, as an epoch's end needs them; the chief's first is the bar, to be closed at last.
 
-    TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch.
+    TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch. All but
+    the chief of `group` take part in the validation and do nothing else.
     """
+    validation = Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every,
+                            group=group)
+    if not group.is_chief:
+        return [validation]
     os.makedirs(log_folder, exist_ok=True)
-    return [ProgressBar(state),
-            Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every),
+    return [ProgressBar(state), validation,
             SaveEpoch(model_folder, record, saved=state.take_place, keep=keep, keep_best=keep_best),
             EpochLog(log_folder),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'),
-            Summary(log_folder, device=device, batchsize=batchsize, epochs=state.position.epoch)]
+            Summary(log_folder, device=device, batchsize=batchsize, epochs=state.position.epoch, devices=group.size)]

@@ -116,3 +116,14 @@ def records_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                                     'manifest', description='Read all of a pack and compare it with its manifest.')
     verifying.add_argument('folder', type=typed_path, metavar='DIR', help='folder of a pack')
     return parse_flags(parser, argv, commands=(packing, verifying))
+
+
+def rank_table_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of python3 -m utils.rank_table: one of `table` and `output`."""
+    parser = make_parser("The ranks of this host's Ascend devices, for HCCL: the number of ranks on all hosts, then a "
+                         'line RANK DEVICE for each of this host.')
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument('--table', type=typed_path, metavar='FILE', help='rank table to read')
+    one.add_argument('--output', type=typed_path, metavar='FILE',
+                     help='rank table to write, of the devices in ASCEND_VISIBLE_DEVICES or else all of this host')
+    return parse_flags(parser, argv)

@@ -10,7 +10,16 @@ import tensorflow as tf
 from utils import ava, bad_images, splits
 from utils.bad_images import BadImages
 from utils.defaults import IMAGE_SIZE, VAL_SIZE, from_root
-from utils.epoch_plan import EpochPlan, epoch_plan, resize_before_crop, substitutes, whole_plan
+from utils.epoch_plan import (
+    ALL,
+    EpochPlan,
+    epoch_plan,
+    part,
+    resize_before_crop,
+    substitutes,
+    training_places,
+    whole_plan,
+)
 from utils.errors import InputError
 from utils.image_guard import MAX_PIXELS
 from utils.pipeline import (
@@ -38,19 +47,21 @@ Batch = Tuple[np.ndarray, ...]  # images, vote shares
 AnyPipeline = Union[Pipeline, RecordsPipeline]
 
 
-def steps_per_epoch(available: int, train_size: int, batchsize: int, *,
+def steps_per_epoch(available: int, train_size: int, batchsize: int, *, devices: int = 1,
                     report: Optional[Callable[[str], Any]] = None) -> int:
-    """Full batches in an epoch of `train_size` photographs, or of all `available` where they are fewer.
+    """Steps in an epoch of `train_size` photographs, or of all `available` where they are fewer.
 
-    `report`, such as print, gets a sentence where they are fewer.
+    Each takes a full batch for each of the `devices`. `report`, such as print, gets a sentence where they are fewer.
     """
     if report and train_size > available:
         report(f'train_size: asked for {train_size}, found {available} training photographs: taking all')
     images = min(train_size, available)
-    if images < batchsize:
-        raise InputError(f'batchsize: found {batchsize}, expected at most the {images} training photographs of an '
-                         f'epoch: type --batchsize {images} or less')
-    return images // batchsize
+    if images < batchsize * devices:
+        each = '' if devices == 1 else f' on each of {devices} devices'
+        cure = f'type --batchsize {images // devices} or less' if images >= devices else 'start fewer processes'
+        raise InputError(f'batchsize: found {batchsize}{each}, expected at most the {images} training photographs of '
+                         f'an epoch: {cure}')
+    return images // (batchsize * devices)
 
 
 def dataset_paths(labels: Optional[str] = None, images: Optional[str] = None) -> Tuple[str, str]:
@@ -78,10 +89,12 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
                     train_size: Optional[int] = None, image_size: int = IMAGE_SIZE,
                     resize: str = 'bilinear', seed: int = 0, first_epoch: int = 0, first_image: int = 0,
                     session_config: Optional[tf.compat.v1.ConfigProto] = None, bad: Optional[BadImages] = None,
-                    packed: Optional[Records] = None, **decoding: Any) -> Iterator[Batch]:
+                    packed: Optional[Records] = None, shard: Tuple[int, int] = ALL,
+                    **decoding: Any) -> Iterator[Batch]:
     """Training batches for ever: images float32 [B, S, S, 3] in [-1, 1], vote shares float32 [B, 10].
 
-    The first batch begins at the place `first_image` of the epoch `first_epoch`, both counted from 0.
+    The first batch begins at the place `first_image` of the epoch `first_epoch`, both counted from 0. `shard` is which
+    of how many devices reads, see epoch_plan.training_places(): all of them together read what one would.
 
     Each epoch is a shuffle of the whole list, of which the first `train_size` photographs are taken; what
     does not fill a batch is left out of that epoch. In the place of a photograph that cannot be decoded stands
@@ -93,7 +106,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
         ratings, _ = read_split()
     if train_size is None:
         train_size = ratings.count
-    steps_per_epoch(ratings.count, train_size, batchsize)
+    steps_per_epoch(ratings.count, train_size, batchsize, devices=shard[1])
     train_size = min(train_size, ratings.count)
     paths, scores = ratings.paths, ratings.scores.astype(np.float32)
     bad = bad or BadImages(ratings.count)
@@ -104,8 +117,8 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
     with contextlib.closing(pipeline):
         for epoch in itertools.count(first_epoch):
             plan = whole_plan(ratings.count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
-            start = first_image if epoch == first_epoch else 0
-            stop = start + (train_size - start) // batchsize * batchsize  # nothing is decoded that no batch takes
+            # Nothing is decoded that no batch takes.
+            places = training_places(first_image if epoch == first_epoch else 0, train_size, batchsize, shard)
 
             def rows_of(chosen: np.ndarray, plan: EpochPlan = plan) -> List[np.ndarray]:
                 return [paths[chosen], plan.top[chosen], plan.left[chosen], plan.flip[chosen], scores[chosen]]
@@ -113,7 +126,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
             def draw(place: int, epoch: int = epoch) -> Iterator[int]:
                 return substitutes(len(paths), epoch, place, seed=seed)
 
-            yield from pipeline.run(Pass(plan.order[start:stop], rows_of, bad, draw, start))
+            yield from pipeline.run(Pass(plan.order[places], rows_of, bad, draw, places))
 
 
 def _training_pipeline(batchsize: int, image_size: int, resize: str,
@@ -137,11 +150,14 @@ def _packed_pipeline(packed: Records, ratings: ava.Ratings, bad: BadImages, imag
 def generators(train: ava.Ratings, val: ava.Ratings, batchsize: int, *, train_size: int, seed: int,
                max_bad_images: float, preprocessing: Dict[str, Any],
                packed: Tuple[Optional[Records], Optional[Records]] = (None, None),
-               first_epoch: int = 0, first_image: int = 0,
+               first_epoch: int = 0, first_image: int = 0, shard: Tuple[int, int] = ALL,
                **reading: Any) -> Tuple[Iterator[Batch], Iterator[Batch], Tuple[BadImages, BadImages]]:
-    """The train_generator and the val_generator of a run, and what counts the bad photographs of each."""
+    """The train_generator and the val_generator of a run, and what counts the bad photographs of each.
+
+    `shard` is which of how many devices reads.
+    """
     bad = bad_images.for_training(train.count, val.count, max_bad_images)
-    reading.update(image_size=preprocessing['image_size'], resize=preprocessing['resize'])
+    reading.update(image_size=preprocessing['image_size'], resize=preprocessing['resize'], shard=shard)
     return (train_generator(batchsize, ratings=train, train_size=train_size, seed=seed, first_epoch=first_epoch,
                             first_image=first_image, bad=bad[0], packed=packed[0], **reading),
             val_generator(batchsize, ratings=val, bad=bad[1], packed=packed[1], **reading), bad)
@@ -162,12 +178,17 @@ def val_batches(ratings: ava.Ratings, batchsize: int, *, image_size: int = IMAGE
 
 def val_generator(batchsize: int, *, ratings: Optional[ava.Ratings] = None, image_size: int = IMAGE_SIZE,
                   resize: str = 'bilinear', session_config: Optional[tf.compat.v1.ConfigProto] = None,
-                  bad: Optional[BadImages] = None, packed: Optional[Records] = None,
+                  bad: Optional[BadImages] = None, packed: Optional[Records] = None, shard: Tuple[int, int] = ALL,
                   **decoding: Any) -> Iterator[Batch]:
-    """Validation batches for ever, pass after pass of val_batches. Without `ratings` the edited paths are read."""
+    """Validation batches for ever, pass after pass of val_batches, over epoch_plan.part() of the photographs.
+
+    Without `ratings` the edited paths are read.
+    """
     if ratings is None:
         _, ratings = read_split()
     pipeline, whole = _val_pipeline(ratings, batchsize, image_size, resize, session_config, bad, packed, decoding)
+    places = whole.places[part(ratings.count, shard)]
+    whole = whole._replace(order=whole.order[places], places=places)
     with contextlib.closing(pipeline):
         while True:
             yield from _val_pass(pipeline, whole, batchsize)
@@ -188,13 +209,14 @@ def _val_pipeline(ratings: ava.Ratings, batchsize: int, image_size: int, resize:
         pipeline = Pipeline(read_row, ((tf.string, ()), (tf.float32, (10,))), batchsize=batchsize,
                             session_config=session_config, max_pixels=decoding.get('max_pixels', MAX_PIXELS))
     # Substitutes keep the pipeline's batches full; _val_pass cuts them out.
-    return pipeline, Pass(np.arange(ratings.count), lambda chosen: [paths[chosen], scores[chosen]], bad,
-                          lambda place: substitutes(ratings.count, 0, place))
+    places = np.arange(ratings.count)
+    return pipeline, Pass(places, lambda chosen: [paths[chosen], scores[chosen]], bad,
+                          lambda place: substitutes(ratings.count, 0, place), places)
 
 
 def _val_pass(pipeline: AnyPipeline, whole: Pass, batchsize: int) -> Iterator[Batch]:
     for number, (images, rows) in enumerate(pipeline.run(whole)):
-        broken = whole.bad.mask[number * batchsize:(number + 1) * batchsize]
+        broken = whole.bad.mask[whole.order[number * batchsize:(number + 1) * batchsize]]
         yield (images[~broken], rows[~broken]) if broken.any() else (images, rows)
 
 

@@ -5,16 +5,19 @@ import importlib.util
 import inspect
 import os
 import sys
-from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
+from utils import distribute
+from utils.distribute import Group
 from utils.errors import InputError
 from utils.npu import NpuOptions, Parameters, check_environment, npu_parameters
 
 NPU_NODES = '/dev/davinci[0-9]*'
 CANN_VARIABLES = 'ASCEND_OPP_PATH', 'ASCEND_AICPU_PATH', 'ASCEND_HOME_PATH', 'ASCEND_TOOLKIT_HOME'
+ALONE = Group()
 
 
 class Run(NamedTuple):
@@ -23,6 +26,7 @@ class Run(NamedTuple):
     device: str
     host_config: tf.compat.v1.ConfigProto  # for the input pipeline's session, which stays on the host
     threads: int = 0  # of the CPU for one operation
+    group: Group = ALONE  # the processes that train together
 
     def initialise(self) -> None:
         """Initialise what was built, before the input pipeline opens a session of its own.
@@ -32,9 +36,26 @@ class Run(NamedTuple):
         """
         tf.compat.v1.keras.backend.get_session()
 
+    def distribute(self, optimizer: tf.keras.optimizers.Optimizer) -> tf.keras.optimizers.Optimizer:
+        """`optimizer`, in place, with the gradients' means over all processes that train together."""
+        return self.group.average(optimizer)
 
-def choose(device: str) -> str:
-    """'npu', 'gpu' or 'cpu'; prints the choice and its reason. Neither listing devices nor importing opens one."""
+
+def join(engine: str) -> Group:
+    """The processes that train together with this one, as distribute.join() finds them, each with its own cores.
+
+    Those of one host share its cores out, unless whoever started them did that already.
+    """
+    group = distribute.join(engine)
+    cores = sorted(os.sched_getaffinity(0))
+    if group.local_size > 1 and len(cores) == os.cpu_count():
+        start, stop = (len(cores) * rank // group.local_size for rank in (group.local_rank, group.local_rank + 1))
+        os.sched_setaffinity(0, cores[start:stop] or [cores[group.local_rank % len(cores)]])
+    return group
+
+
+def choose(device: str, report: Callable[[str], Any] = print) -> str:
+    """'npu', 'gpu' or 'cpu'; `report` gets the choice and its reason. Neither listing nor importing opens a device."""
     reason = 'asked for'
     if device == 'auto':
         device, reason = _automatic()
@@ -45,7 +66,7 @@ def choose(device: str) -> str:
     elif device == 'gpu' and not _gpus():
         raise InputError('--device gpu: found no GPU that TensorFlow lists, expected one: install '
                          'tensorflow-gpu 1.15 with CUDA 10.0, or use --device cpu')
-    print(f'device: {device} ({reason})')
+    report(f'device: {device} ({reason})')
     return device
 
 
@@ -149,7 +170,8 @@ def _npu_config(parameters: Parameters) -> tf.compat.v1.ConfigProto:
     return config
 
 
-def _configs(chosen: str, options: NpuOptions) -> Tuple[tf.compat.v1.ConfigProto, tf.compat.v1.ConfigProto]:
+def _configs(chosen: str, options: NpuOptions,
+             group: Group = ALONE) -> Tuple[tf.compat.v1.ConfigProto, tf.compat.v1.ConfigProto]:
     """The session configs of the model and of the input pipeline, which stays on the host."""
     if chosen == 'npu':
         check_environment()
@@ -160,36 +182,47 @@ def _configs(chosen: str, options: NpuOptions) -> Tuple[tf.compat.v1.ConfigProto
     else:
         config, host = tf.compat.v1.ConfigProto(), tf.compat.v1.ConfigProto()
         if options.typed():
-            print(f'device: {chosen} makes no use of {", ".join(options.typed())}')
+            group.report(f'device: {chosen} makes no use of {", ".join(options.typed())}')
     host.device_count['GPU'] = 0
     if chosen == 'gpu':
         config.gpu_options.allow_growth = True
+        if group.size > 1:
+            config.gpu_options.visible_device_list = str(group.local_rank)
     else:
         config.device_count['GPU'] = 0
     return config, host
 
 
+def _check_engine(group: Group, chosen: str) -> None:
+    """Raise InputError where the group's engine does not connect devices of this kind."""
+    if group.size > 1 and (group.engine == 'hccl') != (chosen == 'npu'):
+        raise InputError(f'--device {chosen}: found {group.size} processes joined by {group.engine}, expected hccl for '
+                         'NPUs and horovod for CPUs and GPUs: start with bash train_8p.sh on an Ascend host, with '
+                         'horovodrun elsewhere, and unset RANK_SIZE for a process alone')
+
+
 @contextlib.contextmanager
 def open_run(device: str, *, threads: Optional[int] = None, seed: int = 0,
-             npu: Optional[Dict[str, str]] = None) -> Iterator[Run]:
+             npu: Optional[Dict[str, str]] = None, group: Group = ALONE) -> Iterator[Run]:
     """Keras's session on the device, ready before anything is built, and closed whatever happens.
 
     The first session of a process fixes the CPU thread pool for all later ones, and the number of threads
     changes the last bits of the weights: so the number is explicit and this session is the first. `npu` holds
-    those of NpuOptions that were typed.
+    those of NpuOptions that were typed, `group` the processes that train together.
     """
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-    chosen = choose(device)
+    chosen = choose(device, group.report)
+    _check_engine(group, chosen)
     threads = threads or usable_cores()
-    config, host_config = _configs(chosen, NpuOptions(**npu or {}))
+    config, host_config = _configs(chosen, NpuOptions(**npu or {}), group)
     config.intra_op_parallelism_threads = config.inter_op_parallelism_threads = threads
     keras = tf.compat.v1.keras.backend
     keras.clear_session()
-    tf.compat.v1.set_random_seed(seed)
+    tf.compat.v1.set_random_seed(seed + group.rank)  # dropout differs by rank; the first weights are the chief's
     session = tf.compat.v1.Session(config=config)
     keras.set_session(session)
     try:
-        yield Run(chosen, host_config, threads)
+        yield Run(chosen, host_config, threads, group)
     finally:
         try:
             keras.clear_session()

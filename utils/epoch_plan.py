@@ -1,11 +1,12 @@
-"""What one epoch reads, place by place: order, crops, flips, and what stands in for a photograph that is broken."""
-from typing import Callable, Iterator, NamedTuple, Optional
+"""What one epoch reads, place by place: order, crops, flips, substitutes of broken photographs, shares of devices."""
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from utils.defaults import IMAGE_SIZE
 
 RESIZE = 256  # the side that a training photograph is resized to before a crop of IMAGE_SIZE
+ALL = 0, 1     # the share, rank and size, of a process alone
 
 
 class EpochPlan(NamedTuple):
@@ -59,13 +60,33 @@ def substitutes(count: int, epoch: int, place: int, *, seed: int = 0) -> Iterato
         yield int(random.randint(count))
 
 
+def training_places(first: int, count: int, batchsize: int, shard: Tuple[int, int] = ALL) -> np.ndarray:
+    """The places of an epoch of `count` that one of several devices reads, from the place `first` on; int64 [N].
+
+    With shard (r, R), step k takes the places first + (k R + r) B to first + (k R + r + 1) B - 1, B being `batchsize`:
+    all devices together read the common order. What does not fill a batch for each of them is left out by all.
+    """
+    rank, size = shard
+    steps = max(0, count - first) // (size * batchsize)
+    places = first + np.arange(steps * size * batchsize).reshape(steps, size, batchsize)
+    return places[:, rank].ravel()
+
+
+def part(count: int, shard: Tuple[int, int] = ALL) -> slice:
+    """The share of a list of `count` that one of several devices scores: in its order, equal but for one."""
+    rank, size = shard
+    return slice(count * rank // size, count * (rank + 1) // size)
+
+
 def replace_broken(order: np.ndarray, is_broken: np.ndarray, draw: Callable[[int], Iterator[int]],
-                   first_place: int = 0) -> np.ndarray:
+                   places: Optional[np.ndarray] = None) -> np.ndarray:
     """`order` with the first unbroken one of draw(place) wherever a photograph is broken; int64 [N].
 
-    `is_broken` is bool, by photograph. order[0] stands at `first_place`. At least one photograph must be unbroken.
+    `is_broken` is bool, by photograph. `places` are those that `order` stands at, by default from 0 on. At least one
+    photograph must be unbroken.
     """
     replaced = np.array(order)
     for row in np.flatnonzero(is_broken[replaced]):
-        replaced[row] = next(index for index in draw(first_place + int(row)) if not is_broken[index])
+        place = int(row if places is None else places[row])
+        replaced[row] = next(index for index in draw(place) if not is_broken[index])
     return replaced

@@ -70,6 +70,15 @@ def add_device(group: Any) -> None:
                             '(default: one for each core this process may use)')
 
 
+def add_distribute(group: Any) -> None:
+    group.add_argument('--distribute', choices=('auto', 'none', 'hccl', 'horovod'), default='auto',
+                       help='how the processes of many devices are joined: hccl between Ascend NPUs, horovod between '
+                            'CPUs or GPUs (default: auto, what train_8p.sh or horovodrun has set, else none)')
+    group.add_argument('--scale_lr', action='store_true',
+                       help='with many devices, a learning rate of R times their number, to which it rises from R in '
+                            'the first epoch; --batchsize is that of one device')
+
+
 def add_npu(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Ascend NPU (without effect on other devices; all but the first are off by '
                                       'default)')

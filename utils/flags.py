@@ -9,6 +9,7 @@ from utils.flag_groups import (
     add_checkpoint_folder,
     add_dataset_paths,
     add_device,
+    add_distribute,
     add_npu,
     add_reading,
     add_skip_bad_labels,
@@ -76,19 +77,7 @@ def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
                         help='with --keep: also keep the epoch with the highest validation SRCC')
 
 
-def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags of train.py; --demo changes the defaults of those that were not typed."""
-    parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
-    card = parser.add_argument_group("the model card's flags")
-    card.add_argument('--epochs', type=count, default=7, metavar='N', help='epochs to train (default: 7)')
-    card.add_argument('--batchsize', type=count, default=100, metavar='N',
-                      help='photographs a step (default: 100)')
-    card.add_argument('--train_size', type=count, default=250502, metavar='N',
-                      help="photographs an epoch, the first N of the epoch's shuffle (default: 250502)")
-    add_val_size(card)
-
-    _add_model(parser)
-
+def _add_run(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group('run')
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
@@ -102,6 +91,22 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                      help='score the validation photographs after every N-th epoch, and always after the last '
                           '(default: 1)')
     add_device(run)
+    add_distribute(run)
+
+
+def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of train.py; --demo changes the defaults of those that were not typed."""
+    parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
+    card = parser.add_argument_group("the model card's flags")
+    card.add_argument('--epochs', type=count, default=7, metavar='N', help='epochs to train (default: 7)')
+    card.add_argument('--batchsize', type=count, default=100, metavar='N',
+                      help='photographs a step of each device (default: 100)')
+    card.add_argument('--train_size', type=count, default=250502, metavar='N',
+                      help="photographs an epoch, the first N of the epoch's shuffle (default: 250502)")
+    add_val_size(card)
+
+    _add_model(parser)
+    _add_run(parser)
     _add_checkpoints(parser)
     add_npu(parser)
 

@@ -9,6 +9,11 @@ from typing import Iterator, List, Optional
 SIGNALS = signal.SIGTERM, signal.SIGINT
 
 
+def exit_code(number: int) -> int:
+    """What a shell reports of a process that this signal ended: 143 for SIGTERM, 130 for SIGINT."""
+    return 128 + number
+
+
 class Watch:
     """Which signal asked the process to stop, if one did."""
 
@@ -17,8 +22,8 @@ class Watch:
 
     @property
     def exit_code(self) -> int:
-        """What a shell reports of a process that this signal ended: 143 for SIGTERM, 130 for SIGINT."""
-        return 128 + (self.signal or 0)
+        """exit_code() of the signal that came."""
+        return exit_code(self.signal or 0)
 
     def _listen(self, pipe: int) -> None:
         for byte in iter(lambda: os.read(pipe, 1), b''):

@@ -4,12 +4,13 @@
     seed       whole number
     threads    of the CPU, whole number; null where the system chose
     device     'cpu', 'gpu' or 'npu'
+    devices    how many of them trained together, whole number
     data       labels_hash and split_hash (splits.py), split in words, train_images, val_images; photographs:
                'files', or 'packed' and the form
     metrics    name -> number of the epoch's end, such as val_srcc; null where it is undefined
     versions   python, tensorflow, numpy, h5py and nima
     position   epoch: epochs that are complete; images: photographs of the next one that were trained
-               on; loss_sum and seconds: of that epoch so far
+               on, by all devices; loss_sum and seconds: of that epoch so far
 
 Each part may be missing.
 """
@@ -54,7 +55,8 @@ _DATA = {'labels_hash': _is_hash, 'split': _is_text, 'split_hash': _is_hash, 'tr
          'val_images': _is_count, 'photographs': _is_text}
 _POSITION = {'epoch': _is_count, 'images': _is_count, 'loss_sum': _is_number, 'seconds': _is_number}
 _RUN: Dict[str, Any] = {
-    'flags': _each(_is_flag), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text, 'data': _DATA,
+    'flags': _each(_is_flag), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
+    'devices': _is_count, 'data': _DATA,
     'metrics': _each(_or_null(_is_number)), 'versions': _each(_is_text), 'position': _POSITION,
 }
 _RECORD: Dict[str, Any] = {'preprocessing': _each(_is_flag), 'epoch': _is_count, 'origin': _each(_is_text), 'run': _RUN}

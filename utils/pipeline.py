@@ -30,7 +30,7 @@ class Pass(NamedTuple):
     rows_of: Callable[[np.ndarray], List[np.ndarray]]  # indices -> the pipeline's columns, their paths first
     bad: BadImages                                   # knows, and learns, which photographs are broken
     draw: Callable[[int], Iterator[int]]             # place -> substitutes, as epoch_plan.substitutes gives them
-    first_place: int = 0                             # the place of order[0]
+    places: np.ndarray                               # int64 [N]: the place of the epoch that each stands at
 
 
 def usable_threads() -> int:
@@ -148,8 +148,7 @@ class Pipeline:
 
     def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, full whatever is broken: its places hold substitutes."""
-        first = whole.first_place
-        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, first)
+        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.places)
         self._session.run(self._start, feed_dict=dict(zip(self._feeds, whole.rows_of(chosen))))
         for start in itertools.count(0, self._batchsize):
             try:
@@ -157,8 +156,8 @@ class Pipeline:
             except tf.errors.OutOfRangeError:
                 return
             except tf.errors.OpError:
-                order = whole.order[start:start + self._batchsize]
-                batch = self._row_by_row(whole._replace(order=order, first_place=first + start))
+                rows = slice(start, start + self._batchsize)
+                batch = self._row_by_row(whole._replace(order=whole.order[rows], places=whole.places[rows]))
             yield batch
 
     def _row_by_row(self, batch: Pass) -> Tuple[np.ndarray, ...]:
@@ -166,7 +165,7 @@ class Pipeline:
         rows: List[Any] = [None] * len(batch.order)
         before = np.full(len(batch.order), -1)
         while any(row is None for row in rows):
-            chosen = replace_broken(batch.order, batch.bad.mask, batch.draw, batch.first_place)
+            chosen = replace_broken(batch.order, batch.bad.mask, batch.draw, batch.places)
             places = np.flatnonzero(chosen != before)
             columns = batch.rows_of(chosen[places])
             for good in self.good_rows(*columns):

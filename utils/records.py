@@ -197,7 +197,7 @@ class RecordsPipeline:
 
     def run(self, whole: Any) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, a pipeline.Pass, full whatever could not be decoded when it was packed."""
-        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.first_place)
+        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.places)
         _, *augmentation, scores = whole.rows_of(chosen)
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         waiting: Any = collections.deque()

@@ -18,8 +18,8 @@ MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'votes or names of ph
               'train_size': 'photographs an epoch (--train_size)', 'batchsize': '--batchsize', 'seed': '--seed',
               'optimizer': '--optimizer'}
 # Those that may differ, which is told; what is typed counts.
-MAY_DIFFER = ('threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout', 'fast_decode',
-              'max_pixels', 'photographs', 'npu', 'tensorflow', 'numpy')
+MAY_DIFFER = ('threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout', 'scale_lr',
+              'fast_decode', 'max_pixels', 'photographs', 'npu', 'tensorflow', 'numpy')
 
 Report = Callable[[str], Any]
 
@@ -99,6 +99,8 @@ def check(start: Start, record: Dict[str, Any], available: int, report: Report) 
     report(f'{start.path}: going on with epoch {start.position.epoch + 1}{after}')
     before, now = _flat(start.record, available), _flat(record, available)
     before.update(start.preprocessing or {})  # where its image size is another one than its flags say
+    if before.get('devices', 1) != now.get('devices', 1):
+        _report_devices(start.path, before, now, report)
     for name, words in MUST_AGREE.items():
         if name in before and name in now and before[name] != now[name]:
             raise _another_run(start.path, words, before[name], now[name])
@@ -109,6 +111,15 @@ def check(start: Start, record: Dict[str, Any], available: int, report: Report) 
         if name in before and name in now and before[name] != now[name]:
             report(f'{start.path}: {name} was {before[name]} and is {now[name]} from here on: the run may not be, to '
                    'the last bit, what it would have been')
+
+
+def _report_devices(path: str, before: Dict[str, Any], now: Dict[str, Any], report: Report) -> None:
+    """Tell of another number of devices, for which another --batchsize is allowed too: it is left out of both."""
+    devices, batches = zip(*((run.get('devices', 1), run.pop('batchsize', 0)) for run in (before, now)))
+    totals = [number * batch for number, batch in zip(devices, batches)]
+    changed = f'a step took {totals[0]} photographs and takes {totals[1]}' if totals[0] != totals[1] else (
+        f'a step takes {totals[1]} photographs as before')
+    report(f'{path}: {devices[0]} devices have trained so far, {devices[1]} go on: {changed}')
 
 
 def _another_run(path: str, words: str, before: Any, now: Any) -> InputError:
@@ -126,7 +137,8 @@ def _flat(record: Dict[str, Any], available: int) -> Dict[str, Any]:
     """The parts of a record that say what run it is, by name."""
     run = record['run']
     found = {**run, **run.get('versions', {}), **run.get('data', {}), **run.get('flags', {})}
-    found.update((name, run[name]) for name in ('seed', 'threads', 'device') if name in run)  # as they were in the end
+    as_it_was = 'seed', 'threads', 'device', 'devices'  # in the end, whatever was typed
+    found.update((name, run[name]) for name in as_it_was if name in run)
     if isinstance(found.get('train_size'), int):
         found['train_size'] = min(found['train_size'], available)
     return found

@@ -10,7 +10,7 @@ import os
 import sys
 import types
 
-from npu_bridge import strict
+from npu_bridge import collectives, strict
 
 with open(os.environ['NPU_STAND_IN_FACTS']) as stream:
     FACTS = json.load(stream)
@@ -67,4 +67,5 @@ def add(dotted, kind, signature):
 for dotted, kind, signature in FACTS['names']:
     if not dotted.startswith('npu_bridge.npu_init.'):
         add(dotted, kind, signature)
+collectives.install()
 strict.install(FACTS)

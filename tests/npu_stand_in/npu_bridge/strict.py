@@ -39,6 +39,7 @@ class Watch:
 
     def __init__(self):
         self.facts, self.sessions, self.originals = {}, {}, {}
+        self.collectives, self.last_collective = {}, {}  # see collectives.py
 
 
 WATCH = Watch()
@@ -71,6 +72,8 @@ def uninstall():
         else:
             setattr(tf.compat.v1.Session, name, original)
     WATCH.sessions.clear()
+    WATCH.collectives.clear()
+    WATCH.last_collective.clear()
 
 
 def reports():
@@ -239,7 +242,7 @@ def pruned(graph, fetches, feeds):
     while waiting:
         operation = waiting.pop()
         if operation.name not in seen:
-            seen[operation.name] = operation.type
+            seen[operation.name] = WATCH.collectives.get((graph, operation.name), operation.type)
             if operation.name not in fed:
                 waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
     return Counter(seen.values())
