@@ -112,7 +112,8 @@ def srcc(bins: str, outputs: str) -> Dict[str, float]:
                          f'{os.path.join(bins, INPUTS)} and give its --output')
     read = {stem: _read_output(found[stem], manifest['batchsize']) for stem in dict.fromkeys(stem for stem, _ in files)}
     predicted = np.stack([read[stem][row] for stem, row in files])
-    wrong = ~(np.abs(predicted.sum(axis=1) - 1) <= _SUM_TOLERANCE) | ~(predicted >= -_SUM_TOLERANCE).all(axis=1)
+    with np.errstate(invalid='ignore'):  # a NaN is wrong
+        wrong = ~(np.abs(predicted.sum(axis=1) - 1) <= _SUM_TOLERANCE) | ~(predicted >= -_SUM_TOLERANCE).all(axis=1)
     if wrong.any():
         stem, row = files[int(np.argmax(wrong))]
         raise InputError(f'{found[stem]}: found values in row {row} that are no shares of votes, which sum to 1, '
