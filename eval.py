@@ -33,8 +33,8 @@ def main(argv=None):
     bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         reading = {'split': flags.split, 'bad': bad, 'fast': flags.fast_decode, 'max_pixels': flags.max_pixels}
-        scored, predictions = zip(*(predict(path, val, flags.batchsize, run, flags.records, **reading)
-                                    for path in paths))
+        scored, predictions = zip(*(predict(path, val, flags.batchsize, run, flags.records, **reading,
+                                            engine={'engine': flags.engine, 'fast': flags.fast}) for path in paths))
 
     val, split = val.take(~bad.mask), splits.describe(flags.split, val)
     metrics = score_utils.metrics(val.scores, predictions[0])
@@ -56,14 +56,13 @@ def main(argv=None):
     return metrics
 
 
-def predict(path, val, batchsize, run, packed, *, split, bad, **decoding):
+def predict(path, val, batchsize, run, packed, *, split, bad, engine, **decoding):
     """A checkpoint's record, its pre-processing in it in any case, and its predicted shares [N, 10] for `val`."""
     import numpy as np
 
-    from utils import checkpoint, data_loader, model_file, nima, records, splits
+    from utils import data_loader, engines, model_file, nima, records, splits
 
-    model = checkpoint.load_for_scoring(path)
-    preprocessing = checkpoint.preprocessing_of(path, model, report=print)
+    model, preprocessing = engines.load(path, **engine, threads=run.threads, batchsize=batchsize, report=print)
     record = model_file.read(path).record or {}
     warning = splits.unlike_trained(path, record.get('run', {}).get('data'), split, val)
     if warning:

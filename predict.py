@@ -26,10 +26,10 @@ def main(argv=None):
                            flags.checkpoint or edited_name(CHECKPOINT))
     files = to_score(listing.find(flags.photographs, recursive=flags.recursive), flags.shard, started)
 
-    bad = []
-    best = score_output.Best(flags.top or contact_sheet.DEFAULT_PICTURES)
+    bad, best = [], score_output.Best(flags.top or contact_sheet.DEFAULT_PICTURES)
     with contextlib.closing(score(files, path, batchsize=flags.batchsize, device_name=flags.device,
-                                  threads=flags.threads, npu=flags.npu, bad=bad)) as scored:
+                                  threads=flags.threads, npu=flags.npu, bad=bad, engine=flags.engine,
+                                  fast=flags.fast)) as scored:
         kept = score_output.same_model(scored, started, flags.output)
         if flags.contact_sheet:
             kept = best.watch(kept)
@@ -59,11 +59,11 @@ def to_score(found, shard, started):
     return score_output.still_to_score(part, started)
 
 
-def score(files, path, *, batchsize, device_name, threads, npu, bad):
+def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf', fast=False):
     """Each photograph's file and predicted vote shares [10], in order; the files without go into the list `bad`."""
     import numpy as np
 
-    from utils import checkpoint, device, nima, photographs
+    from utils import device, engines, nima, photographs
 
     if not files:
         return
@@ -71,8 +71,8 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad):
     with contextlib.ExitStack() as stack:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the results alone
             run = stack.enter_context(device.open_run(device_name, threads=threads, npu=npu))
-            model = checkpoint.load_for_scoring(path)
-            preprocessing = checkpoint.preprocessing_of(path, model, report=print)
+            model, preprocessing = engines.load(path, engine=engine, fast=fast, threads=run.threads,
+                                                batchsize=batchsize, report=print)
             run.initialise()
         reader = stack.enter_context(contextlib.closing(photographs.PhotographReader(
             image_size=preprocessing['image_size'], resize=preprocessing['resize'], session_config=run.host_config)))

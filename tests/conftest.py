@@ -78,3 +78,23 @@ def make_dataset(folder: Path, count: int, side: int = 48) -> Dataset:
 def dataset(tmp_path):
     """Twelve small photographs with labels."""
     return make_dataset(tmp_path / 'data', 12)
+
+
+def make_model(path: Path, size: int = 32, resize: str = 'nearest', record=None) -> Path:
+    """A checkpoint of a NIMA with random weights that are large enough to tell photographs apart."""
+    import tensorflow as tf
+
+    from utils import checkpoint, model_file, nima
+    tf.compat.v1.keras.backend.clear_session()
+    tf.keras.backend.set_learning_phase(0)
+    network = nima.with_head(tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg',
+                                                             weights=None), 0.75)
+    random = np.random.RandomState(0)
+    for layer in network.layers:
+        if isinstance(layer, tf.keras.layers.Conv2D):  # depthwise ones too
+            kernel = layer.get_weights()[0]
+            fan_in = np.prod(kernel.shape[:2 if 'dw' in layer.name else 3])
+            layer.set_weights([random.normal(0, 2 / np.sqrt(fan_in), kernel.shape)])
+    checkpoint.save(network, str(path), {'preprocessing': model_file.preprocessing(size, resize), **(record or {})})
+    tf.compat.v1.keras.backend.clear_session()
+    return path

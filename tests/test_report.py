@@ -13,7 +13,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import eval as score
-from utils import analysis, ava, checkpoint, model_file, report, results, training_log
+from utils import analysis, ava, checkpoint, errors, model_file, report, results, training_log
 from utils.errors import InputError
 
 sys.path.insert(0, str(ROOT / 'docs'))
@@ -234,7 +234,7 @@ def test_models_of_the_same_name_are_told_apart(tmp_path):
 # --- what can go wrong
 
 def test_a_missing_package_is_named_before_anything_is_scored(tmp_path, monkeypatch):
-    monkeypatch.setattr(report.importlib.util, 'find_spec', lambda name: None)
+    monkeypatch.setattr(errors.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(InputError, match=r'^--report: found a Python without matplotlib and Pillow, expected .*'
                                          r'pip install -r .*requirements-report\.txt$'):
         report.check(str(tmp_path / 'out'))

@@ -1,12 +1,13 @@
 """The mistakes a user can make, told in one sentence."""
 import contextlib
+import importlib.util
 import os
 import shlex
 import sys
 import tempfile
-from typing import Any, Callable
+from typing import Any, Callable, Dict
 
-from utils.defaults import ROOT
+from utils.defaults import ROOT, from_root
 
 PACKAGES = 'tensorflow', 'numpy', 'scipy', 'h5py', 'google'  # of requirements.txt, as imported; google is protobuf
 
@@ -47,6 +48,17 @@ def _wrong_python(package: str) -> str:
 def command_of(file: str) -> str:
     """How to start a file of this project, named from the root, with this Python from any folder."""
     return f'{shlex.quote(sys.executable)} {shlex.quote(os.path.join(ROOT, file))}'
+
+
+def require_packages(flag: str, packages: Dict[str, str], purpose: str, requirements: str) -> None:
+    """Raise InputError, which names `flag`, where an optional package of the file `requirements` is not installed.
+
+    `packages` maps a name to import to the name to install.
+    """
+    missing = [name for package, name in packages.items() if importlib.util.find_spec(package) is None]
+    if missing:
+        raise InputError(f'{flag}: found a Python without {" and ".join(missing)}, expected {purpose}: type '
+                         f'{shlex.quote(sys.executable)} -m pip install -r {shlex.quote(from_root(requirements))}')
 
 
 def check_output_folder(folder: str, flag: str) -> None:

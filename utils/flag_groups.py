@@ -79,6 +79,27 @@ def add_distribute(group: Any) -> None:
                             'the first epoch; --batchsize is that of one device')
 
 
+def add_engine(group: Any) -> None:
+    group.add_argument('--engine', choices=('tf', 'openvino'), default='tf',
+                       help='what computes the scores: TensorFlow on the device, or OpenVINO on the CPU, several times '
+                            'as fast there, with the same scores to 1e-4 (needs requirements-export.txt; default: tf)')
+    group.add_argument('--fast', action='store_true',
+                       help='with --engine openvino: compute in bfloat16 where the CPU has that, which moves mean '
+                            'scores by hundredths')
+
+
+def settle_engine(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the device of the engine; ends the command where the two do not go together."""
+    if flags.fast and flags.engine != 'openvino':
+        parser.error('--fast: found without --engine openvino, expected both: TensorFlow has no faster way')
+    if flags.engine == 'openvino':
+        if flags.device not in ('auto', 'cpu'):
+            parser.error(f'--engine openvino: found with --device {flags.device}, expected the CPU, on which it runs: '
+                         'leave one of them out')
+        flags.device = 'cpu'
+    return flags
+
+
 def add_npu(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Ascend NPU (without effect on other devices; all but the first are off by '
                                       'default)')

@@ -10,6 +10,7 @@ from utils.flag_groups import (
     add_dataset_paths,
     add_device,
     add_distribute,
+    add_engine,
     add_npu,
     add_reading,
     add_skip_bad_labels,
@@ -17,6 +18,7 @@ from utils.flag_groups import (
     add_val_records,
     add_val_size,
     set_val_size,
+    settle_engine,
 )
 from utils.parser import (
     count,
@@ -146,6 +148,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_skip_bad_labels(run)
     add_reading(run)
     add_device(run)
+    add_engine(run)
     add_npu(parser)
 
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
@@ -154,7 +157,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of the training's train.csv, for the report's curves (default: the repository's "
                             'log/)')
-    return set_val_size(parse_flags(parser, argv, demo=DEMO))
+    return settle_engine(parser, set_val_size(parse_flags(parser, argv, demo=DEMO)))
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -170,8 +173,9 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     model.add_argument('--batchsize', type=count, default=32, metavar='N',
                        help='photographs a step; the scores do not depend on it (default: 32)')
     add_device(model)
+    add_engine(model)
     add_npu(parser)
-    flags = parse_flags(parser, argv)
+    flags = settle_engine(parser, parse_flags(parser, argv))
     if flags.format is None:
         ending = os.path.splitext(flags.output or '')[1].lower()[1:]
         flags.format = ending if ending in PREDICT_FORMATS else PREDICT_FORMATS[0]

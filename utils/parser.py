@@ -54,6 +54,13 @@ def part(text: str) -> Tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
+def soc(text: str) -> str:
+    """The name of an Ascend processor, as atc takes it."""
+    if not re.fullmatch(r'Ascend\w+', text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a processor's name, such as Ascend310")
+    return text
+
+
 def megapixels(text: str) -> int:
     """A number of pixels, from text that gives it in millions."""
     return int(rate(text) * 10 ** 6)

@@ -36,15 +36,20 @@ class PhotographReader:
         resized in the same way. Neither turns it as its EXIF data says. InputError where neither can read the file, or
         its header says more than MAX_PIXELS.
         """
+        return self.read_with_data(path)[1]
+
+    def read_with_data(self, path: str) -> Tuple[bytes, np.ndarray]:
+        """The bytes that were decoded, which are the file's own or a PNG, and what read() gives."""
         data, kind = _contents(path)
         reason = 'TensorFlow 1.15 does not read this kind'
         if kind in _TENSORFLOW_READS:
             try:
-                return self._decoded(data)
+                return data, self._decoded(data)
             except tf.errors.OpError as error:
                 reason = image_guard.reason(error)
         try:
-            return self._decoded(_as_png(data))
+            png = _as_png(data)
+            return png, self._decoded(png)
         except ImportError as error:
             reason += ', and Pillow, which may, is not installed'
             raise _undecodable(path, kind, reason) from error

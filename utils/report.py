@@ -1,17 +1,13 @@
 """The report of eval.py --report: metrics.json, predictions.csv, the figures as PNG, and report.html."""
 import base64
 import contextlib
-import importlib.util
 import io
 import json
 import os
 import re
-import shlex
-import sys
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from utils import analysis, errors, figures, report_page, score_utils, training_log
-from utils.defaults import from_root
 from utils.errors import InputError
 from utils.report_page import Photograph
 from utils.results import Results, as_json, predictions_name, printable, write_csv
@@ -27,11 +23,7 @@ _OWN = re.compile(r'metrics\.json|predictions(_\d+)?\.csv|report\.html|'
 
 def check(folder: str) -> None:
     """Raise InputError where no report can be made: a package is missing, or `folder` cannot be written."""
-    missing = [name for package, name in PACKAGES.items() if importlib.util.find_spec(package) is None]
-    if missing:
-        raise InputError(f'--report: found a Python without {" and ".join(missing)}, expected what the report is drawn '
-                         f'with: type {shlex.quote(sys.executable)} -m pip install -r '
-                         f'{shlex.quote(from_root("requirements-report.txt"))}')
+    errors.require_packages('--report', PACKAGES, 'what the report is drawn with', 'requirements-report.txt')
     errors.check_output_folder(folder, '--report')
 
 
