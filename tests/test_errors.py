@@ -87,3 +87,10 @@ def test_a_read_only_disk_that_permissions_do_not_tell_of(tmp_path, monkeypatch)
     monkeypatch.setattr(errors.tempfile, 'TemporaryFile', refused)
     with pytest.raises(errors.InputError, match=r'\(Read-only file system\)'):
         errors.check_output_folder(str(tmp_path), '--flag')
+
+
+def test_tensorflows_notes_are_off_unless_they_are_asked_for(monkeypatch):
+    monkeypatch.delenv('TF_CPP_MIN_LOG_LEVEL')
+    assert errors.run(lambda: os.environ['TF_CPP_MIN_LOG_LEVEL'], 'command') == '1'
+    monkeypatch.setenv('TF_CPP_MIN_LOG_LEVEL', '0')
+    assert errors.run(lambda: os.environ['TF_CPP_MIN_LOG_LEVEL'], 'command') == '0'

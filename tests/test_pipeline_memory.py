@@ -1,11 +1,13 @@
 """What the loader asks of the C library's memory."""
+import inspect
 import subprocess
 import sys
 
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 
-from utils import pipeline
+from utils import ava, data_loader, pipeline
 
 
 @pytest.mark.parametrize('name, value, asked', [('PATH', '/bin', True), ('MALLOC_ARENA_MAX', '1', False),
@@ -43,3 +45,37 @@ def test_freed_memory_is_used_again_without_page_faults():
     if asked == 'False':
         pytest.skip('this C library has no mallopt, or the environment sets it')
     assert int(faults) < 20 * (60 << 20) // 4096 // 10  # of those that fresh pages would cost
+
+
+@pytest.mark.parametrize('kept', [True, False])
+def test_a_pool_is_taken_at_once_where_it_is_kept(monkeypatch, kept):
+    started = []
+
+    class Thread:
+        def __init__(self, target):
+            self.start = lambda: started.append(target())
+
+    monkeypatch.setattr(pipeline.threading, 'Thread', Thread)
+    monkeypatch.setattr(pipeline, 'keep_freed_memory', lambda: kept)
+    pipeline.fill_pool(1 << 20)
+    pipeline.fill_pool(1 << 60)  # more than there is: batches come one by one then
+    assert started == [None, None] * kept
+
+
+def test_training_takes_a_pool_of_batches(dataset, monkeypatch):
+    asked = []
+    monkeypatch.setattr(data_loader, 'fill_pool', asked.append)
+    ratings = ava.read(str(dataset.labels), str(dataset.images))
+    next(data_loader.train_generator(4, ratings=ratings, image_size=32))
+    assert asked == [pipeline.POOL_BATCHES * 4 * 32 * 32 * 3 * 4]
+
+
+def test_rows_are_read_by_what_is_written_and_not_by_autographs_rewriting():
+    files = []
+
+    def read_row(path):
+        files.append(inspect.currentframe().f_code.co_filename)
+        return path,
+
+    pipeline.Pipeline(read_row, ((tf.string, ()),), batchsize=1).close()
+    assert files == [__file__] * 2

@@ -1,6 +1,5 @@
 """Files by strangers, through all doors: none runs code or ends the interpreter, each is answered in one sentence."""
 import json
-import os
 import re
 import subprocess
 import sys
@@ -126,8 +125,9 @@ def test_every_door_answers_in_one_sentence(answers, name):
         assert '\n' not in text and len(text) < 4000, (door, text)
 
 
-def test_a_lambda_with_code_does_not_run_it(tmp_path):
-    marker, path = tmp_path / 'ran', tmp_path / 'model.h5'
+def test_a_lambda_with_code_does_not_run_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(str(tmp_path))
+    marker = tmp_path / 'RAN'
     inner = small_network()
 
     def code(tensor):
@@ -138,21 +138,16 @@ def test_a_lambda_with_code_does_not_run_it(tmp_path):
     model = tf.keras.Model(inner.input, tf.keras.layers.Lambda(code)(inner.output))
     with pytest.raises(InputError, match=r"the model in train\.py: found a layer of the class 'Lambda', .*base_model"):
         checkpoint.require_savable(model)
-    os.chdir(str(tmp_path))
-    try:
-        model.save(str(path))
-        marker = tmp_path / 'RAN'
-        tf.compat.v1.keras.backend.clear_session()
-        tf.keras.models.load_model(str(path))  # Keras alone runs it
-        assert marker.exists()
-        marker.unlink()
-        for refuse in (checkpoint.load_for_scoring, nima.describe, model_file.read_weights):
-            with pytest.raises(InputError, match=r"model\.h5: found a layer of the class 'Lambda', which may run code "
-                                                 r'of its own; expected .*: do not use the file'):
-                refuse(str(path))
-        assert not marker.exists()
-    finally:
-        os.chdir(str(ROOT))
+    model.save('model.h5')
+    marker.unlink()
+    tf.compat.v1.keras.backend.clear_session()
+    tf.keras.models.load_model('model.h5')  # Keras alone runs it
+    marker.unlink()
+    for refuse in (checkpoint.load_for_scoring, nima.describe, model_file.read_weights):
+        with pytest.raises(InputError, match=r"model\.h5: found a layer of the class 'Lambda', which may run code "
+                                             r'of its own; expected .*: do not use the file'):
+            refuse('model.h5')
+    assert not marker.exists()
 
 
 # --- what has to pass

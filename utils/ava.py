@@ -94,8 +94,8 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
         raise _no_images(base_images_path, f'none of the {len(names)} labelled photographs', ids)
-    paths = [os.path.join(base_images_path, name or photo_names.file_names(image_id)[0])
-             for name, image_id in zip(names, ids)]
+    folder = os.path.join(base_images_path, '')
+    paths = [folder + (name or photo_names.file_names(image_id)[0]) for name, image_id in zip(names, ids)]
     return np.array(paths, dtype=object), mask
 
 
@@ -280,6 +280,9 @@ def _shown(text: bytes) -> str:
 
 
 def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
+    usual = image_id + photo_names.ENDINGS[0]
+    if image_id.isdigit() and usual in listing:  # AVA's, several times faster than all
+        return usual
     return next((name for name in photo_names.file_names(image_id) if name in listing), None)
 
 

@@ -23,10 +23,12 @@ from utils.epoch_plan import (
 from utils.errors import InputError
 from utils.image_guard import MAX_PIXELS
 from utils.pipeline import (
+    POOL_BATCHES,
     Pass,
     Pipeline,
     count_decoded,
     decode,
+    fill_pool,
     host_session,
     read_image,
     read_training_image,
@@ -137,6 +139,7 @@ def _training_pipeline(batchsize: int, image_size: int, resize: str,
                                    **decoding), row
 
     columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
+    fill_pool(POOL_BATCHES * batchsize * image_size ** 2 * 3 * 4)  # float32
     return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True, session_config=session_config,
                     max_pixels=decoding.get('max_pixels', MAX_PIXELS))
 

@@ -22,6 +22,7 @@ def run(main: Callable[[], Any], name: str) -> Any:
     An InputError ends the process with its one sentence and exit code 1, a package that is not there too, Ctrl-C
     with exit code 130.
     """
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # as utils/env.sh does: no notes of TensorFlow on this CPU
     try:
         return main()
     except InputError as error:

@@ -2,7 +2,9 @@
 import contextlib
 import ctypes
 import itertools
+import mmap
 import os
+import threading
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from utils.epoch_plan import replace_broken, resize_before_crop
 
 PREFETCH_BATCHES = 2
 MOST_THREADS = 192
+POOL_BATCHES = 8  # batches' worth of memory: as much as training came to hold, a batch more every some dozen steps
 
 # glibc's names in malloc.h, and what keep_freed_memory() sets them to; the last depends on the cores.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
@@ -110,6 +113,20 @@ def keep_freed_memory() -> bool:
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
+def fill_pool(size: int) -> None:
+    """Take `size` bytes from the system at once and free them: for use again, where keep_freed_memory() could ask so.
+
+    Otherwise the memory that is held grows for hundreds of batches, as freed places turn out a few bytes too short. A
+    thread of its own does this, as a system may need a second for it.
+    """
+    def fill() -> None:
+        with contextlib.suppress(MemoryError):
+            np.empty(size, np.uint8)[::mmap.PAGESIZE] = 0  # only pages that are written to are given
+
+    if keep_freed_memory():
+        threading.Thread(target=fill).start()
+
+
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """map_and_batch says that it is deprecated. What is to replace it is not fused unless an optimiser does that."""
@@ -132,13 +149,14 @@ class Pipeline:
                  drop_remainder: bool = False, session_config: Optional[tf.compat.v1.ConfigProto] = None,
                  max_pixels: int = image_guard.MAX_PIXELS) -> None:
         keep_freed_memory()
+        plain = tf.autograph.experimental.do_not_convert  # AutoGraph looks for ifs and loops for more than a second
         with tf.Graph().as_default() as graph, tf.device('/cpu:0'), _quiet():
             self._feeds = [tf.compat.v1.placeholder(dtype, (None,) + shape) for dtype, shape in columns]
             rows = tf.data.Dataset.from_tensor_slices(tuple(self._feeds))
             self._start, self._next = _iterator(rows.apply(tf.data.experimental.map_and_batch(
-                read_row, batchsize, num_parallel_calls=usable_threads(), drop_remainder=drop_remainder)))
+                plain(read_row), batchsize, num_parallel_calls=usable_threads(), drop_remainder=drop_remainder)))
             # The slow way, for batches in which a photograph is broken: what is missing names it.
-            numbered = rows.enumerate().map(lambda number, row: (number, *read_row(*row)), usable_threads())
+            numbered = rows.enumerate().map(plain(lambda number, row: (number, *read_row(*row))), usable_threads())
             self._start_good, self._next_good = _iterator(
                 numbered.apply(tf.data.experimental.ignore_errors()).batch(batchsize))
             self._path = tf.compat.v1.placeholder(tf.string, ())
@@ -150,15 +168,18 @@ class Pipeline:
         """The batches of one pass, full whatever is broken: its places hold substitutes."""
         chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.places)
         self._session.run(self._start, feed_dict=dict(zip(self._feeds, whole.rows_of(chosen))))
-        for start in itertools.count(0, self._batchsize):
-            try:
-                batch = self._session.run(self._next)
-            except tf.errors.OutOfRangeError:
-                return
-            except tf.errors.OpError:
-                rows = slice(start, start + self._batchsize)
-                batch = self._row_by_row(whole._replace(order=whole.order[rows], places=whole.places[rows]))
-            yield batch
+        with contextlib.suppress(tf.errors.OutOfRangeError):
+            for start in itertools.count(0, self._batchsize):
+                yield self._batch(whole, start)  # in no variable: it would be held while the next one is made
+
+    def _batch(self, whole: Pass, start: int) -> Tuple[np.ndarray, ...]:
+        try:
+            return self._session.run(self._next)
+        except tf.errors.OutOfRangeError:
+            raise
+        except tf.errors.OpError:
+            rows = slice(start, start + self._batchsize)
+            return self._row_by_row(whole._replace(order=whole.order[rows], places=whole.places[rows]))
 
     def _row_by_row(self, batch: Pass) -> Tuple[np.ndarray, ...]:
         """A batch in which something is broken, with substitutes; what was not known as broken is noted."""

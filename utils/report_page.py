@@ -41,7 +41,7 @@ code { font-size: .9em; overflow-wrap: anywhere; }
 th, td { padding: .32rem .7rem; text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap;
   border-bottom: 1px solid var(--grid); }
 th { font-weight: 600; } thead th { vertical-align: bottom; } th[scope=row] { text-align: left; font-weight: 400; }
-th.name { white-space: normal; overflow-wrap: anywhere; min-width: 4.6em; }
+th.name { white-space: normal; overflow-wrap: anywhere; min-width: 4.6em; } th[scope=row].name { min-width: 6.6em; }
 thead .theirs, td.theirs { color: var(--muted); font-style: italic; } td.own { font-weight: 650; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.6rem 2rem; }
 figure { margin: 0; } figure svg { width: 100%; height: auto; max-width: 34rem; display: block; }
