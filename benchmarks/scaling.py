@@ -106,7 +106,8 @@ class Workers:
         for each, wanted in (([*command, '--index', '0'], [0]), ([*command, '--index', '1'], [1]),
                              ([horovodrun, '-np', '2', *command, '--engine', 'horovod'], [2, 3])):
             with open(str(folder / 'log.txt'), 'a') as log:
-                self._started.append(subprocess.Popen(each, stdout=log, stderr=log))
+                self._started.append(subprocess.Popen(each, stdout=log, stderr=log, env={
+                    **os.environ, 'HOROVOD_GLOO_TIMEOUT_SECONDS': '3600'}))  # not 30: they are stopped for longer
             self._wait([folder / f'{index}.ready' for index in wanted])  # one by one: they share two cores
             self._process_ids += [int((folder / f'{index}.ready').read_text()) for index in wanted]
         for process in self._process_ids:

@@ -17,6 +17,15 @@ fi
 # The program shellcheck comes as a script of this Python, whose folder need not be on the PATH.
 PATH=$("$NIMA_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("scripts"))'):$PATH
 
+# With --slow Horovod is built too, once, where that can be: minutes of two cores. Its tests are skipped without it.
+if [[ ${selection[1]} == 'slow or not slow' ]] && ! "$NIMA_PYTHON" -c 'import horovod' 2>/dev/null; then
+    if type -P g++ cmake >/dev/null; then
+        bash utils/horovod.sh
+    else
+        echo 'tests/run.sh: no g++ and cmake to build Horovod with: its tests are skipped' >&2
+    fi
+fi
+
 "$NIMA_PYTHON" -m ruff check .
 "$NIMA_PYTHON" -m mypy
 shopt -s globstar nullglob

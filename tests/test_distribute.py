@@ -212,7 +212,7 @@ def test_one_process_is_a_group_of_one():
 def test_horovod_that_is_not_there_is_an_input_error(monkeypatch):
     monkeypatch.setitem(sys.modules, 'horovod', None)
     with pytest.raises(InputError, match='^--distribute horovod: Horovod cannot be imported .*, expected 0.28.1 built '
-                                         'for TensorFlow: install it as requirements-horovod.txt says$'):
+                                         'for TensorFlow: build it with bash utils/horovod.sh$'):
         distribute.join('horovod')
 
 

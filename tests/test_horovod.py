@@ -19,7 +19,7 @@ from utils import checkpoint, model_file
 HOROVODRUN = Path(sys.executable).with_name('horovodrun')
 if not HOROVODRUN.exists() or subprocess.run([sys.executable, '-c', 'import horovod.tensorflow'],
                                              capture_output=True).returncode:
-    pytest.skip('no Horovod for TensorFlow in this environment: requirements-horovod.txt says how it is built',
+    pytest.skip('no Horovod for TensorFlow in this environment: bash utils/horovod.sh builds it',
                 allow_module_level=True)
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 import kill  # noqa: E402

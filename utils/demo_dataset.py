@@ -101,8 +101,11 @@ def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE,
         with tempfile.TemporaryDirectory(prefix=f'.{name}.', dir=parent) as scratch:
             fresh = os.path.join(scratch, name)  # a folder inside: the temporary one is readable by its owner alone
             _write(fresh, manifest)
-            if not _is_kept(folder, manifest):  # another process may have made the same demo meanwhile
+            try:
                 os.rename(fresh, folder)
+            except OSError:
+                if not _is_kept(folder, manifest):  # another process may have made the same demo meanwhile
+                    raise
     except OSError as error:
         raise InputError(f'{folder}: found a place that cannot be written ({error.strerror}), expected room for the '
                          'demo dataset: free some, change permissions or work in a copy of the repository') from error

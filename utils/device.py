@@ -50,7 +50,7 @@ def join(engine: str) -> Group:
     cores = sorted(os.sched_getaffinity(0))
     if group.local_size > 1 and len(cores) == os.cpu_count():
         start, stop = (len(cores) * rank // group.local_size for rank in (group.local_rank, group.local_rank + 1))
-        os.sched_setaffinity(0, cores[start:stop] or [cores[group.local_rank % len(cores)]])
+        os.sched_setaffinity(0, cores[start:max(stop, start + 1)])
     return group
 
 

@@ -240,5 +240,5 @@ def _import_horovod() -> Any:
     except ImportError as error:
         reason = ' '.join(str(error).split())[:CUT]
         raise InputError(f'--distribute horovod: Horovod cannot be imported ({reason}), expected 0.28.1 built for '
-                         'TensorFlow: install it as requirements-horovod.txt says') from error
+                         'TensorFlow: build it with bash utils/horovod.sh') from error
     return hvd
