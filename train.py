@@ -30,7 +30,9 @@ def main(argv=None):
     weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                                         flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=print)
-    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing)
+    head_only = {'folder': flags.features, 'crops': flags.crops} if flags.trainable == 'head' else None
+    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing,
+                                       use='scoring' if head_only and not flags.crops else 'training')
     errors.check_output_folder(flags.TMP_LOG_PATH, '--TMP_LOG_PATH')
 
     with lock.only_writer(flags.TMP_MODEL_PATF), interruption.watched() as watch, device.open_run(
@@ -42,11 +44,13 @@ def main(argv=None):
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
         model = nima.with_head(nima.with_padding(base_model, preprocessing['padding']), flags.dropout)
         nima.load_weights(model, weights)
+        if head_only:
+            nima.freeze_base(model)
         model.compile(nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
                                      loss_scale=flags.loss_scale), loss=nima.earth_mover_loss)
         resume.restore(model, start)
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
-                            train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs,
+                            train_size=flags.train_size, batchsize=flags.batchsize, epochs=flags.epochs, head_only=head_only,
                             checkpoint_steps=flags.checkpoint_steps, validate_every=flags.validate_every,
                             keep=flags.keep, keep_best=flags.keep_best, log_folder=flags.TMP_LOG_PATH, packed=packed,
                             max_bad_images=flags.max_bad_images, max_pixels=flags.max_pixels, fast=flags.fast_decode)

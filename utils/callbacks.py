@@ -49,13 +49,14 @@ class Validation(tf.keras.callbacks.Callback):
 
     Prints the epoch's figures, those of the constant predictor beside them, and adds them to its logs, with the
     epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
-    the trained model's weights. `bad` are those found in training and validation; the scores are of the validation
+    the trained model's weights and predicts `forward` photographs at a time. `bad` are those found in training and validation; the scores are of the validation
     photographs that could be read.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 bad: Sequence[BadImages], batchsize: int, every: int = 1) -> None:
+                 bad: Sequence[BadImages], batchsize: int, every: int = 1, forward: Optional[int] = None) -> None:
         super().__init__()
+        self._forward = forward or batchsize
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
         self._bad, self._every = bad, every
         self._seconds: List[float] = []
@@ -75,7 +76,7 @@ class Validation(tf.keras.callbacks.Callback):
 
     def _validate(self) -> Dict[str, float]:
         steps = -(-len(self._scores) // self._batchsize)
-        predicted = np.concatenate([nima.predict(self._twin, next(self._batches)[0], self._batchsize)
+        predicted = np.concatenate([nima.predict(self._twin, next(self._batches)[0], self._forward)
                                     for _ in range(steps)])
         scores = self._scores[~self._bad[-1].mask]
         reason = score_utils.undefined_reason(*map(score_utils.mean_score, (scores, predicted)))
@@ -173,14 +174,15 @@ class Summary(tf.keras.callbacks.Callback):
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
                  bad: Sequence[BadImages], batchsize: int, device: str, model_folder: str, log_folder: str,
                  record: Dict[str, Any], restart: bool, keep: Optional[int] = None, keep_best: bool = False,
-                 validate_every: int = 1) -> List[tf.keras.callbacks.Callback]:
+                 validate_every: int = 1, forward: Optional[int] = None) -> List[tf.keras.callbacks.Callback]:
     """All that follow `state`, as an epoch's end needs them; the first is the bar, to be closed at last.
 
     TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch.
     """
     os.makedirs(log_folder, exist_ok=True)
     return [ProgressBar(state),
-            Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every),
+            Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every,
+                       forward=forward),
             SaveEpoch(model_folder, record, restart=restart, keep=keep, keep_best=keep_best),
             EpochLog(log_folder),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.

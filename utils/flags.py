@@ -59,6 +59,28 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                             'in half precision (default: 1)')
 
 
+def _add_trainable(parser: argparse.ArgumentParser) -> None:
+    head = parser.add_argument_group('what is trained')
+    head.add_argument('--trainable', choices=('all', 'head'), default='all',
+                      help='head trains the last layer alone, on features of the photographs that are computed once and '
+                           'kept on disk; --weights CHECKPOINT goes on from there with all layers (default: all)')
+    head.add_argument('--crops', type=count, metavar='K',
+                      help='with --trainable head: features of K random crops of each training photograph, one an '
+                           'epoch in turn, as all layers would be trained on (default: of the whole photograph)')
+    head.add_argument('--features', type=typed_path, metavar='DIR',
+                      help='with --trainable head: folder that keeps the features, 4 KB for each crop (default: '
+                           'features/ in TMP_LOG_PATH)')
+
+
+def _head_flags(flags: argparse.Namespace) -> Optional[str]:
+    """What is wrong with the flags of --trainable head; None where they go together. Sets the default folder."""
+    for name in ('crops', 'features'):
+        if getattr(flags, name) is not None and flags.trainable != 'head':
+            return f'--{name}: found without --trainable head, expected both: all layers are trained on photographs'
+    flags.features = flags.features or os.path.join(flags.TMP_LOG_PATH, 'features')
+    return None
+
+
 def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
     saving = parser.add_argument_group('checkpoints')
     saving.add_argument('--resume', action='store_true',
@@ -88,6 +110,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_val_size(card)
 
     _add_model(parser)
+    _add_trainable(parser)
 
     run = parser.add_argument_group('run')
     run.add_argument('--demo', action='store_true',
@@ -117,6 +140,9 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
     if flags.keep_best and flags.keep is None:
         parser.error('--keep_best: found without --keep, expected both: without --keep all checkpoints stay')
+    wrong = _head_flags(flags)
+    if wrong:
+        parser.error(wrong)
     return flags
 
 

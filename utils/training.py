@@ -3,11 +3,11 @@ import contextlib
 import math
 import os
 import sys
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import tensorflow as tf
 
-from utils import ava, callbacks, data_loader, nima, origin, resume, splits, training_log
+from utils import ava, callbacks, data_loader, features, nima, origin, resume, splits, training_log
 from utils.device import Run
 from utils.interruption import Watch
 from utils.run_state import RunState
@@ -33,18 +33,39 @@ def _mend_log(folder: str, start: resume.Start) -> None:
                                                     for name, value in metrics.items()})
 
 
+def _on_features(model: tf.keras.Model, start: resume.Start, train: ava.Ratings, val: ava.Ratings, *, run: Run,
+                 watch: Watch, record: Dict[str, Any], batchsize: int, seed: int, folder: str, crops: Optional[int],
+                 packed: Tuple[Any, Any], max_bad_images: float, **decoding: Any) -> Tuple[tf.keras.Model, Any]:
+    """The head of `model`, to be trained, and the features of the training and of the validation photographs."""
+    npu = record['run']['flags'].get('npu') or {}
+    common = {'preprocessing': record['preprocessing'], 'decoding': decoding, 'seed': seed,
+              'max_bad_images': max_bad_images}
+    return features.for_head(
+        model, features.Source('training', train, packed[0], crops, **common),
+        features.Source('validation', val, packed[1], None, **common), folder=folder, batchsize=batchsize,
+        device=run.device, precision={name: npu[name] for name in ('precision_mode', 'modify_mixlist') if name in npu},
+        session_config=run.host_config, watch=watch, first_epoch=start.position.epoch, report=print)
+
+
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
-        log_folder: str, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
+        log_folder: str, head_only: Optional[Dict[str, Any]] = None, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
         keep_best: bool = False, **reading: Any) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
     `record` is that of record(), which every checkpoint carries; `reading` is for data_loader.generators().
+    `head_only` holds the folder of the features and the crops of features.for_head() where the head alone is trained.
     SystemExit, with the state saved, where `watch` has seen a signal.
     """
-    twin = nima.inference_twin(model)
+    trained, twin, forward = model, None if head_only else nima.inference_twin(model), batchsize
     run.initialise()
     _mend_log(log_folder, start)
+    if head_only:
+        trained, reading['packed'] = _on_features(model, start, train, val, run=run, watch=watch, record=record,
+                                                  batchsize=batchsize, seed=seed, **head_only, **reading)
+        twin = nima.inference_twin(trained)
+    else:
+        forward = nima.forward_batch(batchsize, run.device)
     image_size = record['preprocessing']['image_size']
     train_batches, val_batches, bad = data_loader.generators(
         train, val, batchsize, train_size=train_size, seed=seed, first_epoch=start.position.epoch,
@@ -60,12 +81,12 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
     watching = callbacks.for_training(
         twin, val_batches, val, state=state, bad=bad, batchsize=batchsize, device=run.device, model_folder=start.folder,
         log_folder=log_folder, record=record, restart=start.replaces, keep=keep, keep_best=keep_best,
-        validate_every=validate_every)
+        validate_every=validate_every, forward=forward)
     try:
         with contextlib.ExitStack() as opened:
             for each in (train_batches, val_batches, watching[0]):
                 opened.callback(each.close)
-            return resume.fit(model, train_batches, state, epochs=epochs, callbacks=watching)
+            return resume.fit(trained, train_batches, state, epochs=epochs, callbacks=watching)
     except SystemExit:  # here the bar is closed
         print(f'stopped after {state.where}; to go on, type the same flags and --resume', file=sys.stderr)
         raise
