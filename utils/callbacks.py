@@ -49,12 +49,13 @@ class Validation(tf.keras.callbacks.Callback):
 
     Prints the epoch's figures, those of the constant predictor beside them, and adds them to its logs, with the
     epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
-    the trained model's weights and predicts `forward` photographs at a time. `bad` are those found in training and validation; the scores are of the validation
-    photographs that could be read.
+    the trained model's weights and predicts `forward` photographs at a time. `bad` are those found in
+    training and validation; the scores are of the validation photographs that could be read.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 bad: Sequence[BadImages], batchsize: int, every: int = 1, forward: Optional[int] = None) -> None:
+                 bad: Sequence[BadImages], batchsize: int, every: int = 1,
+                 forward: Optional[int] = None) -> None:
         super().__init__()
         self._forward = forward or batchsize
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize

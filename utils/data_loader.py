@@ -124,8 +124,8 @@ def _training_pipeline(batchsize: int, image_size: int, resize: str,
                                    **decoding), row
 
     columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
-    return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=drop_remainder, session_config=session_config,
-                    max_pixels=decoding.get('max_pixels', MAX_PIXELS))
+    return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=drop_remainder,
+                    session_config=session_config, max_pixels=decoding.get('max_pixels', MAX_PIXELS))
 
 
 def _packed_pipeline(packed: Records, ratings: ava.Ratings, bad: BadImages, image_size: int, batchsize: int, *,

@@ -28,21 +28,18 @@ OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
-def with_head(base_model: 'tf.keras.Model', dropout: float) -> 'tf.keras.Model':
+def with_head(base_model: 'tf.keras.Model', dropout: float, trainable: str = 'all') -> 'tf.keras.Model':
     """`base_model` [B, F] -> Dropout -> Dense 10, softmax: the shares of the votes 1 to 10, [B, 10].
 
+    Training changes 'all' layers, or the 'head', the last one, alone.
     Source: arXiv:1709.05424, section III.
     """
     import tensorflow as tf
+    for layer in base_model.layers if trainable == 'head' else ():
+        layer.trainable = False
     features = tf.keras.layers.Dropout(dropout, name='dropout')(base_model.output)
     shares = tf.keras.layers.Dense(len(ava.SCORES), activation='softmax', name='dense')(features)
     return tf.keras.Model(base_model.input, shares)
-
-
-def freeze_base(model: 'tf.keras.Model') -> None:
-    """Let training change only the last layer of a model of with_head(); to be called before it is compiled."""
-    for layer in model.layers[:-1]:
-        layer.trainable = False
 
 
 def on_features(model: 'tf.keras.Model') -> Tuple['tf.keras.Model', 'tf.keras.Model']:

@@ -49,20 +49,22 @@ def _on_features(model: tf.keras.Model, start: resume.Start, train: ava.Ratings,
 
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
-        log_folder: str, head_only: Optional[Dict[str, Any]] = None, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
+        log_folder: str, trainable: str, features_folder: str, crops: Optional[int] = None,
+        checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
         keep_best: bool = False, **reading: Any) -> tf.keras.callbacks.History:
     """Train from `start` to the last of the epochs; returns the History of the epochs that ended.
 
     `record` is that of record(), which every checkpoint carries; `reading` is for data_loader.generators().
-    `head_only` holds the folder of the features and the crops of features.for_head() where the head alone is trained.
+    Where the head alone is `trainable`, it is trained on features of so many random `crops`, see features.py.
     SystemExit, with the state saved, where `watch` has seen a signal.
     """
-    trained, twin, forward = model, None if head_only else nima.inference_twin(model), batchsize
+    trained, twin, forward = model, None if trainable == 'head' else nima.inference_twin(model), batchsize
     run.initialise()
     _mend_log(log_folder, start)
-    if head_only:
+    if trainable == 'head':
         trained, reading['packed'] = _on_features(model, start, train, val, run=run, watch=watch, record=record,
-                                                  batchsize=batchsize, seed=seed, **head_only, **reading)
+                                                  batchsize=batchsize, seed=seed, folder=features_folder,
+                                                  crops=crops, **reading)
         twin = nima.inference_twin(trained)
     else:
         forward = nima.forward_batch(batchsize, run.device)
