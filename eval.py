@@ -69,12 +69,13 @@ def predict(path, val, batchsize, run, packed, *, split, bad, engine, **decoding
         print(warning)
     packed = records.open_fitting(packed, val, preprocessing, use='scoring', flag='--records')
     run.initialise()
+    forward = nima.forward_batch(batchsize, run.device)
     batches = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
                                       resize=preprocessing['resize'], session_config=run.host_config, bad=bad,
                                       packed=packed, **decoding)
     with contextlib.closing(batches):
         steps = -(-val.count // batchsize)
-        shares = np.concatenate([nima.predict(model, images, batchsize)
+        shares = np.concatenate([nima.predict(model, images, forward)
                                  for images, _ in progress(batches, steps, 'scoring')])
     return {**record, 'preprocessing': preprocessing}, shares
 

@@ -11,7 +11,6 @@ WEIGHTS_NAME = "mobilenet_1_0_224_tf_no_top.h5"
 def main(argv=None):
     """Train as the flags say; returns Keras's History with the validation scores of every epoch trained."""
     flags = train_flags(argv)
-
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
@@ -31,7 +30,8 @@ def main(argv=None):
     weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                                         flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=say)
-    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing)
+    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing,
+                                       whole=flags.trainable == 'head' and not flags.crops)
 
     with training.only_writer(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, group), interruption.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
@@ -39,14 +39,15 @@ def main(argv=None):
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
-        model = nima.with_head(nima.with_padding(base_model, preprocessing['padding']), flags.dropout)
+        model = nima.with_head(nima.with_padding(base_model, preprocessing['padding']), flags.dropout, flags.trainable)
         nima.load_weights(model, weights)
         optimizer = nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
                                    loss_scale=flags.loss_scale)
         model.compile(run.distribute(optimizer), loss=nima.earth_mover_loss)
         return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
                             train_size=flags.train_size, batchsize=flags.batchsize, scale_lr=flags.scale_lr,
-                            epochs=flags.epochs, checkpoint_steps=flags.checkpoint_steps, keep=flags.keep,
+                            epochs=flags.epochs, trainable=flags.trainable, features_folder=flags.features,
+                            crops=flags.crops, checkpoint_steps=flags.checkpoint_steps, keep=flags.keep,
                             keep_best=flags.keep_best, validate_every=flags.validate_every, packed=packed,
                             log_folder=flags.TMP_LOG_PATH, max_bad_images=flags.max_bad_images,
                             max_pixels=flags.max_pixels, fast=flags.fast_decode)

@@ -51,14 +51,16 @@ class Validation(tf.keras.callbacks.Callback):
 
     Prints the epoch's figures, those of the constant predictor beside them, and adds them to its logs, with the
     epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
-    the trained model's weights. `bad` are those found in training and validation; the scores are of the validation
-    photographs that could be read. Each device of `group` predicts its part; the chief has all predictions, in the
-    order of `ratings`, and alone prints and logs.
+    the trained model's weights and predicts `forward` photographs at a time. `bad` are those found in training and
+    validation; the scores are of the validation photographs that could be read. Each device of `group` predicts its
+    part; the chief has all predictions, in the order of `ratings`, and alone prints and logs.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
-                 bad: Sequence[BadImages], batchsize: int, every: int = 1, group: Group = ALONE) -> None:
+                 bad: Sequence[BadImages], batchsize: int, every: int = 1, forward: Optional[int] = None,
+                 group: Group = ALONE) -> None:
         super().__init__()
+        self._forward = forward or batchsize
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
         self._bad, self._every, self._group = bad, every, group
         self._told = [bad_part.count for bad_part in bad]  # the bad photographs that all devices know of
@@ -86,7 +88,7 @@ class Validation(tf.keras.callbacks.Callback):
     def _predict(self) -> np.ndarray:
         """The shares of all validation photographs that can be read, float32 [N, 10], in their order."""
         own = np.arange(len(self._scores))[part(len(self._scores), self._group.shard)]
-        found = [nima.predict(self._twin, next(self._batches)[0], self._batchsize)
+        found = [nima.predict(self._twin, next(self._batches)[0], self._forward)
                  for _ in range(-(-len(own) // self._batchsize))]
         shares = np.zeros(self._scores.shape, np.float32)
         if found:
@@ -220,14 +222,14 @@ class ScaledRate(tf.keras.callbacks.Callback):
 def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ratings, *, state: RunState,
                  bad: Sequence[BadImages], batchsize: int, device: str, model_folder: str, log_folder: str,
                  record: Dict[str, Any], keep: Optional[int] = None, keep_best: bool = False, validate_every: int = 1,
-                 group: Group = ALONE) -> List[tf.keras.callbacks.Callback]:
+                 forward: Optional[int] = None, group: Group = ALONE) -> List[tf.keras.callbacks.Callback]:
     """All that follow `state`, as an epoch's end needs them; the chief's first is the bar, to be closed at last.
 
     TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch. All but
     the chief of `group` take part in the validation and do nothing else.
     """
     validation = Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every,
-                            group=group)
+                            forward=forward, group=group)
     if not group.is_chief:
         return [validation]
     os.makedirs(log_folder, exist_ok=True)

@@ -132,7 +132,8 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
 
 
 def _training_pipeline(batchsize: int, image_size: int, resize: str,
-                       session_config: Optional[tf.compat.v1.ConfigProto], decoding: Dict[str, Any]) -> Pipeline:
+                       session_config: Optional[tf.compat.v1.ConfigProto], decoding: Dict[str, Any], *,
+                       drop_remainder: bool = True) -> Pipeline:
     def read_row(path: tf.Tensor, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor,
                  row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         return read_training_image(path, top=top, left=left, flip=flip, image_size=image_size, resize=resize,
@@ -140,8 +141,8 @@ def _training_pipeline(batchsize: int, image_size: int, resize: str,
 
     columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
     fill_pool(POOL_BATCHES * batchsize * image_size ** 2 * 3 * 4)  # float32
-    return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=True, session_config=session_config,
-                    max_pixels=decoding.get('max_pixels', MAX_PIXELS))
+    return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=drop_remainder,
+                    session_config=session_config, max_pixels=decoding.get('max_pixels', MAX_PIXELS))
 
 
 def _packed_pipeline(packed: Records, ratings: ava.Ratings, bad: BadImages, image_size: int, batchsize: int, *,
@@ -221,6 +222,30 @@ def _val_pass(pipeline: AnyPipeline, whole: Pass, batchsize: int) -> Iterator[Ba
     for number, (images, rows) in enumerate(pipeline.run(whole)):
         broken = whole.bad.mask[whole.order[number * batchsize:(number + 1) * batchsize]]
         yield (images[~broken], rows[~broken]) if broken.any() else (images, rows)
+
+
+def in_order(ratings: ava.Ratings, batchsize: int, *, bad: BadImages, preprocessing: Dict[str, Any], first: int = 0,
+             epoch: Optional[int] = None, seed: int = 0,
+             session_config: Optional[tf.compat.v1.ConfigProto] = None, packed: Optional[Records] = None,
+             **decoding: Any) -> Iterator[np.ndarray]:
+    """The photographs from the row `first` on, in the list's order, as images float32 [B, S, S, 3] in [-1, 1].
+
+    They are those of val_batches, or with `epoch` cropped and flipped as train_generator does in that epoch. In the
+    place of one that cannot be decoded stands another, and `bad` knows of it; the last batch is as short as it comes.
+    """
+    size, resize = preprocessing['image_size'], preprocessing['resize']
+    pipeline, whole = _val_pipeline(ratings, batchsize, size, resize, session_config, bad, packed, decoding)
+    if epoch is not None:
+        paths, scores = ratings.paths, ratings.scores.astype(np.float32)
+        plan = whole_plan(ratings.count, epoch, seed=seed, shuffle=False, image_size=size)
+        whole = whole._replace(rows_of=lambda chosen: [paths[chosen], plan.top[chosen], plan.left[chosen],
+                                                       plan.flip[chosen], scores[chosen]])
+        if not packed:
+            pipeline.close()
+            pipeline = _training_pipeline(batchsize, size, resize, session_config, decoding, drop_remainder=False)
+    with contextlib.closing(pipeline):
+        for images, _ in pipeline.run(whole._replace(order=whole.order[first:], places=whole.places[first:])):
+            yield images
 
 
 def verdicts(paths: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Optional[str]]:

@@ -62,6 +62,29 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                             'in half precision (default: 1)')
 
 
+def _add_trainable(parser: argparse.ArgumentParser) -> None:
+    head = parser.add_argument_group('what is trained')
+    head.add_argument('--trainable', choices=('all', 'head'), default='all',
+                      help='head trains the last layer alone, on features of the photographs that are computed once '
+                           'and kept on disk; --weights CHECKPOINT goes on from there with all layers (default: all)')
+    head.add_argument('--crops', type=count, metavar='K',
+                      help='with --trainable head: features of K random crops of each training photograph, one an '
+                           'epoch in turn, as all layers would be trained on (default: of the whole photograph)')
+    head.add_argument('--features', type=typed_path, metavar='DIR',
+                      help='with --trainable head: folder that keeps the features, 4 KB for each crop (default: '
+                           'features/ in TMP_LOG_PATH)')
+
+
+def _alone(flags: argparse.Namespace) -> Optional[str]:
+    """What is wrong with flags of train.py that need another one; None where they have it."""
+    if flags.keep_best and flags.keep is None:
+        return '--keep_best: found without --keep, expected both: without --keep all checkpoints stay'
+    for name in ('crops', 'features'):
+        if getattr(flags, name) is not None and flags.trainable != 'head':
+            return f'--{name}: found without --trainable head, expected both: all layers are trained on photographs'
+    return None
+
+
 def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
     saving = parser.add_argument_group('checkpoints')
     saving.add_argument('--resume', action='store_true',
@@ -108,10 +131,21 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_val_size(card)
 
     _add_model(parser)
+    _add_trainable(parser)
     _add_run(parser)
     _add_checkpoints(parser)
     add_npu(parser)
 
+    _add_training_paths(parser)
+    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
+    wrong = _alone(flags)
+    if wrong:
+        parser.error(wrong)
+    flags.features = flags.features or os.path.join(flags.TMP_LOG_PATH, 'features')
+    return flags
+
+
+def _add_training_paths(parser: argparse.ArgumentParser) -> None:
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
     paths.add_argument('--TMP_WEIGHTS_PATH', type=typed_path, metavar='DIR',
@@ -121,10 +155,6 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
                        help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
                             "repository's log/)")
-    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
-    if flags.keep_best and flags.keep is None:
-        parser.error('--keep_best: found without --keep, expected both: without --keep all checkpoints stay')
-    return flags
 
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -16,18 +16,18 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # what
 
 
 @contextlib.contextmanager
-def only_writer(folder: str) -> Iterator[None]:
+def only_writer(folder: str, flag: str = '--TMP_MODEL_PATF') -> Iterator[None]:
     """Keep other runs out of `folder`, which is made where there is none, until the block ends.
 
     The lock is the operating system's and ends with the process, however that ends; the file alone is no lock. On a
     disk without such locks the process id in the file stands for it, as long as that process lives. Files that a
     killed run did not finish are removed. InputError where nothing can be written, and, with the process id, while
-    another process holds the lock.
+    another process holds the lock; `flag` names the folder.
     """
-    errors.check_output_folder(folder, '--TMP_MODEL_PATF')
+    errors.check_output_folder(folder, flag)
     made = _missing(folder)
     try:
-        descriptor = _acquire(folder)
+        descriptor = _acquire(folder, flag)
     except OSError as error:
         raise InputError(f'{os.path.join(folder, NAME)}: found that it cannot be written ({error.strerror}), expected '
                          'room for the lock of a run: free some, or remove this file if no run is left') from error
@@ -54,14 +54,14 @@ def _missing(folder: str) -> List[str]:
     return missing
 
 
-def _acquire(folder: str) -> int:
+def _acquire(folder: str, flag: str) -> int:
     """An open descriptor that holds the lock."""
     path = os.path.join(folder, NAME)
     while True:
         os.makedirs(folder, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
-            _lock(descriptor, folder)
+            _lock(descriptor, folder, flag)
             if _is(path, descriptor):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f'{os.getpid()} {socket.gethostname()}\n'.encode(), 0)
@@ -79,7 +79,7 @@ def _is(path: str, descriptor: int) -> bool:
         return False
 
 
-def _lock(descriptor: int, folder: str) -> None:
+def _lock(descriptor: int, folder: str, flag: str) -> None:
     """Lock an open file; InputError while another process has it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -94,7 +94,7 @@ def _lock(descriptor: int, folder: str) -> None:
         where = '' if machine in ('', socket.gethostname()) else f' on {machine}'
         otherwise = '' if held else f' (if no such run is left, remove {os.path.join(folder, NAME)})'
         raise InputError(f'{folder}: found that {who}{where} is writing there, expected one run at a time: wait for '
-                         f'it, stop it, or type another --TMP_MODEL_PATF{otherwise}')
+                         f'it, stop it, or type another {flag}{otherwise}')
 
 
 def _holder(descriptor: int) -> Tuple[int, str]:

@@ -8,7 +8,7 @@ TensorFlow is imported inside the functions, so that the command's --help and de
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -22,19 +22,42 @@ from utils.command_flags import nima_flags  # noqa: E402
 from utils.defaults import DROPOUT  # noqa: E402
 from utils.errors import InputError  # noqa: E402
 
+CPU_FORWARD = 10  # photographs
+
 OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
-def with_head(base_model: 'tf.keras.Model', dropout: float) -> 'tf.keras.Model':
+def with_head(base_model: 'tf.keras.Model', dropout: float, trainable: str = 'all') -> 'tf.keras.Model':
     """`base_model` [B, F] -> Dropout -> Dense 10, softmax: the shares of the votes 1 to 10, [B, 10].
 
+    Training changes 'all' layers, or the 'head', the last one, alone.
     Source: arXiv:1709.05424, section III.
     """
     import tensorflow as tf
+    for layer in base_model.layers if trainable == 'head' else ():
+        layer.trainable = False
     features = tf.keras.layers.Dropout(dropout, name='dropout')(base_model.output)
     shares = tf.keras.layers.Dense(len(ava.SCORES), activation='softmax', name='dense')(features)
     return tf.keras.Model(base_model.input, shares)
+
+
+def on_features(model: 'tf.keras.Model') -> Tuple['tf.keras.Model', 'tf.keras.Model']:
+    """A compiled model of with_head() in two: photographs -> features [B, F] of the base, features -> shares.
+
+    The first is for predictions (learning phase 0). The second shares layers and optimiser with `model`, and what is
+    called back while it is trained sees `model`.
+    """
+    import tensorflow as tf
+    *_, dropout, dense = model.layers
+    tf.keras.backend.set_learning_phase(0)
+    base = tf.keras.Model(model.input, tf.keras.Model(model.input, dropout.input)(model.input))
+    tf.keras.backend.set_learning_phase(1)
+    features = tf.keras.Input(dropout.input.shape[1:], name='features')
+    head = tf.keras.Model(features, dense(dropout(features)))
+    head.compile(model.optimizer, loss=earth_mover_loss)
+    head.callback_model = model
+    return base, head
 
 
 def with_padding(base_model: 'tf.keras.Model', padding: str) -> 'tf.keras.Model':
@@ -114,14 +137,25 @@ def _scale_loss(optimizer: 'tf.keras.optimizers.Optimizer', scale: float) -> Non
     optimizer.get_gradients = get_gradients
 
 
-def predict(model: 'tf.keras.Model', images: np.ndarray, batchsize: int) -> np.ndarray:
-    """Vote shares float32 [N, 10] of images [N, S, S, 3] with N <= batchsize.
+def forward_batch(batchsize: int, device: str) -> int:
+    """The photographs that `device` predicts at a time fastest: batches of `batchsize` in equal parts on a CPU.
 
-    The batch is padded to `batchsize` and the padding cut off again: one static shape on every device.
+    There what 10 photographs need stays in the processor's cache; benchmarks/evaluation.py measures it.
     """
-    padding = np.zeros((batchsize - len(images),) + images.shape[1:], images.dtype)
+    return -(-batchsize // -(-batchsize // CPU_FORWARD)) if device == 'cpu' else batchsize
+
+
+def predict(model: 'tf.keras.Model', images: np.ndarray, batchsize: int) -> np.ndarray:
+    """Vote shares float32 [N, 10] of images [N, S, S, 3]; or what else `model` makes of them.
+
+    They are predicted in batches of `batchsize`, the last one is padded and the padding cut off again: one static
+    shape on every device.
+    """
+    padding = np.zeros((-len(images) % batchsize or (0 if len(images) else batchsize),) + images.shape[1:],
+                       images.dtype)
     padded = np.concatenate([images, padding]) if len(padding) else images
-    return model.predict_on_batch(padded)[:len(images)]
+    parts = [model.predict_on_batch(padded[start:start + batchsize]) for start in range(0, len(padded), batchsize)]
+    return np.concatenate(parts)[:len(images)]
 
 
 def find_weights(weights: str, folder: str) -> Optional[str]:

@@ -149,20 +149,17 @@ class Pipeline:
                  drop_remainder: bool = False, session_config: Optional[tf.compat.v1.ConfigProto] = None,
                  max_pixels: int = image_guard.MAX_PIXELS) -> None:
         keep_freed_memory()
-        plain = tf.autograph.experimental.do_not_convert  # AutoGraph looks for ifs and loops for more than a second
-        with tf.Graph().as_default() as graph, tf.device('/cpu:0'), _quiet():
+        # Translating what is graph code already would take as long as all else here together.
+        self._read_row = tf.autograph.experimental.do_not_convert(read_row)
+        self._good: Any = None
+        self._decode_one: Any = None
+        with tf.Graph().as_default() as self._graph, tf.device('/cpu:0'), _quiet():
             self._feeds = [tf.compat.v1.placeholder(dtype, (None,) + shape) for dtype, shape in columns]
-            rows = tf.data.Dataset.from_tensor_slices(tuple(self._feeds))
-            self._start, self._next = _iterator(rows.apply(tf.data.experimental.map_and_batch(
-                plain(read_row), batchsize, num_parallel_calls=usable_threads(), drop_remainder=drop_remainder)))
-            # The slow way, for batches in which a photograph is broken: what is missing names it.
-            numbered = rows.enumerate().map(plain(lambda number, row: (number, *read_row(*row))), usable_threads())
-            self._start_good, self._next_good = _iterator(
-                numbered.apply(tf.data.experimental.ignore_errors()).batch(batchsize))
-            self._path = tf.compat.v1.placeholder(tf.string, ())
-            self._decode_one = count_decoded(self._path, max_pixels=max_pixels)
-        self._session = host_session(graph, session_config)
-        self._batchsize = batchsize
+            self._rows = tf.data.Dataset.from_tensor_slices(tuple(self._feeds))
+            self._start, self._next = _iterator(self._rows.apply(tf.data.experimental.map_and_batch(
+                self._read_row, batchsize, num_parallel_calls=usable_threads(), drop_remainder=drop_remainder)))
+        self._session = host_session(self._graph, session_config)
+        self._batchsize, self._max_pixels = batchsize, max_pixels
 
     def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, full whatever is broken: its places hold substitutes."""
@@ -202,15 +199,32 @@ class Pipeline:
 
     def good_rows(self, *arrays: np.ndarray) -> Iterator[Tuple[np.ndarray, ...]]:
         """Batches of the rows of `arrays` that can be read: their numbers, then what read_row gives."""
-        self._session.run(self._start_good, feed_dict=dict(zip(self._feeds, arrays)))
+        if self._good is None:  # most runs never need it
+            self._good = self._build_good()
+        start, following = self._good
+        self._session.run(start, feed_dict=dict(zip(self._feeds, arrays)))
         while True:
             try:
-                yield self._session.run(self._next_good)
+                yield self._session.run(following)
             except tf.errors.OutOfRangeError:
                 return
 
+    def _build_good(self) -> Tuple[tf.Operation, Any]:
+        """The slow way, for batches in which a photograph is broken: what is missing names it."""
+        def read_numbered(number: tf.Tensor, row: Tuple[tf.Tensor, ...]) -> Tuple[tf.Tensor, ...]:
+            return (number, *self._read_row(*row))
+
+        with self._graph.as_default(), tf.device('/cpu:0'), _quiet():
+            numbered = self._rows.enumerate().map(tf.autograph.experimental.do_not_convert(read_numbered),
+                                                  usable_threads())
+            return _iterator(numbered.apply(tf.data.experimental.ignore_errors()).batch(self._batchsize))
+
     def why_bad(self, path: Any) -> Optional[str]:
         """Why a photograph cannot be decoded, as a clause; None where it can."""
+        if self._decode_one is None:
+            with self._graph.as_default(), tf.device('/cpu:0'):
+                self._path = tf.compat.v1.placeholder(tf.string, ())
+                self._decode_one = count_decoded(self._path, max_pixels=self._max_pixels)
         try:
             self._session.run(self._decode_one, feed_dict={self._path: path})
         except tf.errors.OpError as error:

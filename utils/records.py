@@ -173,9 +173,14 @@ def open_fitting(folder: Optional[str], ratings: ava.Ratings, preprocessing: Dic
 
 
 def open_for_training(folder: Optional[str], train: ava.Ratings, val_folder: Optional[str], val: ava.Ratings, *,
-                      preprocessing: Dict[str, Any]) -> Tuple[Optional[Records], Optional[Records]]:
-    """The packs of the training and of the validation photographs, as open_fitting() gives them."""
-    return (open_fitting(folder, train, preprocessing, use='training', flag='--records'),
+                      preprocessing: Dict[str, Any],
+                      whole: bool = False) -> Tuple[Optional[Records], Optional[Records]]:
+    """The packs of the training and of the validation photographs, as open_fitting() gives them.
+
+    With `whole` the training photographs are not to be cropped: their pack has to be one for scoring too.
+    """
+    use = 'scoring' if whole else 'training'
+    return (open_fitting(folder, train, preprocessing, use=use, flag='--records'),
             open_fitting(val_folder, val, preprocessing, use='scoring', flag='--val_records'))
 
 

@@ -16,7 +16,7 @@ from utils.run_state import Position, RunState
 MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'votes or names of photographs',
               'split_hash': 'photographs for validation',
               'train_size': 'photographs an epoch (--train_size)', 'batchsize': '--batchsize', 'seed': '--seed',
-              'optimizer': '--optimizer'}
+              'optimizer': '--optimizer', 'trainable': '--trainable', 'crops': '--crops'}
 # Those that may differ, which is told; what is typed counts.
 MAY_DIFFER = ('threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout', 'scale_lr',
               'fast_decode', 'max_pixels', 'photographs', 'npu', 'tensorflow', 'numpy')
@@ -236,7 +236,8 @@ def fit(model: tf.keras.Model, batches: Iterator[Batch], state: RunState, *, epo
         callbacks: List[tf.keras.callbacks.Callback]) -> tf.keras.callbacks.History:
     """Train from the state's position to the end of the last epoch; returns the History of the epochs that ended.
 
-    Keras's fit has no first step: the rest of an interrupted epoch is a fit of its own, of fewer steps.
+    Keras's fit has no first step: the rest of an interrupted epoch is a fit of its own, of fewer steps. Where `model`
+    is the head of another, that one is called back.
     """
     history = History()
     callbacks = [state, *callbacks, history]
@@ -251,7 +252,7 @@ def fit(model: tf.keras.Model, batches: Iterator[Batch], state: RunState, *, epo
         if left:
             fit_from(first, left, [_OneEpoch()])
         else:
-            _end_epoch(model, callbacks, first, epochs)
+            _end_epoch(getattr(model, 'callback_model', model), callbacks, first, epochs)
         first += 1
     if first < epochs:
         fit_from(first, state.steps, [])

@@ -5,11 +5,11 @@ import json
 import math
 import os
 import sys
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
-from utils import ava, callbacks, data_loader, errors, lock, nima, origin, resume, splits, training_log
+from utils import ava, callbacks, data_loader, errors, features, lock, nima, origin, resume, splits, training_log
 from utils.device import Group, Run
 from utils.errors import InputError
 from utils.interruption import Watch
@@ -59,8 +59,10 @@ def _require_same_start(group: Group, start: resume.Start, record: Dict[str, Any
                              'that all of them see')
 
 
-def _begin_together(model: tf.keras.Model, group: Group, batchsize: int) -> None:
-    """The chief's weights for all, and a line on how many there are."""
+def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, record: Dict[str, Any],
+                    batchsize: int) -> None:
+    """The chief's weights for all that begin at the same place, and a line on how many there are."""
+    _require_same_start(group, start, record)
     if group.size > 1:
         group.report(f'{group.size} devices, joined by {group.engine}: {group.size} x {batchsize} = '
                      f'{group.size * batchsize} photographs a step; each has BatchNorm statistics of its own, those of '
@@ -78,49 +80,83 @@ def _mend_log(folder: str, start: resume.Start) -> None:
                                                     for name, value in metrics.items()})
 
 
+def _on_features(model: tf.keras.Model, start: resume.Start, train: ava.Ratings, val: ava.Ratings, *, run: Run,
+                 watch: Watch, record: Dict[str, Any], batchsize: int, seed: int, folder: str, crops: Optional[int],
+                 packed: Tuple[Any, Any], max_bad_images: float, **decoding: Any) -> Tuple[tf.keras.Model, Any]:
+    """The head of `model`, to be trained, and the features of the training and of the validation photographs."""
+    if run.group.size > 1:
+        raise InputError(f'--trainable head: found {run.group.size} devices that train together, expected one: '
+                         'the head alone is trained in moments: start one process')
+    npu = record['run']['flags'].get('npu') or {}
+    common = {'preprocessing': record['preprocessing'], 'decoding': decoding, 'seed': seed,
+              'max_bad_images': max_bad_images}
+    return features.for_head(
+        model, features.Source('training', train, packed[0], crops, **common),
+        features.Source('validation', val, packed[1], None, **common), folder=folder, batchsize=batchsize,
+        device=run.device, precision={name: npu[name] for name in ('precision_mode', 'modify_mixlist') if name in npu},
+        session_config=run.host_config, watch=watch, first_epoch=start.position.epoch, report=print)
+
+
 def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, record: Dict[str, Any],
         train: ava.Ratings, val: ava.Ratings, train_size: int, batchsize: int, epochs: int, seed: int,
-        log_folder: str, checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
+        log_folder: str, trainable: str = 'all', features_folder: str = '', crops: Optional[int] = None,
+        checkpoint_steps: Optional[int] = None, validate_every: int = 1, keep: Optional[int] = None,
         keep_best: bool = False, scale_lr: bool = False, **reading: Any) -> tf.keras.callbacks.History:
     """Train a new model from `start` to the last of the epochs; returns the History of the epochs that ended.
 
     `record` is that of record(), which every checkpoint carries; `reading` is for data_loader.generators().
+    Where the head alone is `trainable`, it is trained on features of so many random `crops`, see features.py.
     `scale_lr` is for callbacks.ScaledRate. SystemExit, with the state saved, where `watch` has seen a signal.
     """
     group = run.group
     resume.check(start, record, train.count, report=group.report)
     resume.restore(model, start)
-    twin = nima.inference_twin(model)
+    trained, forward = model, nima.forward_batch(batchsize, run.device)
+    twin = nima.inference_twin(model) if trainable == 'all' else None
     run.initialise()
-    _require_same_start(group, start, record)
-    _begin_together(model, group, batchsize)
+    _begin_together(model, start, group, record, batchsize)
     if group.is_chief:
         _mend_log(log_folder, start)
-    image_size = record['preprocessing']['image_size']
+    if trainable == 'head':
+        trained, reading['packed'] = _on_features(model, start, train, val, run=run, watch=watch, record=record,
+                                                  batchsize=batchsize, seed=seed, folder=features_folder,
+                                                  crops=crops, **reading)
+        twin, forward = nima.inference_twin(trained), batchsize
     train_batches, val_batches, bad = data_loader.generators(
         train, val, batchsize, train_size=train_size, seed=seed, first_epoch=start.position.epoch,
         first_image=start.position.images, preprocessing=record['preprocessing'], session_config=run.host_config,
         shard=group.shard, **reading)
-
-    def ids(epoch: int) -> List[str]:
-        plan = data_loader.epoch_plan(train.count, epoch, seed=seed, limit=train_size, image_size=image_size)
-        return [train.ids[index] for index in plan.order]
-
     state = RunState(start.folder, record, position=start.position, batchsize=batchsize, every=checkpoint_steps,
-                     images=min(train_size, train.count), ids=ids, watch=watch, restart=start.replaces,
-                     group=group)
+                     images=min(train_size, train.count), ids=_ids_of_epochs(train, seed, train_size), watch=watch,
+                     restart=start.replaces, group=group)
     watching = callbacks.for_training(
         twin, val_batches, val, state=state, bad=bad, batchsize=batchsize, device=run.device, model_folder=start.folder,
         log_folder=log_folder, record=record, keep=keep, keep_best=keep_best, validate_every=validate_every,
-        group=group)
+        forward=forward, group=group)
     if scale_lr and group.size > 1:
         watching.append(callbacks.ScaledRate(group.size, state))
+    with _closing(group, state, [train_batches, val_batches, *watching[:group.is_chief]]):
+        return resume.fit(trained, train_batches, state, epochs=epochs, callbacks=watching)
+
+
+def _ids_of_epochs(train: ava.Ratings, seed: int, train_size: int) -> Callable[[int], List[str]]:
+    """A function from an epoch to its photographs' ids, in their order."""
+    def ids(epoch: int) -> List[str]:
+        plan = data_loader.epoch_plan(train.count, epoch, seed=seed, limit=train_size)
+        return [train.ids[index] for index in plan.order]
+
+    return ids
+
+
+@contextlib.contextmanager
+def _closing(group: Group, state: RunState, opened: List[Any]) -> Iterator[None]:
+    """Closes what is `opened` in any case, and says where a run that was stopped stands."""
     try:
-        with contextlib.ExitStack() as opened:
-            opened.enter_context(group.watching())
-            for each in (train_batches, val_batches, *watching[:group.is_chief]):
-                opened.callback(each.close)
-            return resume.fit(model, train_batches, state, epochs=epochs, callbacks=watching)
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(group.watching())
+            for each in opened:
+                stack.callback(each.close)
+            yield
     except SystemExit:  # here the bar is closed
         if group.is_chief:
             print(f'stopped after {state.where}; to go on, type the same flags and --resume', file=sys.stderr)
