@@ -32,7 +32,6 @@ def main(argv=None):
     preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=say)
     packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing,
                                        whole=flags.trainable == 'head' and not flags.crops)
-
     with training.only_writer(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, group), interruption.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
         record = training.record(vars(flags), preprocessing, run=run, train=train, val=val, packed=packed[0])
