@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -188,8 +189,11 @@ def test_one_device_begins_and_two_go_on(project, alone, tmp_path):
     shutil.rmtree(str(model))
     shutil.copytree(str(alone), str(model))
     (model / f'model_{EPOCHS:03d}.h5').unlink()
-    said = project.train(model, '--resume', '--batchsize', '4')
-    assert 'a step took 4 photographs and takes 8' in said
+    said = project.train(model, '--resume', '--batchsize', '4', '--scale_lr')
+    assert 'a step took 4 photographs and takes 8' in said and 'scale_lr was False and is True' in said
+    with h5py.File(str(model / f'model_{EPOCHS:03d}.h5'), 'r') as file:
+        settings = json.loads(file.attrs['training_config'])['optimizer_config']
+    assert settings['class_name'] == 'SGD' and settings['config']['learning_rate'] == pytest.approx(2 * 0.01)
 
 
 @pytest.mark.slow

@@ -36,12 +36,15 @@ def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, tr
 
 @contextlib.contextmanager
 def only_writer(model_folder: str, log_folder: str, group: Group) -> Iterator[None]:
-    """lock.only_writer() of the folder for checkpoints, and a log folder that can be written, for the chief."""
-    if not group.is_chief:
-        yield
-        return
-    errors.check_output_folder(log_folder, '--TMP_LOG_PATH')
-    with lock.only_writer(model_folder):
+    """For the chief lock.only_writer() of the folder for checkpoints, and a log folder that can be written.
+
+    In all of the group the loss of another one of them is InputError.
+    """
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(group.watching())
+        if group.is_chief:
+            errors.check_output_folder(log_folder, '--TMP_LOG_PATH')
+            opened.enter_context(lock.only_writer(model_folder))
         yield
 
 
@@ -153,7 +156,6 @@ def _closing(group: Group, state: RunState, opened: List[Any]) -> Iterator[None]
     """Closes what is `opened` in any case, and says where a run that was stopped stands."""
     try:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(group.watching())
             for each in opened:
                 stack.callback(each.close)
             yield
