@@ -81,20 +81,23 @@ def dataset(tmp_path):
 
 
 def make_model(path: Path, size: int = 32, resize: str = 'nearest', record=None) -> Path:
-    """A checkpoint of a NIMA with random weights that are large enough to tell photographs apart."""
+    """A checkpoint of a small NIMA of MobileNet's layers, with random weights that tell photographs apart."""
     import tensorflow as tf
 
     from utils import checkpoint, model_file, nima
     tf.compat.v1.keras.backend.clear_session()
     tf.keras.backend.set_learning_phase(0)
-    network = nima.with_head(tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg',
-                                                             weights=None), 0.75)
+    layers = tf.keras.layers
+    image = layers.Input((size, size, 3))
+    features = layers.ZeroPadding2D(((0, 1), (0, 1)))(image)
+    for layer in (layers.Conv2D(8, 3, strides=2, use_bias=False), layers.BatchNormalization(), layers.ReLU(6),
+                  layers.DepthwiseConv2D(3, padding='same', use_bias=False), layers.BatchNormalization(),
+                  layers.ReLU(6), layers.Conv2D(16, 1), layers.GlobalAveragePooling2D()):
+        features = layer(features)
+    network = nima.with_head(tf.keras.Model(image, features), 0.75)
     random = np.random.RandomState(0)
-    for layer in network.layers:
-        if isinstance(layer, tf.keras.layers.Conv2D):  # depthwise ones too
-            kernel = layer.get_weights()[0]
-            fan_in = np.prod(kernel.shape[:2 if 'dw' in layer.name else 3])
-            layer.set_weights([random.normal(0, 2 / np.sqrt(fan_in), kernel.shape)])
+    network.set_weights([weights if weights.ndim < 2 else random.normal(0, 0.4, weights.shape)
+                         for weights in network.get_weights()])
     checkpoint.save(network, str(path), {'preprocessing': model_file.preprocessing(size, resize), **(record or {})})
     tf.compat.v1.keras.backend.clear_session()
     return path
