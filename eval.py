@@ -69,7 +69,7 @@ def predict(path, val, batchsize, run, packed, *, split, bad, engine, **decoding
         print(warning)
     packed = records.open_fitting(packed, val, preprocessing, use='scoring', flag='--records')
     run.initialise()
-    forward = nima.forward_batch(batchsize, run.device)
+    forward = engines.forward_batch(engine['engine'], batchsize, run.device)
     batches = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
                                       resize=preprocessing['resize'], session_config=run.host_config, bad=bad,
                                       packed=packed, **decoding)

@@ -88,7 +88,7 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
                 waiting.append((file, found))
             if waiting and (len(waiting) == batchsize or number == len(files)):
                 names, images = zip(*waiting)
-                shares = nima.predict(model, np.stack(images), nima.forward_batch(batchsize, run.device))
+                shares = nima.predict(model, np.stack(images), engines.forward_batch(engine, batchsize, run.device))
                 if not np.isfinite(shares).all():
                     raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares of '
                                      'votes: its training went astray, type another --checkpoint')

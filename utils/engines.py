@@ -1,7 +1,12 @@
 """What computes the scores of predict.py and eval.py: TensorFlow, or OpenVINO on the CPU."""
 from typing import Any, Callable, Dict, Tuple
 
-from utils import checkpoint, frozen, onnx_model
+from utils import checkpoint, frozen, nima, onnx_model
+
+
+def forward_batch(engine: str, batchsize: int, device: str) -> int:
+    """How many photographs the model of load() is to predict at a time, for batches of `batchsize`."""
+    return batchsize if engine == 'openvino' else nima.forward_batch(batchsize, device)
 
 
 def load(path: str, *, engine: str, fast: bool, threads: int, batchsize: int,
