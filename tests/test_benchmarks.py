@@ -33,8 +33,8 @@ def test_imported_scores_without_its_data(missing, tmp_path):
 def test_scoring_without_its_data(tmp_path):
     code, out, err = run('scoring', '--weights', tmp_path / 'no.h5', '--images', tmp_path)
     assert (code, out) == (1, '')
-    assert err == (f'scoring: error: {tmp_path / "no.h5"}, {tmp_path}: found no weights or no photographs, expected both: '
-                   'type --weights or --images\n')
+    assert err == (f'scoring: error: {tmp_path / "no.h5"}, {tmp_path}: found no weights or no photographs, expected '
+                   'both: type --weights or --images\n')
 
 
 @pytest.mark.slow
