@@ -30,6 +30,28 @@ def test_imported_scores_without_its_data(missing, tmp_path):
                'the photographs in images/ of the dataset: type --weights or --dataset\n')
 
 
+def test_scoring_without_its_data(tmp_path):
+    code, out, err = run('scoring', '--weights', tmp_path / 'no.h5', '--images', tmp_path)
+    assert (code, out) == (1, '')
+    assert err == (f'scoring: error: {tmp_path / "no.h5"}, {tmp_path}: found no weights or no photographs, expected '
+                   'both: type --weights or --images\n')
+
+
+@pytest.mark.slow
+def test_scoring_compares_both_engines(shared):
+    pytest.importorskip('openvino')
+    if not (shared / 'weights').exists() or not (shared / 'ava_sample').exists():
+        pytest.skip('no shared/weights or no shared/ava_sample')
+    code, out, err = run('scoring', '--rounds', 1, '--count', 64, '--json')
+    assert code == 0, err
+    result = json.loads(out)
+    assert [list(part['ratios']) for part in result['parts'].values()] == [
+        ['decoding alone', 'tf', 'openvino', 'openvino --fast'], ['tf', 'ONNX Runtime', 'openvino', 'openvino --fast']]
+    assert all(ratio > 0 for part in result['parts'].values() for row in part['ratios'].values()
+               for ratio in row.values())
+    assert result['differences']['openvino']['largest'] <= 1e-4
+
+
 @pytest.mark.slow
 def test_imported_scores_are_the_readmes_table(shared):
     for name in ('weights/nima_aesthetic_idealo_dequantised.h5', 'ava_sample'):

@@ -80,7 +80,8 @@ def test_bins_and_srcc_through_the_frozen_graph_of_the_offline_model(trained, ev
             pixels = np.fromfile(str(file), np.float32).reshape(1, 224, 224, 3)
             run(pixels).tofile(str(tmp_path / 'out' / f'{file.stem}_output_0.bin'))
     metrics = export.main(['srcc', str(tmp_path / 'bins'), str(tmp_path / 'out')])
-    assert metrics == pytest.approx(evaluated, abs=1e-6)
+    assert metrics == pytest.approx(evaluated, abs=1e-5)  # one photograph at a time: other last bits
+    assert metrics['srcc_mean'] == pytest.approx(evaluated['srcc_mean'], abs=1e-6)
 
 
 def test_openvino_agrees_and_bfloat16_is_near(trained, evaluated, tmp_path):
