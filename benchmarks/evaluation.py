@@ -119,7 +119,7 @@ WAYS: Dict[str, Callable[..., Callable[[int], Any]]] = {
 
 
 def measure(*, quick: bool) -> List[turns.Figure]:
-    size, photographs, rounds = (32, 20, 1) if quick else (224, 200, 5)
+    size, photographs, rounds = (32, 20, 1) if quick else (224, 100, 5)
     with tempfile.TemporaryDirectory() as folder:
         loader.make_dataset(folder, photographs, 64 if quick else loader.LONG_SIDE)
         checkpoint_in(folder, size)

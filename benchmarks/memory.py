@@ -10,16 +10,18 @@ from benchmarks import loader_memory, turns  # noqa: E402
 
 MOST_PEAK, MOST_GROWTH = 1.15, 1.02
 STEPS = 500
+SMALL_BATCH = 40
 
 
 def measure(*, quick: bool) -> List[turns.Figure]:
-    batch, small, steps = (10, 32, 6) if quick else (100, 32, STEPS)
+    steps = 6 if quick else STEPS
     with tempfile.TemporaryDirectory() as folder:
-        loader_memory.link_dataset(folder, batch * (steps + 2) + 100, 64 if quick else 320)
-        flat = _flat(folder, batch, small, steps)
+        loader_memory.link_dataset(folder, SMALL_BATCH * (steps + 2) + 100, 64 if quick else 320)
+        flat = _flat(folder, SMALL_BATCH, 32, steps)
+    batch = 10 if quick else 100
     with tempfile.TemporaryDirectory() as folder:
         loader_memory.link_dataset(folder, batch * 12 + 100, 64 if quick else 640)
-        return [_peak(folder, batch, 32 if quick else 224, 2 if quick else 4), flat]
+        return [_peak(folder, batch, 32 if quick else 224, 2), flat]
 
 
 def _peak(folder: str, batch: int, size: int, steps: int) -> turns.Figure:

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import turns  # noqa: E402
 
-MEASUREMENTS = 'steps', 'startup', 'evaluation', 'cpu_training', 'transfer', 'memory'
+MEASUREMENTS = 'steps', 'busy', 'startup', 'evaluation', 'cpu_training', 'levers', 'transfer', 'memory'
 
 
 def measured(name: str, argv: Sequence[str]) -> List[turns.Figure]:
@@ -40,15 +40,15 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--quick', action='store_true', help='the least work, to see that it runs')
     parser.add_argument('--only', nargs='+', choices=MEASUREMENTS, default=MEASUREMENTS, metavar='NAME',
                         help=f'of {", ".join(MEASUREMENTS)} (default: all)')
-    parser.add_argument('--intel_python', metavar='PYTHON', help='see cpu_training.py')
-    parser.add_argument('--torch_python', metavar='PYTHON', help='see cpu_training.py')
+    parser.add_argument('--intel_python', metavar='PYTHON', help='see levers.py')
+    parser.add_argument('--torch_python', metavar='PYTHON', help='see levers.py')
     parser.add_argument('--output', metavar='FILE', help='write the figures as JSON')
     flags = parser.parse_args(argv)
     figures: List[turns.Figure] = []
     for name in flags.only:
         print(f'measuring: {name}', file=sys.stderr, flush=True)
         more = ['--quick'] if flags.quick else []
-        if name == 'cpu_training':
+        if name == 'levers':
             more += [word for python in ('intel_python', 'torch_python') if getattr(flags, python)
                      for word in (f'--{python}', getattr(flags, python))]
         figures += measured(name, more)

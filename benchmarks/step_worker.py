@@ -101,6 +101,9 @@ def constant_batch(batchsize: int, size: int) -> Tuple[Any, Any]:
 
 
 def bare(flags: argparse.Namespace, answers: turns.Answers) -> None:
+    if flags.keep_memory:
+        from utils import pipeline
+        pipeline.keep_freed_memory()
     model, batch = built(flags), constant_batch(flags.batchsize, flags.image_size)
     answers.serve(lambda steps: [model.train_on_batch(*batch) for _ in range(steps)])
 
@@ -167,6 +170,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     parser.add_argument('--no_grappler', action='store_true')
     parser.add_argument('--xla', action='store_true')
     parser.add_argument('--fed_phase', action='store_true')
+    parser.add_argument('--keep_memory', action='store_true', help='of bare: ask for it as train.py does')
     flags = parser.parse_args(argv)
     ways[flags.way](flags, turns.Answers())
 

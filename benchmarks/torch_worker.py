@@ -1,4 +1,4 @@
-"""A process that trains the same network with PyTorch, channels last, when it is told to; for cpu_training.py.
+"""A process that trains the same network with PyTorch, channels last, when it is told to; for levers.py.
 
 It runs in a Python that has PyTorch, and imports nothing of TensorFlow.
 """

@@ -66,3 +66,26 @@ def test_imported_scores_are_the_readmes_table(shared):
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     for line in out.splitlines():
         assert line in readme
+
+
+def test_all_measurements_run_and_make_one_table(tmp_path):
+    code, out, err = run('run', '--quick', '--output', tmp_path / 'figures.json')
+    assert code == 0, out + err
+    found = json.loads((tmp_path / 'figures.json').read_text())
+    assert found['quick'] is True and found['machine']['cores'] >= 1
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in out.splitlines()]
+    assert rows[0] == ['figure', 'here', 'baseline', 'ratio', 'goal', 'met']
+    assert [row[0] for row in rows[2:]] == [each['figure'] for each in found['figures']]
+    beginnings = ['step of train.py', 'simulated device busy', 'from python3 train.py', '--help', 'scoring',
+                  'training on a CPU', 'step: ', 'all operations', 'images a second, --trainable head', 'memory']
+    for beginning in beginnings:
+        assert any(each['figure'].startswith(beginning) for each in found['figures']), beginning
+    for each in found['figures']:
+        assert each['how'] and not each['how'].startswith('failed')
+        assert (each['value'] is None) == each['how'].startswith('skipped: ')
+        assert (each['met'] is None) or each['goal']
+
+
+def test_a_measurement_that_fails_is_a_row_and_an_exit_code(tmp_path):
+    code, out, _ = run('run', '--quick', '--only', 'levers', '--torch_python', tmp_path / 'none')
+    assert code == 1 and 'failed: ' in out

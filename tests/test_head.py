@@ -18,11 +18,12 @@ COUNT, VAL = 14, 4
 def argv(dataset, folder, *more):
     return [*dataset.flags, '--val_size', str(VAL), '--batchsize', '5', '--image_size', '32', '--weights', 'none',
             '--device', 'cpu', '--threads', '1', '--dropout', '0', '--learning_rate', '0.1', '--TMP_MODEL_PATF',
-            str(folder), '--TMP_LOG_PATH', str(folder / 'log'), '--features', str(folder.parent / 'features'), *more]
+            str(folder), '--TMP_LOG_PATH', str(folder / 'log'), *more]
 
 
 def train_head(dataset, folder, *more):
-    return train.main(argv(dataset, folder, '--trainable', 'head', *more))
+    return train.main(argv(dataset, folder, '--trainable', 'head', '--features', str(folder.parent / 'features'),
+                           *more))
 
 
 @pytest.fixture(scope='module')

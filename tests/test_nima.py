@@ -187,3 +187,23 @@ def test_the_reconstructed_imagenet_weights_load(graph, shared):
     path = shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'
     nima.load_weights(nima.with_head(model, 0.75), str(path))
     assert model.get_layer('conv1').get_weights()[0].std() > 0.1
+
+
+@pytest.mark.parametrize('batchsize, device, expected', [
+    (100, 'cpu', 10), (32, 'cpu', 8), (7, 'cpu', 7), (11, 'cpu', 6), (100, 'npu', 100), (100, 'gpu', 100)])
+def test_a_cpu_predicts_few_photographs_at_a_time(batchsize, device, expected):
+    assert nima.forward_batch(batchsize, device) == expected
+
+
+@pytest.mark.parametrize('count', [0, 1, 4, 7, 8])
+def test_batches_of_one_shape_give_every_photograph_once(count):
+    class Model:
+        shapes = set()
+
+        def predict_on_batch(self, images):
+            self.shapes.add(images.shape)
+            return images.sum(axis=(1, 2, 3))
+
+    model, images = Model(), np.arange(count * 12.0).reshape(count, 2, 2, 3)
+    np.testing.assert_array_equal(nima.predict(model, images, 4), images.sum(axis=(1, 2, 3)))
+    assert model.shapes == {(4, 2, 2, 3)}
