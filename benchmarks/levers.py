@@ -35,7 +35,7 @@ def measure(*, quick: bool, intel_python: Optional[str] = None,
 def _levers() -> Dict[str, List[Any]]:
     """By name, the flags of step_worker.py; a second --batchsize takes the place of the first."""
     return {STANDARD: [], '1 thread': ['--threads', 1], '4 threads': ['--threads', 4], 'batch 10': ['--batchsize', 10],
-            'batch 64': ['--batchsize', 64], 'learning phase fed': ['--fed_phase'], 'grappler off': ['--no_grappler'],
+            'learning phase fed': ['--fed_phase'], 'grappler off': ['--no_grappler'],
             'XLA': ['--xla'], 'freed memory kept': ['--keep_memory']}
 
 
