@@ -130,8 +130,8 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
         first_image=start.position.images, preprocessing=record['preprocessing'], session_config=run.host_config,
         shard=group.shard, **reading)
     state = RunState(start.folder, record, position=start.position, batchsize=batchsize, every=checkpoint_steps,
-                     images=min(train_size, train.count), ids=_ids_of_epochs(train, seed, train_size), watch=watch,
-                     restart=start.replaces, group=group)
+                     images=min(train_size, train.count), watch=watch, restart=start.replaces, group=group,
+                     ids=_ids_of_epochs(train, seed, train_size, record['preprocessing']['image_size']))
     watching = callbacks.for_training(
         twin, val_batches, val, state=state, bad=bad, batchsize=batchsize, device=run.device, model_folder=start.folder,
         log_folder=log_folder, record=record, keep=keep, keep_best=keep_best, validate_every=validate_every,
@@ -142,10 +142,10 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
         return resume.fit(trained, train_batches, state, epochs=epochs, callbacks=watching)
 
 
-def _ids_of_epochs(train: ava.Ratings, seed: int, train_size: int) -> Callable[[int], List[str]]:
+def _ids_of_epochs(train: ava.Ratings, seed: int, limit: int, image_size: int) -> Callable[[int], List[str]]:
     """A function from an epoch to its photographs' ids, in their order."""
     def ids(epoch: int) -> List[str]:
-        plan = data_loader.epoch_plan(train.count, epoch, seed=seed, limit=train_size)
+        plan = data_loader.epoch_plan(train.count, epoch, seed=seed, limit=limit, image_size=image_size)
         return [train.ids[index] for index in plan.order]
 
     return ids
