@@ -94,7 +94,7 @@ def test_the_card_tells_origin_and_hashes_and_no_path(model, images, tmp_path):
     assert report['largest_difference']['frozen graph']['of_a_share'] <= 1e-5
 
 
-def test_a_saved_model_takes_files_and_pixels(model, images, expected, tmp_path, capsys):
+def test_a_saved_model_takes_files_and_pixels(model, images, expected, tmp_path):
     run(model, 'saved_model', tmp_path, images)
     folder = tmp_path / 'saved_model' / '1'
     assert sorted(path.name for path in folder.iterdir()) == ['assets.extra', 'saved_model.pb', 'variables']
@@ -111,11 +111,8 @@ def test_a_saved_model_takes_files_and_pixels(model, images, expected, tmp_path,
             np.testing.assert_allclose(outputs['standard_deviation'], score_utils.std_score(expected[1]), atol=1e-4)
     run(model, 'saved_model', tmp_path, images, '--model_version', 12)
     assert sorted(path.name for path in folder.parent.iterdir()) == ['1', '12']
-    from tensorflow.python.tools import saved_model_cli
-    capsys.readouterr()
-    arguments = saved_model_cli.create_parser().parse_args(['show', '--dir', str(folder), '--all'])
-    arguments.func(arguments)
-    out = capsys.readouterr().out
+    show = [sys.executable, '-m', 'tensorflow.python.tools.saved_model_cli', 'show', '--dir', str(folder), '--all']
+    out = subprocess.run(show, stdout=subprocess.PIPE, text=True, check=True).stdout
     assert "signature_def['serving_default']" in out and "inputs['image_bytes']" in out and 'dtype: DT_STRING' in out
 
 

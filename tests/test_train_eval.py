@@ -101,9 +101,9 @@ def test_every_photograph_counts_once_whatever_the_batch_size(dataset, tmp_path_
 
 
 def test_the_same_seed_gives_the_same_losses_and_weights(dataset, tmp_path):
-    histories = [train_tiny(dataset, tmp_path / name, '--epochs', '2', '--seed', seed)
+    histories = [train_tiny(dataset, tmp_path / name, '--epochs', '1', '--seed', seed)
                  for name, seed in (('a', '5'), ('b', '5'), ('c', '6'))]
-    a, b, c = (weights_of(tmp_path / name / 'model_002.h5') for name in 'abc')
+    a, b, c = (weights_of(tmp_path / name / 'model_001.h5') for name in 'abc')
     assert histories[0].history['loss'] == histories[1].history['loss'] != histories[2].history['loss']
     assert all(np.array_equal(left, right) for left, right in zip(a, b))
     assert not all(np.array_equal(left, right) for left, right in zip(a, c))
