@@ -16,7 +16,7 @@ def main(argv=None):
 
     from utils import data_loader, demo_dataset, device, interruption, model_file, nima, records, resume, training
 
-    group = device.join(flags.distribute)  # this process alone, or many that train together
+    group = device.join(flags.distribute, flags.device)  # this process alone, or many that train together
     image_size, say = flags.image_size, group.report
     start = resume.find(flags.TMP_MODEL_PATF, resume=flags.resume, overwrite=flags.overwrite,
                         own_folder=flags.demo and flags.TMP_MODEL_PATF == DEMO_MODEL, report=say)

@@ -40,7 +40,7 @@ def work(folder: Path, index: int, batchsize: int, image_size: int, engine: str)
     import tensorflow as tf
 
     from utils import device, nima
-    group = device.join(engine)
+    group = device.join(engine, 'cpu')
     if group.size == 1:
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, [cores[index % len(cores)]])

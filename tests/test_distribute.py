@@ -1,4 +1,5 @@
 """Many devices as one: what each reads and scores, what they exchange, the learning rate; all in one process."""
+import os
 import sys
 import threading
 import types
@@ -216,6 +217,21 @@ def test_horovod_that_is_not_there_is_an_input_error(monkeypatch):
         distribute.join('horovod')
 
 
+@pytest.mark.parametrize('wanted, gpus, typed, cycle', [
+    ('cpu', ['one'], None, '20'), ('auto', [], None, '20'), ('auto', ['one'], None, None), ('auto', [], '5', '5')])
+def test_horovods_thread_leaves_the_cpu_alone(monkeypatch, wanted, gpus, typed, cycle):
+    monkeypatch.setenv('HOROVOD_CYCLE_TIME', typed or '')
+    if not typed:
+        monkeypatch.delenv('HOROVOD_CYCLE_TIME')
+    seen = []
+    library = types.SimpleNamespace(init=lambda: seen.append(os.environ.get('HOROVOD_CYCLE_TIME')),
+                                    **{name: lambda: 0 for name in ('rank', 'size', 'local_rank', 'local_size')})
+    monkeypatch.setattr(distribute, '_import_horovod', lambda: library)
+    monkeypatch.setattr(device, '_gpus', lambda: gpus)
+    device.join('horovod', wanted)
+    assert seen == [cycle]
+
+
 def test_the_processes_of_a_host_share_its_cores(monkeypatch):
     pinned = []
     monkeypatch.setattr(device.os, 'sched_getaffinity', lambda process: set(range(8)))
@@ -223,7 +239,7 @@ def test_the_processes_of_a_host_share_its_cores(monkeypatch):
     for cores, local_size in ((8, 3), (8, 16), (12, 3)):
         monkeypatch.setattr(device.os, 'cpu_count', lambda cores=cores: cores)
         for rank in range(3):
-            monkeypatch.setattr(distribute, 'join', lambda engine, rank=rank, size=local_size: distribute.Group(
+            monkeypatch.setattr(distribute, 'join', lambda *_, rank=rank, size=local_size, **__: distribute.Group(
                 rank, size, rank, size))
             device.join('auto')
     # Three processes on eight cores; sixteen, two a core; and cores that someone has shared out before.

@@ -41,12 +41,12 @@ class Run(NamedTuple):
         return self.group.average(optimizer)
 
 
-def join(engine: str) -> Group:
+def join(engine: str, device: str = 'auto') -> Group:
     """The processes that train together with this one, as distribute.join() finds them, each with its own cores.
 
     Those of one host share its cores out, unless whoever started them did that already.
     """
-    group = distribute.join(engine)
+    group = distribute.join(engine, on_gpu=lambda: device != 'cpu' and bool(_gpus()))
     cores = sorted(os.sched_getaffinity(0))
     if group.local_size > 1 and len(cores) == os.cpu_count():
         start, stop = (len(cores) * rank // group.local_size for rank in (group.local_rank, group.local_rank + 1))

@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import re
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,10 @@ from utils.errors import InputError
 CHIEF = 0
 # Set in each process by horovodrun, and by mpirun, in this order.
 HOROVOD_SIZES = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE'
+# Milliseconds between two rounds of Horovod's thread, in each of which it asks all others. Its default, 1, suits a GPU;
+# on a CPU the rounds come off the cores that compute: two processes of a core each did 0.7 to 0.8 times what two apart
+# do, and do 0.9 and more with this (benchmarks/scaling.py).
+CPU_CYCLE = 'HOROVOD_CYCLE_TIME', '20'
 # In what Horovod and the libraries below it say of a rank that is gone.
 HOROVOD_MARKS = 'horovod', 'gloo', 'nccl', 'mpi_'
 CUT = 200  # letters of such a message that are repeated
@@ -149,8 +153,10 @@ class Group:
 class _Horovod(Group):
     engine = 'horovod'
 
-    def __init__(self) -> None:
+    def __init__(self, on_gpu: bool) -> None:
         self._hvd = _import_horovod()
+        if not on_gpu:
+            os.environ.setdefault(*CPU_CYCLE)
         self._hvd.init()
         super().__init__(self._hvd.rank(), self._hvd.size(), self._hvd.local_rank(), self._hvd.local_size())
 
@@ -182,15 +188,16 @@ class _Hccl(Group):
         return self.size > 1  # what CANN says of a lost device differs by release
 
 
-def join(engine: str) -> Group:
+def join(engine: str, on_gpu: Callable[[], bool] = lambda: False) -> Group:
     """The group that this process belongs to, by 'hccl', 'horovod', 'none' or, for 'auto', what the environment says.
 
-    InputError where what a launcher sets for each process is missing or makes no sense.
+    `on_gpu` is asked by Horovod alone, as its pace depends on it. InputError where what a launcher sets for each
+    process is missing or makes no sense.
     """
     if engine == 'auto':
         engine = _of_environment()
     if engine == 'horovod':
-        return _Horovod()
+        return _Horovod(on_gpu())
     if engine == 'hccl':
         return _join_hccl()
     return Group()
