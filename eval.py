@@ -62,14 +62,14 @@ def predict(path, val, batchsize, run, packed, *, split, bad, engine, **decoding
 
     from utils import data_loader, engines, model_file, nima, records, splits
 
-    model, preprocessing = engines.load(path, **engine, threads=run.threads, batchsize=batchsize, report=print)
+    model, preprocessing, forward = engines.load(path, **engine, device=run.device, threads=run.threads,
+                                                 batchsize=batchsize, report=print)
     record = model_file.read(path).record or {}
     warning = splits.unlike_trained(path, record.get('run', {}).get('data'), split, val)
     if warning:
         print(warning)
     packed = records.open_fitting(packed, val, preprocessing, use='scoring', flag='--records')
     run.initialise()
-    forward = engines.forward_batch(engine['engine'], batchsize, run.device)
     batches = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
                                       resize=preprocessing['resize'], session_config=run.host_config, bad=bad,
                                       packed=packed, **decoding)

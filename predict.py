@@ -71,8 +71,8 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
     with contextlib.ExitStack() as stack:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the results alone
             run = stack.enter_context(device.open_run(device_name, threads=threads, npu=npu))
-            model, preprocessing = engines.load(path, engine=engine, fast=fast, threads=run.threads,
-                                                batchsize=batchsize, report=print)
+            model, preprocessing, forward = engines.load(path, engine=engine, fast=fast, device=run.device,
+                                                         threads=run.threads, batchsize=batchsize, report=print)
             run.initialise()
         reader = stack.enter_context(contextlib.closing(photographs.PhotographReader(
             image_size=preprocessing['image_size'], resize=preprocessing['resize'], session_config=run.host_config)))
@@ -88,7 +88,7 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
                 waiting.append((file, found))
             if waiting and (len(waiting) == batchsize or number == len(files)):
                 names, images = zip(*waiting)
-                shares = nima.predict(model, np.stack(images), engines.forward_batch(engine, batchsize, run.device))
+                shares = nima.predict(model, np.stack(images), forward)
                 if not np.isfinite(shares).all():
                     raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares of '
                                      'votes: its training went astray, type another --checkpoint')

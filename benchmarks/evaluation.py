@@ -40,15 +40,11 @@ def checkpoint_in(folder: str, size: int) -> str:
 
 
 def this_project(folder: str, size: int, engine: str) -> Callable[[int], Any]:
-    from utils import checkpoint, data_loader, device, nima
+    from utils import data_loader, device, engines, nima
     run = contextlib.ExitStack().enter_context(device.open_run('cpu'))
     path = os.path.join(folder, 'model_001.h5')
-    if engine == 'openvino':
-        from utils import engines
-        model, _ = engines.load(path, engine=engine, fast=False, threads=run.threads, batchsize=BATCH, report=print)
-        forward = BATCH
-    else:
-        model, forward = checkpoint.load_for_scoring(path), nima.forward_batch(BATCH, 'cpu')
+    model, _, forward = engines.load(path, engine=engine, fast=False, device=run.device, threads=run.threads,
+                                     batchsize=BATCH, report=print)
     run.initialise()
     ratings = ratings_of(folder)
 
@@ -161,8 +157,6 @@ def _forward(worker: turns.Worker, sizes: Any, rounds: int) -> turns.Figure:
 
 def _no_openvino() -> str:
     """Why the engine cannot be measured; empty where it can."""
-    if not (turns.ROOT / 'utils' / 'engines.py').is_file():
-        return 'eval.py has no --engine'
     missing = [name for name in ('openvino', 'tf2onnx') if importlib.util.find_spec(name) is None]
     return f'this Python has no package {missing[0]}' if missing else ''
 

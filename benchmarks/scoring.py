@@ -78,7 +78,7 @@ def network(way: str, model: str, _: str) -> Turn:
 
 
 def _runtime(way: str, model: str, noise: Any) -> Callable[[], Any]:
-    from utils import checkpoint, device, engines, frozen, onnx_model
+    from utils import checkpoint, device, engines, frozen, nima, onnx_model
     opened = device.open_run('cpu')
     run = opened.__enter__()  # open until this process ends
     network.keep = opened  # type: ignore[attr-defined]
@@ -87,8 +87,9 @@ def _runtime(way: str, model: str, noise: Any) -> Callable[[], Any]:
         onnx_model.convert(frozen.freeze(checkpoint.load_for_scoring(model)), path)
         score = onnx_model.onnx_runtime(path, run.threads)
         return lambda: score(noise)
-    made, _ = engines.load(model, **ENGINES[way], threads=run.threads, batchsize=BATCH, report=print)
-    return lambda: made.predict_on_batch(noise)
+    made, _, forward = engines.load(model, **ENGINES[way], device=run.device, threads=run.threads, batchsize=BATCH,
+                                    report=print)
+    return lambda: nima.predict(made, noise, forward)
 
 
 def _torch(noise: Any) -> Callable[[], Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / 'shared'
@@ -15,6 +16,8 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job of a shell script, and in its children
     signal.signal(signal.SIGINT, signal.default_int_handler)
+settings.register_profile('a busy machine', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('a busy machine')
 
 
 @pytest.fixture

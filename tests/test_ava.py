@@ -411,7 +411,8 @@ def test_a_val_size_that_cannot_be(count, val_size, message):
 image_ids = st.text(ID_PARTS, min_size=1, max_size=8)
 blanks = st.text(' \t', min_size=1, max_size=3)
 votes_of_a_line = st.lists(st.integers(0, 10 ** 9 - 1), min_size=10, max_size=10).filter(any)
-quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(max_examples=60, deadline=None,
+                 suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @quick

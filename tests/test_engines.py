@@ -117,15 +117,16 @@ def test_a_cpu_without_bfloat16_is_told(model, monkeypatch):
         version, precision = '2023.1.0', 'f32'
 
         def __init__(self, model, *, batchsize, image_size, threads, fast):
-            assert (model, batchsize, image_size, threads, fast) == (b'onnx', 4, SIZE, 2, True)
+            assert (model, batchsize, image_size, threads, fast) == (b'onnx', 2, SIZE, 2, True)
 
     monkeypatch.setattr(onnx_model, 'require', lambda *arguments: None)
     monkeypatch.setattr(onnx_model, 'convert', lambda graph_def: b'onnx')
     monkeypatch.setattr(onnx_model, 'OpenVino', Compiled)
     tf.compat.v1.keras.backend.clear_session()
     told = []
-    engines.load(str(model), engine='openvino', fast=True, threads=2, batchsize=4, report=told.append)
-    assert told == ['engine: OpenVINO 2023.1.0, f32, as this CPU has no bfloat16']
+    _, _, forward = engines.load(str(model), engine='openvino', fast=True, device='cpu', threads=2,
+                                 batchsize=5, report=told.append)
+    assert told == ['engine: OpenVINO 2023.1.0, f32, as this CPU has no bfloat16'] and forward == 2
 
 
 @pytest.mark.parametrize('words, wrong', [

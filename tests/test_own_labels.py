@@ -165,7 +165,8 @@ def test_bad_lines_are_left_out_where_asked(table):
     assert 'found no usable line (line 2: found the mean' in text
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.one_of(st.text('file,mean;v1230\n\r"\t. _ajpg{}[]:\0é', max_size=80).map(str.encode), st.binary(max_size=60)),
        st.sampled_from(['x.csv', 'x.json']))
 def test_junk_is_one_sentence_or_labels(table, junk, name):

@@ -137,12 +137,17 @@ def _scale_loss(optimizer: 'tf.keras.optimizers.Optimizer', scale: float) -> Non
     optimizer.get_gradients = get_gradients
 
 
+def equal_part(count: int, most: int) -> int:
+    """The size of the parts of `count` things, the fewest parts of at most `most` that are of one size or nearly so."""
+    return -(-count // -(-count // most))
+
+
 def forward_batch(batchsize: int, device: str) -> int:
     """The photographs that `device` predicts at a time fastest: batches of `batchsize` in equal parts on a CPU.
 
     There what 10 photographs need stays in the processor's cache; benchmarks/evaluation.py measures it.
     """
-    return -(-batchsize // -(-batchsize // CPU_FORWARD)) if device == 'cpu' else batchsize
+    return equal_part(batchsize, CPU_FORWARD) if device == 'cpu' else batchsize
 
 
 def predict(model: 'tf.keras.Model', images: np.ndarray, batchsize: int) -> np.ndarray:
