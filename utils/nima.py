@@ -45,8 +45,7 @@ def with_head(base_model: 'tf.keras.Model', dropout: float, trainable: str = 'al
 def on_features(model: 'tf.keras.Model') -> Tuple['tf.keras.Model', 'tf.keras.Model']:
     """A compiled model of with_head() in two: photographs -> features [B, F] of the base, features -> shares.
 
-    The first is for predictions (learning phase 0). The second shares layers and optimiser with `model`, and what is
-    called back while it is trained sees `model`.
+    The first is for predictions (learning phase 0). The second shares layers and optimiser with `model`.
     """
     import tensorflow as tf
     *_, dropout, dense = model.layers
@@ -56,7 +55,6 @@ def on_features(model: 'tf.keras.Model') -> Tuple['tf.keras.Model', 'tf.keras.Mo
     features = tf.keras.Input(dropout.input.shape[1:], name='features')
     head = tf.keras.Model(features, dense(dropout(features)))
     head.compile(model.optimizer, loss=earth_mover_loss)
-    head.callback_model = model
     return base, head
 
 

@@ -214,63 +214,37 @@ def _layers(network: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
 
 
 class History(tf.keras.callbacks.History):
-    """Keras's History over several fits."""
+    """Keras's History, which is empty and not missing before the first epoch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.epoch: List[int] = []
-        self.history: Dict[str, List[Any]] = {}
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        pass
-
-
-class _OneEpoch(tf.keras.callbacks.Callback):
-    """Ends a fit after its first epoch."""
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.model.stop_training = True
+        self.on_train_begin()
 
 
 def fit(model: tf.keras.Model, batches: Iterator[Batch], state: RunState, *, epochs: int,
-        callbacks: List[tf.keras.callbacks.Callback]) -> tf.keras.callbacks.History:
+        callbacks: List[tf.keras.callbacks.Callback], whole: Optional[tf.keras.Model] = None) -> History:
     """Train from the state's position to the end of the last epoch; returns the History of the epochs that ended.
 
-    Keras's fit has no first step: the rest of an interrupted epoch is a fit of its own, of fewer steps. Where `model`
-    is the head of another, that one is called back.
+    `whole` is what the callbacks see, where `model` is the head of it. Keras's own fit cannot begin within an epoch,
+    and spends a millisecond more between two steps.
     """
     history = History()
-    callbacks = [state, *callbacks, history]
-
-    def fit_from(epoch: int, steps: int, more: List[tf.keras.callbacks.Callback]) -> None:
-        # workers=0: the pipeline runs ahead in threads of its own and needs no queue from Keras.
-        model.fit_generator(batches, steps, epochs, initial_epoch=epoch, callbacks=[*callbacks, *more], verbose=0,
-                            workers=0)
-
-    first, left = state.position.epoch, state.steps - state.step
-    if state.position.images:
-        if left:
-            fit_from(first, left, [_OneEpoch()])
-        else:
-            _end_epoch(getattr(model, 'callback_model', model), callbacks, first, epochs)
-        first += 1
-    if first < epochs:
-        fit_from(first, state.steps, [])
+    everyone = [state, *callbacks, history]
+    for each in everyone:
+        each.set_params({'epochs': epochs})
+        each.set_model(whole or model)
+    _tell(everyone, 'on_train_begin')
+    for epoch in range(state.position.epoch, epochs):
+        _tell(everyone, 'on_epoch_begin', epoch)
+        for step in range(state.step, state.steps):
+            _tell(everyone, 'on_batch_begin', step)
+            # The batch is in no variable: it would be held while the next one is made.
+            _tell(everyone, 'on_batch_end', step, {'loss': model.train_on_batch(*next(batches))})
+        _tell(everyone, 'on_epoch_end', epoch, {})
+    _tell(everyone, 'on_train_end')
     return history
 
 
-def _end_epoch(model: tf.keras.Model, callbacks: List[tf.keras.callbacks.Callback], epoch: int, epochs: int) -> None:
-    """What follows the last step of an epoch, for a run that stopped there."""
-    logs: Dict[str, Any] = {}
-    model.stop_training = False
+def _tell(callbacks: List[tf.keras.callbacks.Callback], event: str, *arguments: Any) -> None:
     for each in callbacks:
-        each.set_params({'epochs': epochs})
-        each.set_model(model)
-    for each in callbacks:
-        each.on_train_begin()
-    for each in callbacks:
-        each.on_epoch_begin(epoch, {})
-    for each in callbacks:
-        each.on_epoch_end(epoch, logs)
-    for each in callbacks:
-        each.on_train_end()
+        getattr(each, event)(*arguments)

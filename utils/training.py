@@ -139,7 +139,7 @@ def fit(model: tf.keras.Model, start: resume.Start, *, run: Run, watch: Watch, r
     if scale_lr and group.size > 1:
         watching.append(callbacks.ScaledRate(group.size, state))
     with _closing(group, state, [train_batches, val_batches, *watching[:group.is_chief]]):
-        return resume.fit(trained, train_batches, state, epochs=epochs, callbacks=watching)
+        return resume.fit(trained, train_batches, state, epochs=epochs, callbacks=watching, whole=model)
 
 
 def _ids_of_epochs(train: ava.Ratings, seed: int, limit: int, image_size: int) -> Callable[[int], List[str]]:
