@@ -102,8 +102,8 @@ def constant_batch(batchsize: int, size: int) -> Tuple[Any, Any]:
 
 def bare(flags: argparse.Namespace, answers: turns.Answers) -> None:
     if flags.keep_memory:
-        from utils import pipeline
-        pipeline.keep_freed_memory()
+        from utils import memory
+        memory.keep_freed()
     model, batch = built(flags), constant_batch(flags.batchsize, flags.image_size)
     answers.serve(lambda steps: [model.train_on_batch(*batch) for _ in range(steps)])
 

@@ -24,9 +24,10 @@ LAYERS = (
      'run_state', 'saved_model'},
     {'distribute', 'npu'},
     {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions', 'epoch_plan',
-     'errors', 'flag_groups', 'flags', 'image_facts', 'interruption', 'label_facts', 'listing', 'lock', 'model_card',
-     'model_file', 'new_folder', 'origin', 'own_labels', 'parity', 'parser', 'percentiles', 'photo_names', 'progress',
-     'score_output', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network', 'whereabouts'},
+     'errors', 'flag_groups', 'flags', 'image_facts', 'interruption', 'label_facts', 'listing', 'lock', 'memory',
+     'model_card', 'model_file', 'new_folder', 'origin', 'own_labels', 'parity', 'parser', 'percentiles',
+     'photo_names', 'progress', 'score_output', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network',
+     'whereabouts'},
 )
 SIDEWAYS = {
     ('analysis', 'score_utils'), ('ascend_model', 'frozen'), ('ava', 'distributions'), ('ava', 'errors'),

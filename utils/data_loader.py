@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 import tensorflow as tf
 
-from utils import ava, bad_images, splits
+from utils import ava, bad_images, memory, splits
 from utils.bad_images import BadImages
 from utils.defaults import IMAGE_SIZE, VAL_SIZE, from_root
 from utils.epoch_plan import (
@@ -28,7 +28,6 @@ from utils.pipeline import (
     Pipeline,
     count_decoded,
     decode,
-    fill_pool,
     host_session,
     read_image,
     read_training_image,
@@ -140,7 +139,7 @@ def _training_pipeline(batchsize: int, image_size: int, resize: str,
                                    **decoding), row
 
     columns = ((tf.string, ()), (tf.int32, ()), (tf.int32, ()), (tf.bool, ()), (tf.float32, (10,)))
-    fill_pool(POOL_BATCHES * batchsize * image_size ** 2 * 3 * 4)  # float32
+    memory.fill_pool(POOL_BATCHES * batchsize * image_size ** 2 * 3 * 4)  # float32
     return Pipeline(read_row, columns, batchsize=batchsize, drop_remainder=drop_remainder,
                     session_config=session_config, max_pixels=decoding.get('max_pixels', MAX_PIXELS))
 

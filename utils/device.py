@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from utils import distribute
+from utils import distribute, memory
 from utils.distribute import Group
 from utils.errors import InputError
 from utils.npu import NpuOptions, Parameters, check_environment, npu_parameters
@@ -44,8 +44,10 @@ class Run(NamedTuple):
 def join(engine: str, device: str = 'auto') -> Group:
     """The processes that train together with this one, as distribute.join() finds them, each with its own cores.
 
-    Those of one host share its cores out, unless whoever started them did that already.
+    Those of one host share its cores out, unless whoever started them did that already. It comes before all threads:
+    see memory.keep_freed().
     """
+    memory.keep_freed()
     group = distribute.join(engine, on_gpu=lambda: device != 'cpu' and bool(_gpus()))
     cores = sorted(os.sched_getaffinity(0))
     if group.local_size > 1 and len(cores) == os.cpu_count():
@@ -210,6 +212,7 @@ def open_run(device: str, *, threads: Optional[int] = None, seed: int = 0,
     changes the last bits of the weights: so the number is explicit and this session is the first. `npu` holds
     those of NpuOptions that were typed, `group` the processes that train together.
     """
+    memory.keep_freed()
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     chosen = choose(device, group.report)
     _check_engine(group, chosen)

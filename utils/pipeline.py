@@ -1,27 +1,20 @@
 """Photographs decoded, resized, cropped and put into batches by tf.data, in a host-only session of its own."""
 import contextlib
-import ctypes
 import itertools
-import mmap
 import os
-import threading
 from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-from utils import image_guard
+from utils import image_guard, memory
 from utils.bad_images import BadImages
 from utils.epoch_plan import replace_broken, resize_before_crop
 
 PREFETCH_BATCHES = 2
 MOST_THREADS = 192
 POOL_BATCHES = 8  # batches' worth of memory: as much as training came to hold, a batch more every some dozen steps
-
-# glibc's names in malloc.h, and what keep_freed_memory() sets them to; the last depends on the cores.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_NEVER_TRIM, _NO_MMAP = 2 ** 31 - 1, 0
 
 Columns = Tuple[Tuple[Any, Tuple[int, ...]], ...]
 
@@ -96,37 +89,6 @@ def decoder() -> Callable[[bytes], np.ndarray]:
     return host_session(graph, None).make_callable(image, [data])
 
 
-def keep_freed_memory() -> bool:
-    """Ask glibc to use memory again that was freed; returns whether it was asked.
-
-    A batch of 100 takes 60 MB. By default they are given back to the kernel and come again as fresh pages, page by
-    page, for every batch: a sixth of the loader's time. One arena, or few, keep what is held small and steady. Settings
-    in the environment, such as MALLOC_ARENA_MAX, are left alone.
-    """
-    if any(name.startswith('MALLOC_') for name in os.environ) or 'GLIBC_TUNABLES' in os.environ:
-        return False
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
-    if mallopt is None:
-        return False
-    settings = ((_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_MMAP_MAX, _NO_MMAP),
-                (_M_ARENA_MAX, max(1, usable_threads() // 16)))
-    return all(mallopt(name, value) == 1 for name, value in settings)
-
-
-def fill_pool(size: int) -> None:
-    """Take `size` bytes from the system at once and free them: for use again, where keep_freed_memory() could ask so.
-
-    Otherwise the memory that is held grows for hundreds of batches, as freed places turn out a few bytes too short. A
-    thread of its own does this, as a system may need a second for it.
-    """
-    def fill() -> None:
-        with contextlib.suppress(MemoryError):
-            np.empty(size, np.uint8)[::mmap.PAGESIZE] = 0  # only pages that are written to are given
-
-    if keep_freed_memory():
-        threading.Thread(target=fill).start()
-
-
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """map_and_batch says that it is deprecated. What is to replace it is not fused unless an optimiser does that."""
@@ -148,7 +110,7 @@ class Pipeline:
     def __init__(self, read_row: Callable[..., Tuple[tf.Tensor, ...]], columns: Columns, *, batchsize: int,
                  drop_remainder: bool = False, session_config: Optional[tf.compat.v1.ConfigProto] = None,
                  max_pixels: int = image_guard.MAX_PIXELS) -> None:
-        keep_freed_memory()
+        memory.keep_freed()
         # Translating what is graph code already would take as long as all else here together.
         self._read_row = tf.autograph.experimental.do_not_convert(read_row)
         self._good: Any = None

@@ -22,7 +22,7 @@ import numpy as np
 if __package__ in (None, ''):  # started as a file: Python looks in utils/ first, instead of in the folder above
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-from utils import ava, command_flags, errors, splits  # noqa: E402
+from utils import ava, command_flags, errors, memory, splits  # noqa: E402
 from utils.bad_images import BadImages  # noqa: E402
 from utils.epoch_plan import replace_broken, resize_before_crop  # noqa: E402
 from utils.errors import InputError  # noqa: E402
@@ -192,7 +192,7 @@ class RecordsPipeline:
 
     def __init__(self, records: Records, image_size: int, batchsize: int, drop_remainder: bool) -> None:
         from utils import pipeline
-        pipeline.keep_freed_memory()
+        memory.keep_freed()
         self._records, self._size, self._batchsize = records, image_size, batchsize
         self._drop_remainder = drop_remainder
         self._scaled = pipeline.scale(np.arange(256, dtype=np.float32))  # by pixel value

@@ -2,12 +2,15 @@
 import inspect
 import subprocess
 import sys
+import threading
 
 import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from utils import ava, data_loader, pipeline
+import train
+from utils import ava, data_loader, device, memory, pipeline
+from utils.errors import InputError
 
 
 @pytest.mark.parametrize('name, value, asked', [('PATH', '/bin', True), ('MALLOC_ARENA_MAX', '1', False),
@@ -24,18 +27,18 @@ def test_settings_in_the_environment_are_left_alone(monkeypatch, name, value, as
     for other in ('MALLOC_ARENA_MAX', 'GLIBC_TUNABLES'):
         monkeypatch.delenv(other, raising=False)
     monkeypatch.setenv(name, value)
-    monkeypatch.setattr(pipeline.ctypes, 'CDLL', lambda path: Library)
-    assert pipeline.keep_freed_memory() is asked
+    monkeypatch.setattr(memory.ctypes, 'CDLL', lambda path: Library)
+    assert memory.keep_freed() is asked
     assert [setting for setting, _ in calls] == ([-1, -4, -8] if asked else [])
 
 
 def test_a_library_without_such_settings_is_left_alone(monkeypatch):
-    monkeypatch.setattr(pipeline.ctypes, 'CDLL', lambda path: object())
-    assert pipeline.keep_freed_memory() is False
+    monkeypatch.setattr(memory.ctypes, 'CDLL', lambda path: object())
+    assert memory.keep_freed() is False
 
 
 def test_freed_memory_is_used_again_without_page_faults():
-    code = ('import resource\nfrom utils import pipeline\nasked = pipeline.keep_freed_memory()\n'
+    code = ('import resource\nfrom utils import memory\nasked = memory.keep_freed()\n'
             'for _ in range(30):\n'
             '    if _ == 10: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n'
             '    block = bytearray(60 << 20); del block\n'
@@ -55,16 +58,32 @@ def test_a_pool_is_taken_at_once_where_it_is_kept(monkeypatch, kept):
         def __init__(self, target):
             self.start = lambda: started.append(target())
 
-    monkeypatch.setattr(pipeline.threading, 'Thread', Thread)
-    monkeypatch.setattr(pipeline, 'keep_freed_memory', lambda: kept)
-    pipeline.fill_pool(1 << 20)
-    pipeline.fill_pool(1 << 60)  # more than there is: batches come one by one then
+    monkeypatch.setattr(memory.threading, 'Thread', Thread)
+    monkeypatch.setattr(memory, 'keep_freed', lambda: kept)
+    memory.fill_pool(1 << 20)
+    memory.fill_pool(1 << 60)  # more than there is: batches come one by one then
     assert started == [None, None] * kept
+
+
+def test_training_asks_before_any_thread(dataset, tmp_path, monkeypatch):
+    """A thread that allocates before has an arena of its own, which gives back what it holds for ever."""
+    events, start = [], threading.Thread.start
+
+    def no_device(*arguments, **more):
+        raise InputError('far enough')
+
+    monkeypatch.setattr(memory, 'keep_freed', lambda: events.append('asked'))
+    monkeypatch.setattr(threading.Thread, 'start', lambda thread: (events.append('thread'), start(thread)))
+    monkeypatch.setattr(device, 'open_run', no_device)
+    with pytest.raises(InputError, match='far enough'):
+        train.main([*dataset.flags, '--val_size', '2', '--batchsize', '2', '--weights', 'none', '--TMP_MODEL_PATF',
+                    str(tmp_path / 'model'), '--TMP_LOG_PATH', str(tmp_path / 'log')])
+    assert events[0] == 'asked' and 'thread' in events
 
 
 def test_training_takes_a_pool_of_batches(dataset, monkeypatch):
     asked = []
-    monkeypatch.setattr(data_loader, 'fill_pool', asked.append)
+    monkeypatch.setattr(memory, 'fill_pool', asked.append)
     ratings = ava.read(str(dataset.labels), str(dataset.images))
     next(data_loader.train_generator(4, ratings=ratings, image_size=32))
     assert asked == [pipeline.POOL_BATCHES * 4 * 32 * 32 * 3 * 4]
