@@ -89,6 +89,19 @@ def test_inputs_and_labels_are_those_of_the_photographs(model, dataset, tmp_path
     assert pixels.shape == (SIZE * SIZE * 3,) and -1 <= pixels.min() < pixels.max() <= 1
 
 
+def test_all_photographs_may_be_scored_as_in_eval(model, dataset, tmp_path):
+    manifest = export.main(['bins', str(model), '--output', str(tmp_path / 'bins'), '--val_size', '12', *dataset.flags])
+    assert manifest['photographs'] == 12
+
+
+def test_outputs_of_other_inputs_are_told(scored, tmp_path):
+    def how(folder):
+        (folder / '000007_output_0.bin').write_bytes((folder / '000001_output_0.bin').read_bytes())
+    assert spoil(scored, tmp_path, how) == (
+        'OUT/000007_output_0.bin: found an output of 000007.bin, expected those of the 7 files of '
+        f'{scored[0] / "inputs"} alone: give the folder of the run of msame on them')
+
+
 def test_a_photograph_that_cannot_be_decoded_is_left_out(model, tmp_path):
     dataset = make_dataset(tmp_path / 'data', 12)
     (dataset.images / '1007.jpg').write_bytes(b'no photograph')

@@ -42,7 +42,7 @@ def write_bins(path: str, output: str, *, val_size: Optional[int], split: str, l
     from utils import data_loader
     preprocessing = model_file.preprocessing_of(path, None, print)
     _, val = data_loader.read_split(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad,
-                                    report=print)
+                                    to_train=0, report=print)
     bad = BadImages(val.count, share=max_bad_images, what='validation')
     with new_folder(output, '--output') as fresh:
         os.mkdir(os.path.join(fresh, INPUTS))
@@ -101,7 +101,7 @@ def _write_labels(path: str, val: ava.Ratings, batchsize: int) -> None:
 def srcc(bins: str, outputs: str) -> Dict[str, float]:
     """Print the table and the last line of eval.py for what msame wrote, in any order; returns the metrics.
 
-    InputError where an output is missing, is there twice, or holds no shares of votes.
+    InputError where an output is missing, is there twice, is of another input, or holds no shares of votes.
     """
     manifest, files, true = _read_labels(bins)
     found = _outputs(outputs)
@@ -110,6 +110,11 @@ def srcc(bins: str, outputs: str) -> Dict[str, float]:
         raise InputError(f'{outputs}: found no output of {missing[0]}.bin, and of {len(missing)} in all of '
                          f'{manifest["files"]} files, expected {missing[0]}_output_0.bin or .txt: run msame on all of '
                          f'{os.path.join(bins, INPUTS)} and give its --output')
+    strange = sorted(found.keys() - {stem for stem, _ in files})
+    if strange:
+        raise InputError(f'{found[strange[0]]}: found an output of {strange[0]}.bin, expected those of the '
+                         f'{manifest["files"]} files of {os.path.join(bins, INPUTS)} alone: give the folder of the run '
+                         'of msame on them')
     read = {stem: _read_output(found[stem], manifest['batchsize']) for stem in dict.fromkeys(stem for stem, _ in files)}
     predicted = np.stack([read[stem][row] for stem, row in files])
     with np.errstate(invalid='ignore'):  # a NaN is wrong
