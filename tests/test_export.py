@@ -1,6 +1,7 @@
 """python3 -m utils.export: what each format holds and says, parity, the card, atc, mistakes that leave nothing."""
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -184,11 +185,13 @@ def test_atc_is_run_with_the_command_that_is_written(model, images, atc, tmp_pat
 
 def test_without_atc_the_files_and_the_command_are_there(model, images, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(ascend_model.shutil, 'which', lambda name: None)
-    card = run(model, 'om', tmp_path, images)
-    assert sorted(card['files']) == ['atc.sh', 'model_007.pb']
+    shutil.copy(str(model), str(tmp_path / 'model 7.h5'))
+    card = run(tmp_path / 'model 7.h5', 'om', tmp_path, images)
+    assert sorted(card['files']) == ['atc.sh', 'model 7.pb']
     out = capsys.readouterr().out
+    assert "atc: atc '--model=model 7.pb' --framework=3 '--output=model 7' " in out  # to be typed as it stands
     assert '--input_shape=input_1:1,32,32,3' in out and '--soc_version=Ascend310 ' in out
-    assert 'no atc on the PATH: run atc.sh where CANN is, to make model_007.om' in out
+    assert 'no atc on the PATH: run atc.sh where CANN is, to make model 7.om' in out
 
 
 def test_an_atc_that_fails_leaves_nothing(model, images, atc, tmp_path):

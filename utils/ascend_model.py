@@ -46,6 +46,11 @@ def command(name: str, *, image_size: int, batchsize: int, soc_version: str, wit
     return words + [f'--insert_op_conf={AIPP_FILE}'] * with_aipp
 
 
+def as_typed(words: List[str]) -> str:
+    """The command in one line for a shell."""
+    return ' '.join(map(shlex.quote, words))
+
+
 def write(folder: str, words: List[str], *, image_size: int, with_aipp: bool) -> None:
     """Write the command as a script that runs from anywhere, and the AIPP configuration where it is wanted."""
     if with_aipp:
@@ -54,7 +59,7 @@ def write(folder: str, words: List[str], *, image_size: int, with_aipp: bool) ->
     path = os.path.join(folder, SCRIPT)
     with open(path, 'w', encoding='utf-8') as stream:
         stream.write('#!/usr/bin/env bash\nset -euo pipefail\ncd -- "$(dirname -- "${BASH_SOURCE[0]}")"\n'
-                     f'{" ".join(map(shlex.quote, words))}\n')
+                     f'{as_typed(words)}\n')
     os.chmod(path, 0o755)
 
 

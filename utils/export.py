@@ -89,7 +89,7 @@ def _om(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *
             inputs = {key: f'uint8 [{batchsize}, {size}, {size}, 3], RGB; of the frozen graph {shape}'
                       for key, shape in inputs.items()}
         yield Export(written.exported, inputs, written.outputs, [
-            f'atc: {" ".join(words)}', f'{name}.om: made by atc' if made else
+            f'atc: {ascend_model.as_typed(words)}', f'{name}.om: made by atc' if made else
             f'no atc on the PATH: run {ascend_model.SCRIPT} where CANN is, to make {name}.om'])
 
 
