@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 from utils import errors  # noqa: E402
 from utils.defaults import IMAGE_SIZE  # noqa: E402
+from utils.parser import count  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 STEP = 32   # predict.py's photographs a step
@@ -59,7 +61,8 @@ def scoring(way: str, model: str, images: str) -> Turn:
 
 def decoding(_: str, model: str, images: str) -> Turn:
     """Turns of what reads predict.py's photographs, with nothing after it."""
-    from utils import device, model_file, photographs
+    from utils import device, memory, model_file, photographs
+    memory.keep_freed()  # as predict.py's device asks
     how = model_file.preprocessing_of(model, None, print)
     reader = photographs.PhotographReader(image_size=how['image_size'], resize=how['resize'])
     files, cores = sorted(map(str, Path(images).glob('*.jpg'))) * 100000, device.usable_cores()
@@ -128,18 +131,20 @@ class Worker:
     """A way to score in a process of its own."""
 
     def __init__(self, python: str, part: str, way: str, model: str, images: str) -> None:
+        self._told = tempfile.TemporaryFile('w+')  # noqa: SIM115
         self._process = subprocess.Popen(
             [python, os.path.abspath(__file__), '--worker', part, way, model, images], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE if way == TORCH else subprocess.DEVNULL,
-            universal_newlines=True)
+            stdout=subprocess.PIPE, stderr=self._told, universal_newlines=True)
         self._way = way
         self._answer()
 
     def _answer(self) -> str:
         line = self._process.stdout.readline()  # type: ignore[union-attr]
         if not line:
-            raise errors.InputError(f'{self._way}: found that its process ended, expected figures: type the command '
-                                    'with --worker to see why, or leave out --torch_python')
+            self._told.seek(0)
+            last = ([line.strip() for line in self._told if line.strip()] or ['it said nothing'])[-1]
+            raise errors.InputError(f'{self._way}: found that its process ended ({last[:400]}), expected figures: '
+                                    'install what is missing, or leave out --torch_python')
         return line
 
     def turn(self, count: int) -> float:
@@ -215,8 +220,8 @@ def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
                         metavar='FILE', help='weights of the model (default: those of shared/, beside the repository)')
     parser.add_argument('--images', default=str(SHARED / 'ava_sample' / 'images'), metavar='DIR',
                         help='folder of photographs, .jpg (default: ava_sample/images of shared/)')
-    parser.add_argument('--rounds', type=int, default=5, metavar='N', help='(default: 5)')
-    parser.add_argument('--count', type=int, default=512, metavar='N',
+    parser.add_argument('--rounds', type=count, default=5, metavar='N', help='(default: 5)')
+    parser.add_argument('--count', type=count, default=512, metavar='N',
                         help=f'photographs in a turn, a multiple of {BATCH} (default: 512)')
     parser.add_argument('--torch_python', metavar='PYTHON', help='a Python with torch and timm (default: without them)')
     parser.add_argument('--part', choices=('photographs', 'network'), help='only this part (default: both)')
@@ -229,6 +234,12 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
     flags = parse(argv)
     if flags.worker:
         return work(*flags.worker)
+    if flags.count % BATCH:
+        raise errors.InputError(f'--count: found {flags.count}, expected a multiple of {BATCH}: type --count '
+                                f'{-(-flags.count // BATCH) * BATCH}')
+    if flags.torch_python and not shutil.which(flags.torch_python):
+        raise errors.InputError(f'--torch_python: found no program {flags.torch_python}, expected a Python with torch '
+                                'and timm: correct it or leave it out')
     if not os.path.isfile(flags.weights) or not list(Path(flags.images).glob('*.jpg')):
         raise errors.InputError(f'{flags.weights}, {flags.images}: found no weights or no photographs, expected both: '
                                 'type --weights or --images')

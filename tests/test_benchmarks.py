@@ -4,7 +4,11 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, make_model
+
+from benchmarks import scoring
+from utils import memory
+from utils.errors import InputError
 
 
 def run(name, *argv):
@@ -35,6 +39,32 @@ def test_scoring_without_its_data(tmp_path):
     assert (code, out) == (1, '')
     assert err == (f'scoring: error: {tmp_path / "no.h5"}, {tmp_path}: found no weights or no photographs, expected '
                    'both: type --weights or --images\n')
+
+
+def test_scoring_takes_whole_batches_alone():
+    code, out, err = run('scoring', '--count', 100)
+    assert (code, out, err) == (1, '', 'scoring: error: --count: found 100, expected a multiple of 64: type --count '
+                                       '128\n')
+    code, _, err = run('scoring', '--rounds', 0)
+    assert code == 2 and "argument --rounds: found '0', expected a whole number from 1" in err
+
+
+def test_a_process_of_scoring_that_ends_says_why(tmp_path):
+    python = tmp_path / 'python'  # in place of one without timm
+    python.write_text("#!/bin/sh\nprintf 'Traceback\\nno module timm\\n' >&2\n")
+    python.chmod(0o755)
+    with pytest.raises(InputError, match=r'^PyTorch: found that its process ended \(no module timm\), expected'):
+        scoring.Worker(str(python), scoring.NETWORK, scoring.TORCH, 'model.h5', 'images')
+    assert run('scoring', '--torch_python', tmp_path / 'none') == (
+        1, '', f'scoring: error: --torch_python: found no program {tmp_path / "none"}, expected a Python with torch '
+               'and timm: correct it or leave it out\n')
+
+
+def test_decoding_alone_asks_for_the_memory_that_predict_asks_for(dataset, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(memory, 'keep_freed', lambda: asked.append(True))
+    turn = scoring.decoding(scoring.DECODE, str(make_model(tmp_path / 'model.h5')), str(dataset.images))
+    assert asked and turn(scoring.STEP) > 0
 
 
 @pytest.mark.slow
