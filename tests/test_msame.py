@@ -138,6 +138,13 @@ def spoil(scored, tmp_path, how):
     return str(caught.value).replace(str(copy), 'OUT')
 
 
+def test_an_undefined_srcc_has_its_reason_as_in_eval(scored, tmp_path, capsys):
+    for path in scored[1].iterdir():
+        (tmp_path / path.name).write_bytes(np.full(10, 0.1, np.float32).tobytes())
+    assert np.isnan(msame.srcc(str(scored[0]), str(tmp_path))['srcc_mean'])
+    assert 'SRCC is undefined: all predictions are equal (5.5)\nloss  ' in capsys.readouterr().out
+
+
 def test_a_missing_output_is_named(scored, tmp_path):
     def how(folder):
         (folder / '000002_output_0.bin').unlink()

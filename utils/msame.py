@@ -128,6 +128,9 @@ def srcc(bins: str, outputs: str) -> Dict[str, float]:
     print(f'{outputs}: {len(true)} photographs, split {manifest["split"]}, hash '
           f'{manifest["split_sha256"][:splits.SHORT]}')
     print(score_utils.table({'model': metrics, 'constant': constant}))
+    reason = score_utils.undefined_reason(*map(score_utils.mean_score, (true, predicted)))
+    if reason:
+        print(f'SRCC is undefined: {reason}')
     print(f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
     return metrics
 
