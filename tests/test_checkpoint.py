@@ -27,6 +27,12 @@ def test_names_and_order(tmp_path):
     assert checkpoint.existing(str(tmp_path / 'nowhere')) == []
 
 
+def test_a_folder_that_another_process_has_just_removed_holds_none(tmp_path, monkeypatch):
+    """The first of many devices tries whether a new folder can be written, while the others look into it."""
+    monkeypatch.setattr(os.path, 'isdir', lambda path: True)
+    assert checkpoint.existing(str(tmp_path / 'nowhere')) == []
+
+
 def test_remove_others_removes_checkpoints_and_nothing_else(tmp_path):
     for name in ('model_001.h5', 'model_002.h5', 'notes.txt', 'model_003.h5.tmp'):
         (tmp_path / name).write_bytes(b'')

@@ -32,9 +32,11 @@ def state_path(folder: str) -> str:
 
 def existing(folder: str) -> List[str]:
     """Paths of the checkpoints in `folder`, oldest epoch first; none where there is no folder."""
-    if not os.path.isdir(folder):
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):  # not asked before: the chief of many tries it out and removes it
         return []
-    found = [match for match in map(_NAME.fullmatch, os.listdir(folder)) if match]
+    found = [match for match in map(_NAME.fullmatch, names) if match]
     return [os.path.join(folder, match.group()) for match in sorted(found, key=lambda match: int(match.group(1)))]
 
 
