@@ -74,7 +74,8 @@ while ((${#processes[@]})); do
         wait "${processes[index]}" || code=$?
         if ((code)) && [[ -z $failed ]]; then
             failed=${names[index]} status=$code
-            [[ -n $signal ]] || { tell TERM; deadline=$((SECONDS + patience)); }
+            [[ -n $signal ]] || tell TERM  # else they were told, and at a second one they would not save
+            deadline=$((SECONDS + patience))
         fi
         unset "processes[index]" "names[index]"
     done
@@ -84,8 +85,8 @@ while ((${#processes[@]})); do
     fi
     ((${#processes[@]} == 0)) || sleep 0.2
 done
-[[ -z $signal ]] || exit $((128 + signal))
 [[ -n $failed ]] || exit 0
+[[ -z $signal || $status != 143 ]] || exit $((128 + signal))
 echo "train_8p.sh: error: rank $failed ended with exit code $status, and the others were stopped: its log, \
 $logs/rank_$failed.log, says why; go on with the same command and --resume" >&2
 exit "$status"

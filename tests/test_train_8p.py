@@ -30,8 +30,8 @@ def note(number, _):
     signals.append(number)
     if how == 'wait':
         print('saved', flush=True)
-        sys.exit(143)
-    if how == 'fail' and len(signals) == 2:
+        sys.exit(int(os.environ.get('CODE', 143)))
+    if how in ('fail', 'one') and len(signals) == 2 or how == 'one' and rank == '0':
         os._exit(143)
 if how == 'stuck':
     note = signal.SIG_IGN
@@ -146,6 +146,25 @@ def test_a_signal_lets_all_of_them_save(machine, number, code):
     _, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (code, '')
     assert [text.splitlines()[1:] for text in logs(machine).values()] == [['saved']] * 4
+
+
+@pytest.mark.parametrize('code, text', [(0, r'$'), (1, r'train_8p\.sh: error: rank \d ended with exit code 1, and')])
+def test_a_stop_that_did_not_come_about_is_not_called_one(machine, code, text):
+    """A signal after the last step, and a state that cannot be saved."""
+    process = start(machine, HOW='wait', CODE=str(code))
+    wait_until_ready(machine)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code and re.match(text, errors), errors
+
+
+def test_nobody_waits_for_ranks_that_one_signal_does_not_stop(machine):
+    """As when Ctrl-C comes while they start: one is gone, the others wait for it."""
+    process = start(machine, HOW='one', NIMA_STOP_SECONDS='1')
+    wait_until_ready(machine)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, '')
 
 
 @pytest.mark.parametrize('environment, text', [
