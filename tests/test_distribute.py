@@ -1,5 +1,6 @@
 """Many devices as one: what each reads and scores, what they exchange, the learning rate; all in one process."""
 import os
+import signal
 import sys
 import threading
 import types
@@ -11,7 +12,7 @@ from conftest import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import ava, callbacks, data_loader, device, distribute, score_utils, training_log
+from utils import ava, callbacks, data_loader, device, distribute, run_state, score_utils, training_log
 from utils.bad_images import BadImages
 from utils.epoch_plan import part, training_places
 from utils.errors import InputError
@@ -193,6 +194,45 @@ def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
     assert [(bad[0].count, bad[1].count) for _, bad in results] == [(3, 1)] * 3
     said = capsys.readouterr().out
     assert said.count('epoch 1: loss') == 1 and 'bad photographs: 3 training, 1 validation' in said
+
+
+@pytest.mark.parametrize('count, batches', [(7, 2), (2, 0)])
+def test_a_signal_in_the_shared_validation_stops_all_at_the_same_place(monkeypatch, tmp_path, count, batches):
+    """Three devices: of 7 photographs the last has a batch more than the others, of 2 the first has none.
+
+    The signal comes to the first with its second batch, or with the last step. Threads stand for the devices.
+    """
+    saved = []
+    monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
+    monkeypatch.setattr(run_state.checkpoint, 'save', lambda model, path, record: saved.append(record['run']))
+    shares = np.full((1, 10), 0.1, np.float32)
+
+    def work(group):
+        watch = types.SimpleNamespace(signal=None)
+        state = run_state.RunState(str(tmp_path), {}, position=run_state.Position(), batchsize=2, images=6,
+                                   ids=lambda epoch: [], watch=watch, group=group)
+        state.set_model(types.SimpleNamespace(layers=[]))
+        predicted = []
+
+        def generator():
+            while True:
+                predicted.append(1)
+                watch.signal = signal.SIGTERM if (group.rank, len(predicted)) == (0, batches) else watch.signal
+                yield shares, None
+
+        validation = callbacks.Validation(
+            None, generator(), types.SimpleNamespace(scores=np.repeat(shares, count, 0)), pause=state.pause,
+            bad=[BadImages(count)], batchsize=1, group=group)
+        state.on_epoch_begin(0)
+        state.on_batch_end(0, {'loss': 0.1})
+        watch.signal = None if batches or group.rank else signal.SIGTERM
+        state.on_epoch_end(0, {})
+        with pytest.raises(SystemExit) as left:
+            validation._predict()
+        return left.value.code, len(predicted)
+
+    assert together(3, work) == [(143, batches)] * 3
+    assert [run['position']['images'] for run in saved] == [6]
 
 
 def test_one_process_is_a_group_of_one():

@@ -53,7 +53,7 @@ SIDEWAYS = {
     ('records', 'data_loader'), ('records', 'pack'), ('records', 'pipeline'), ('report', 'figures'),
     ('report', 'report_page'), ('report', 'results'), ('report_page', 'figures'), ('report_page', 'results'),
     ('resume', 'checkpoint'), ('resume', 'data_loader'), ('resume', 'run_state'), ('run_state', 'checkpoint'),
-    ('run_state', 'data_loader'), ('run_state', 'device'), ('saved_model', 'frozen'), ('saved_model', 'pipeline'),
+    ('run_state', 'device'), ('saved_model', 'frozen'), ('saved_model', 'pipeline'),
     ('score_output', 'ava'), ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
     ('score_output', 'score_utils'), ('score_utils', 'ava'), ('splits', 'ava'), ('splits', 'defaults'),
     ('splits', 'errors'), ('splits', 'photo_names'), ('training_log', 'errors'), ('training_log', 'score_utils'),

@@ -53,13 +53,15 @@ class Validation(tf.keras.callbacks.Callback):
     epoch's seconds and the seconds left. `batches` is an endless generator of passes over `ratings`, `model` shares
     the trained model's weights and predicts `forward` photographs at a time. `bad` are those found in training and
     validation; the scores are of the validation photographs that could be read. Each device of `group` predicts its
-    part; the chief has all predictions, in the order of `ratings`, and alone prints and logs.
+    part; the chief has all predictions, in the order of `ratings`, and alone prints and logs. `pause` is called
+    between batches, at the same places in all of them: there the run may stop.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], ratings: ava.Ratings, *,
                  bad: Sequence[BadImages], batchsize: int, every: int = 1, forward: Optional[int] = None,
-                 group: Group = ALONE) -> None:
+                 group: Group = ALONE, pause: Callable[[], Any] = lambda: None) -> None:
         super().__init__()
+        self._pause = pause
         self._forward = forward or batchsize
         self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
         self._bad, self._every, self._group = bad, every, group
@@ -88,8 +90,13 @@ class Validation(tf.keras.callbacks.Callback):
     def _predict(self) -> np.ndarray:
         """The shares of all validation photographs that can be read, float32 [N, 10], in their order."""
         own = np.arange(len(self._scores))[part(len(self._scores), self._group.shard)]
-        found = [nima.predict(self._twin, next(self._batches)[0], self._forward)
-                 for _ in range(-(-len(own) // self._batchsize))]
+        most = -(-len(self._scores) // self._group.size)  # photographs of one device: some have one less
+        found = []
+        for number in range(-(-most // self._batchsize)):
+            if number % self._group.steps_between_agreements == 0:
+                self._pause()
+            if number * self._batchsize < len(own):
+                found.append(nima.predict(self._twin, next(self._batches)[0], self._forward))
         shares = np.zeros(self._scores.shape, np.float32)
         if found:
             shares[own[~self._bad[-1].mask[own]]] = np.concatenate(found)
@@ -228,8 +235,8 @@ def for_training(twin: tf.keras.Model, val_batches: Iterator[Batch], val: ava.Ra
     TensorBoard's events, train.csv, train.jsonl and summary.json come into `log_folder`, one entry an epoch. All but
     the chief of `group` take part in the validation and do nothing else.
     """
-    validation = Validation(twin, state.stoppable(val_batches), val, bad=bad, batchsize=batchsize, every=validate_every,
-                            forward=forward, group=group)
+    validation = Validation(twin, val_batches, val, bad=bad, batchsize=batchsize, every=validate_every,
+                            forward=forward, group=group, pause=state.pause)
     if not group.is_chief:
         return [validation]
     os.makedirs(log_folder, exist_ok=True)

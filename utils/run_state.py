@@ -1,13 +1,12 @@
 """Where a training run stands: counted step by step, saved so that it can go on, checked for numbers that are none."""
 import math
 import time
-from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from utils import checkpoint
-from utils.data_loader import Batch
 from utils.device import ALONE, Group
 from utils.epoch_plan import training_places
 from utils.errors import InputError
@@ -75,8 +74,7 @@ class RunState(tf.keras.callbacks.Callback):
         if epoch != self.position.epoch:
             self.position = self._saved = Position(epoch)  # SaveEpoch has written all that came before
         self._start = time.monotonic() - self.position.seconds
-        self._agree()
-        self.stop_if_asked()
+        self.pause()
 
     def on_batch_end(self, batch: int, logs: Logs = None) -> None:
         loss = float((logs or {})['loss'])
@@ -132,11 +130,10 @@ class RunState(tf.keras.callbacks.Callback):
             self.save()
         raise SystemExit(exit_code(self._signal))
 
-    def stoppable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """`batches`, before each of which the run stops where a signal came."""
-        for batch in batches:
-            self.stop_if_asked()
-            yield batch
+    def pause(self) -> None:
+        """A place that all devices come to alike, where the run stops if one of them has seen a signal."""
+        self._agree()
+        self.stop_if_asked()
 
     def _refuse_loss(self, loss: float) -> None:
         ids = self._ids(self.position.epoch)
