@@ -250,6 +250,21 @@ def test_one_process_is_a_group_of_one():
 
 # --- the rest
 
+@pytest.mark.parametrize('launched', [{'OMPI_COMM_WORLD_SIZE': '2'},
+                                      {'HOROVOD_SIZE': '2', 'OMPI_COMM_WORLD_SIZE': '1'}])
+def test_processes_that_horovod_does_not_join_are_an_input_error(monkeypatch, launched):
+    for name in distribute.HOROVOD_SIZES:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in launched.items():
+        monkeypatch.setenv(name, value)
+    library = types.SimpleNamespace(init=lambda: None, rank=lambda: 0, size=lambda: 1, local_rank=lambda: 0,
+                                    local_size=lambda: 1)
+    monkeypatch.setattr(distribute, '_import_horovod', lambda: library)
+    with pytest.raises(InputError, match='^--distribute horovod: found 2 processes that a launcher started, of which '
+                                         'Horovod joins 1, expected all of them: start with horovodrun'):
+        distribute.join('auto')
+
+
 def test_horovod_that_is_not_there_is_an_input_error(monkeypatch):
     monkeypatch.setitem(sys.modules, 'horovod', None)
     with pytest.raises(InputError, match='^--distribute horovod: Horovod cannot be imported .*, expected 0.28.1 built '
@@ -265,7 +280,8 @@ def test_horovods_thread_leaves_the_cpu_alone(monkeypatch, wanted, gpus, typed, 
         monkeypatch.delenv('HOROVOD_CYCLE_TIME')
     seen = []
     library = types.SimpleNamespace(init=lambda: seen.append(os.environ.get('HOROVOD_CYCLE_TIME')),
-                                    **{name: lambda: 0 for name in ('rank', 'size', 'local_rank', 'local_size')})
+                                    **{name: lambda: 0 for name in ('rank', 'local_rank', 'local_size')},
+                                    size=lambda: 1)
     monkeypatch.setattr(distribute, '_import_horovod', lambda: library)
     monkeypatch.setattr(device, '_gpus', lambda: gpus)
     device.join('horovod', wanted)

@@ -159,6 +159,10 @@ class _Horovod(Group):
             os.environ.setdefault(*CPU_CYCLE)
         self._hvd.init()
         super().__init__(self._hvd.rank(), self._hvd.size(), self._hvd.local_rank(), self._hvd.local_size())
+        told = next((_number(name) for name in HOROVOD_SIZES if os.environ.get(name)), 1)
+        if told != self.size:  # as with mpirun, where Horovod is built without MPI
+            raise InputError(f'--distribute horovod: found {told} processes that a launcher started, of which Horovod '
+                             f'joins {self.size}, expected all of them: start with horovodrun in place of mpirun')
 
     def _sum(self, tensor: tf.Tensor, name: str) -> tf.Tensor:
         return self._hvd.allreduce(tensor, op=self._hvd.Sum, name=name)
