@@ -290,10 +290,11 @@ def test_horovods_thread_leaves_the_cpu_alone(monkeypatch, wanted, gpus, typed, 
 
 def test_the_processes_of_a_host_share_its_cores(monkeypatch):
     pinned = []
-    monkeypatch.setattr(device.os, 'sched_getaffinity', lambda process: set(range(8)))
+    monkeypatch.setattr(device.os, 'cpu_count', lambda: 64)  # of which a container has eight
     monkeypatch.setattr(device.os, 'sched_setaffinity', lambda process, cores: pinned.append(list(cores)))
     for cores, local_size in ((8, 3), (8, 16), (12, 3)):
-        monkeypatch.setattr(device.os, 'cpu_count', lambda cores=cores: cores)
+        monkeypatch.setattr(device.os, 'sched_getaffinity',
+                            lambda process, cores=cores: set(range(cores if process == os.getppid() else 8)))
         for rank in range(3):
             monkeypatch.setattr(distribute, 'join', lambda *_, rank=rank, size=local_size, **__: distribute.Group(
                 rank, size, rank, size))

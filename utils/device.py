@@ -44,13 +44,13 @@ class Run(NamedTuple):
 def join(engine: str, device: str = 'auto') -> Group:
     """The processes that train together with this one, as distribute.join() finds them, each with its own cores.
 
-    Those of one host share its cores out, unless whoever started them did that already. It comes before all threads:
-    see memory.keep_freed().
+    Those of one host share out the cores that their parent has, unless they were given others. It comes before all
+    threads: see memory.keep_freed().
     """
     memory.keep_freed()
     group = distribute.join(engine, on_gpu=lambda: device != 'cpu' and bool(_gpus()))
     cores = sorted(os.sched_getaffinity(0))
-    if group.local_size > 1 and len(cores) == os.cpu_count():
+    if group.local_size > 1 and cores == sorted(os.sched_getaffinity(os.getppid())):
         start, stop = (len(cores) * rank // group.local_size for rank in (group.local_rank, group.local_rank + 1))
         os.sched_setaffinity(0, cores[start:max(stop, start + 1)])
     return group
