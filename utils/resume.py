@@ -225,22 +225,28 @@ def fit(model: tf.keras.Model, batches: Iterator[Batch], state: RunState, *, epo
         callbacks: List[tf.keras.callbacks.Callback], whole: Optional[tf.keras.Model] = None) -> History:
     """Train from the state's position to the end of the last epoch; returns the History of the epochs that ended.
 
-    `whole` is what the callbacks see, where `model` is the head of it. Keras's own fit cannot begin within an epoch,
-    and spends a millisecond more between two steps.
+    `whole` is what the callbacks see, where `model` is the head of it. They are called as by Keras's own fit, and may
+    end the training after an epoch with `stop_training`. That fit cannot begin within an epoch, and spends a
+    millisecond more between two steps.
     """
     history = History()
-    everyone = [state, *callbacks, history]
+    everyone, seen = [state, *callbacks, history], whole or model
+    seen.stop_training = False
     for each in everyone:
         each.set_params({'epochs': epochs})
-        each.set_model(whole or model)
+        each.set_model(seen)
     _tell(everyone, 'on_train_begin')
     for epoch in range(state.position.epoch, epochs):
         _tell(everyone, 'on_epoch_begin', epoch)
         for step in range(state.step, state.steps):
-            _tell(everyone, 'on_batch_begin', step)
-            # The batch is in no variable: it would be held while the next one is made.
-            _tell(everyone, 'on_batch_end', step, {'loss': model.train_on_batch(*next(batches))})
+            batch = next(batches)
+            _tell(everyone, 'on_train_batch_begin', step)
+            loss = model.train_on_batch(*batch)
+            del batch  # it would be held while the next one is made
+            _tell(everyone, 'on_train_batch_end', step, {'loss': loss})
         _tell(everyone, 'on_epoch_end', epoch, {})
+        if seen.stop_training:
+            break
     _tell(everyone, 'on_train_end')
     return history
 
