@@ -9,7 +9,7 @@ import numpy as np
 
 # glibc's names in malloc.h, and what keep_freed() sets them to; the last depends on the cores.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
-_NEVER_TRIM, _NO_MMAP, _CORES_AN_ARENA = 2 ** 31 - 1, 0, 16
+_NEVER_TRIM, _NO_MMAP, _CORES_AN_ARENA = -1, 0, 16
 
 
 def keep_freed() -> bool:
