@@ -27,7 +27,7 @@ def measure(*, quick: bool) -> List[turns.Figure]:
             figures.append(turns.Figure(
                 f'simulated device busy, {name}', device / step, 1.0, device / step, '', f'at least {BUSY[name]:.2f}',
                 device / step >= BUSY[name], f'{device} s, slept in place of the model, over the seconds of a step of '
-                f'train.py: {batch / step:.0f} images a second'))
+                f'train.py, batch {batch}, {rounds} rounds of {amount}: {batch / step:.0f} images a second'))
     return figures
 
 

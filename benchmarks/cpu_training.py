@@ -38,7 +38,8 @@ def _operations(size: int, batch: int) -> turns.Figure:
     total = sum(found.values())
     shares = ', '.join(f'{name} {100 * each / total:.0f} %' for name, each in list(found.items())[:SHOWN])
     return turns.reported(f'all operations of a step, {len(os.sched_getaffinity(0))} cores', total, 's',
-                          f'processor seconds of the operations of one step, batch {batch}, by their kind: {shares}')
+                          f'seconds of each operation of one step, batch {batch}, from its beginning to its end, added '
+                          f'up by their kind; some run side by side: {shares}')
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""All measurements in one run: a table, and with --output its figures as JSON, each with how it was measured.
+"""All measurements in one run: a table, how each figure was measured, and with --output both as JSON.
 
 Each measurement is a file of benchmarks/ and runs alone too. All of them take about half an hour of a machine that
 does nothing else; --quick does the least of each, to see that they run: its figures mean nothing.
@@ -52,7 +52,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             more += [word for python in ('intel_python', 'torch_python') if getattr(flags, python)
                      for word in (f'--{python}', getattr(flags, python))]
         figures += measured(name, more)
-    print(turns.markdown(figures))
+    print(turns.told(figures))
     if flags.output:
         with open(flags.output, 'w') as stream:
             json.dump({'machine': machine(), 'quick': flags.quick, 'figures': [each._asdict() for each in figures]},

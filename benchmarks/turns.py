@@ -150,6 +150,12 @@ def markdown(figures: Sequence[Figure]) -> str:
     return '\n'.join(lines)
 
 
+def told(figures: Sequence[Figure]) -> str:
+    """The table, and below it how each figure was measured."""
+    return '\n'.join([markdown(figures), '', *(f'{each.figure}: {each.how}' for each in figures
+                                               if each.value is not None)])
+
+
 def _shown(value: Optional[float], unit: str = '') -> str:
     if value is None:
         return ''
@@ -176,6 +182,5 @@ def main(measure: Callable[..., List[Figure]], doc: str, argv: Optional[Sequence
     if as_json:
         print(json.dumps([each._asdict() for each in figures], indent=1))
     else:
-        print(markdown(figures))
-        print('\n'.join(f'{each.figure}: {each.how}' for each in figures if each.value is not None))
+        print(told(figures))
     return figures

@@ -112,7 +112,11 @@ def test_measurements_run_and_make_one_table(names, tmp_path):
     assert code == 0, out + err
     found = json.loads((tmp_path / 'figures.json').read_text())
     assert found['quick'] is True and found['machine']['cores'] >= 1
-    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in out.splitlines()]
+    table, told = out.split('\n\n')
+    assert told.splitlines() == [f'{each["figure"]}: {each["how"]}' for each in found['figures']
+                                 if each['value'] is not None]
+    assert 'utils/rank_table.py' in told  # of the commands whose --help is timed
+    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()]
     assert rows[0] == ['figure', 'here', 'baseline', 'ratio', 'goal', 'met']
     assert [row[0] for row in rows[2:]] == [each['figure'] for each in found['figures']]
     for beginning in [each for name in names for each in BEGINNINGS[name]]:
