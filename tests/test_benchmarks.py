@@ -130,3 +130,21 @@ def test_measurements_run_and_make_one_table(names, tmp_path):
 def test_a_measurement_that_fails_is_a_row_and_an_exit_code(tmp_path):
     code, out, _ = run('run', '--quick', '--only', 'levers', '--torch_python', tmp_path / 'none')
     assert code == 1 and 'failed: ' in out
+
+
+@pytest.mark.slow
+def test_the_originals_way_reads_little_that_nobody_scores(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from benchmarks import evaluation, loader
+    drawn, one_by_one = [], evaluation._one_by_one
+
+    def counted(*given):
+        for batch in one_by_one(*given):
+            drawn.append(1)
+            yield batch
+
+    monkeypatch.setattr(evaluation, '_one_by_one', counted)
+    loader.make_dataset(str(tmp_path / 'data'), 100, 64)
+    evaluation.checkpoint_in(str(tmp_path / 'data'), 32)
+    evaluation.original(str(tmp_path / 'data'), 32)(1)
+    assert 2 * 10 <= len(drawn) <= 2 * (10 + 3)
