@@ -53,12 +53,13 @@ def test_freed_memory_is_used_again_without_page_faults():
 def test_more_than_two_gibibytes_are_kept_too():
     """-1 is never, 2 ** 31 - 1 is not; what is taken here is never touched."""
     code = ('import numpy as np\nfrom utils import memory\nasked = memory.keep_freed()\n'
-            'block = np.empty(5 << 29, np.uint8); del block\n'
+            'try: block = np.empty(5 << 29, np.uint8); del block\n'
+            'except MemoryError: asked = False\n'
             'print(asked, int(open("/proc/self/statm").read().split()[0]) * 4096)')
     done = subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), capture_output=True, text=True, check=True)
     asked, size = done.stdout.split()
     if asked == 'False':
-        pytest.skip('this C library has no mallopt, or the environment sets it')
+        pytest.skip('this C library has no mallopt, the environment sets it, or there is not so much memory')
     assert int(size) > 5 << 29
 
 
