@@ -37,17 +37,22 @@ def test_a_library_without_such_settings_is_left_alone(monkeypatch):
     assert memory.keep_freed() is False
 
 
+def measured(code):
+    """The number that `code` prints in a process of its own, after whether memory could be asked for."""
+    done = subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), capture_output=True, text=True, check=True)
+    asked, number = done.stdout.split()
+    if asked == 'False':
+        pytest.skip('this C library has no mallopt, the environment sets it, or there is not so much memory')
+    return int(number)
+
+
 def test_freed_memory_is_used_again_without_page_faults():
     code = ('import resource\nfrom utils import memory\nasked = memory.keep_freed()\n'
             'for _ in range(30):\n'
             '    if _ == 10: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n'
             '    block = bytearray(60 << 20); del block\n'
             'print(asked, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)')
-    done = subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), capture_output=True, text=True, check=True)
-    asked, faults = done.stdout.split()
-    if asked == 'False':
-        pytest.skip('this C library has no mallopt, or the environment sets it')
-    assert int(faults) < 20 * (60 << 20) // 4096 // 10  # of those that fresh pages would cost
+    assert measured(code) < 20 * (60 << 20) // 4096 // 10  # of those that fresh pages would cost
 
 
 def test_more_than_two_gibibytes_are_kept_too():
@@ -56,11 +61,7 @@ def test_more_than_two_gibibytes_are_kept_too():
             'try: block = np.empty(5 << 29, np.uint8); del block\n'
             'except MemoryError: asked = False\n'
             'print(asked, int(open("/proc/self/statm").read().split()[0]) * 4096)')
-    done = subprocess.run([sys.executable, '-c', code], cwd=str(ROOT), capture_output=True, text=True, check=True)
-    asked, size = done.stdout.split()
-    if asked == 'False':
-        pytest.skip('this C library has no mallopt, the environment sets it, or there is not so much memory')
-    assert int(size) > 5 << 29
+    assert measured(code) > 5 << 29
 
 
 @pytest.mark.parametrize('kept', [True, False])

@@ -222,8 +222,7 @@ def _whole_numbers(text: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> Op
     return numbers
 
 
-def _parse_line_by_line(data: bytes, path: str,
-                        skip_bad: bool) -> Tuple[List[str], np.ndarray, List[BadLine]]:
+def _parse_line_by_line(data: bytes, path: str, skip_bad: bool) -> Tuple[List[str], np.ndarray, List[BadLine]]:
     """Ids [N], votes float64 [N, 10] and the bad lines, which raise InputError unless `skip_bad`."""
     votes: List[List[float]] = []
     bad: List[BadLine] = []
