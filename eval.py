@@ -1,12 +1,10 @@
 """Score a checkpoint on the validation photographs: bash test_1p.sh, or python3 eval.py --help."""
-import contextlib
 import os
 import sys
 
-from utils import errors
-from utils.defaults import edited_name, from_root
-from utils.flags import eval_flags
-from utils.progress import progress
+from utils.base import errors
+from utils.base.defaults import edited_name, from_root
+from utils.scoring.flags import eval_flags
 
 # Edit these lines for another checkpoint. A relative folder counts from the repository's root.
 TMP_MODEL_PATF = './model/'
@@ -17,8 +15,12 @@ def main(argv=None):
     """Score as the flags say, print the table; returns the metrics by name."""
     flags = eval_flags(argv)
 
-    from utils import checkpoint, data_loader, device, report, results, score_utils, splits
-    from utils.bad_images import BadImages
+    from utils import data_loader, score_utils
+    from utils.data import splits
+    from utils.data.bad_images import BadImages
+    from utils.device import device
+    from utils.model import checkpoint
+    from utils.scoring import report, results, scorer
 
     folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
@@ -33,7 +35,7 @@ def main(argv=None):
     bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         reading = {'split': flags.split, 'bad': bad, 'fast': flags.fast_decode, 'max_pixels': flags.max_pixels}
-        scored, predictions = zip(*(predict(path, val, flags.batchsize, run, flags.records, **reading,
+        scored, predictions = zip(*(scorer.evaluate(path, val, flags.batchsize, run, flags.records, **reading,
                                             engine={'engine': flags.engine, 'fast': flags.fast}) for path in paths))
 
     val, split = val.take(~bad.mask), splits.describe(flags.split, val)
@@ -54,30 +56,6 @@ def main(argv=None):
         print(f'SRCC is undefined: {reason}')
     print(f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
     return metrics
-
-
-def predict(path, val, batchsize, run, packed, *, split, bad, engine, **decoding):
-    """A checkpoint's record, its pre-processing in it in any case, and its predicted shares [N, 10] for `val`."""
-    import numpy as np
-
-    from utils import data_loader, engines, model_file, nima, records, splits
-
-    model, preprocessing, forward = engines.load(path, **engine, device=run.device, threads=run.threads,
-                                                 batchsize=batchsize, report=print)
-    record = model_file.read(path).record or {}
-    warning = splits.unlike_trained(path, record.get('run', {}).get('data'), split, val)
-    if warning:
-        print(warning)
-    packed = records.open_fitting(packed, val, preprocessing, use='scoring', flag='--records')
-    run.initialise()
-    batches = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
-                                      resize=preprocessing['resize'], session_config=run.host_config, bad=bad,
-                                      packed=packed, **decoding)
-    with contextlib.closing(batches):
-        steps = -(-val.count // batchsize)
-        shares = np.concatenate([nima.predict(model, images, forward)
-                                 for images, _ in progress(batches, steps, 'scoring')])
-    return {**record, 'preprocessing': preprocessing}, shares
 
 
 if __name__ == '__main__':

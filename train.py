@@ -1,7 +1,7 @@
 """Train NIMA: bash train_1p.sh, or python3 train.py --help."""
-from utils import errors
-from utils.defaults import DEMO_DATASET, DEMO_MODEL, edited_name, from_root
-from utils.flags import train_flags
+from utils.base import errors
+from utils.base.defaults import DEMO_DATASET, DEMO_MODEL, edited_name, from_root
+from utils.training.flags import train_flags
 
 # Edit these lines for other pre-trained weights. Relative paths count from the repository's root.
 TMP_WEIGHTS_PATH = './weights'
@@ -14,7 +14,12 @@ def main(argv=None):
     import tensorflow as tf
     from tensorflow.keras.applications import MobileNet
 
-    from utils import data_loader, demo_dataset, device, interruption, model_file, nima, records, resume, training
+    from utils import data_loader, nima
+    from utils.data import packed
+    from utils.demo import dataset
+    from utils.device import device, signals
+    from utils.model import model_file
+    from utils.training import loop, resume
 
     group = device.join(flags.distribute, flags.device)  # this process alone, or many that train together
     image_size, say = flags.image_size, group.report
@@ -23,18 +28,18 @@ def main(argv=None):
     if start.is_done(flags.epochs, report=say):
         return resume.History()
     if flags.demo:
-        demo_dataset.make(DEMO_DATASET)
+        dataset.make(DEMO_DATASET)
     train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                         images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=say)
     data_loader.steps_per_epoch(train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
     weights = None if start.path else nima.find_weights(flags.weights or edited_name(WEIGHTS_NAME),
                                                         flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
     preprocessing = start.preprocessing or model_file.preprocessing_to_start_from(weights, image_size, report=say)
-    packed = records.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing,
+    packed = packed.open_for_training(flags.records, train, flags.val_records, val, preprocessing=preprocessing,
                                        whole=flags.trainable == 'head' and not flags.crops)
-    with training.only_writer(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, group), interruption.watched() as watch, \
+    with loop.only_writer(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, group), signals.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
-        record = training.record(vars(flags), preprocessing, run=run, train=train, val=val, packed=packed[0])
+        record = loop.record(vars(flags), preprocessing, run=run, train=train, val=val, packed=packed[0])
         tf.keras.backend.set_learning_phase(1)
         # For another base model, import it above and edit this line.
         base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
@@ -43,7 +48,7 @@ def main(argv=None):
         optimizer = nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
                                    loss_scale=flags.loss_scale)
         model.compile(run.distribute(optimizer), loss=nima.earth_mover_loss)
-        return training.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
+        return loop.fit(model, start, run=run, watch=watch, record=record, train=train, val=val, seed=flags.seed,
                             train_size=flags.train_size, batchsize=flags.batchsize, scale_lr=flags.scale_lr,
                             epochs=flags.epochs, trainable=flags.trainable, features_folder=flags.features,
                             crops=flags.crops, checkpoint_steps=flags.checkpoint_steps, keep=flags.keep,

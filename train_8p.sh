@@ -23,7 +23,7 @@ if [[ -n ${RANK_TABLE_FILE:-} ]]; then
 else
     table=(--output "$logs/rank_table.json")
 fi
-mapfile -t ranks < <("$NIMA_PYTHON" "$nima_root/utils/rank_table.py" "${table[@]}")
+mapfile -t ranks < <("$NIMA_PYTHON" "$nima_root/utils/device/rank_table.py" "${table[@]}")
 ((${#ranks[@]} > 1)) || exit 1  # it has said why
 export RANK_TABLE_FILE=${table[1]} RANK_SIZE=${ranks[0]} LOCAL_SIZE=$((${#ranks[@]} - 1))
 export JOB_ID=${JOB_ID:-10087} HCCL_CONNECT_TIMEOUT=${HCCL_CONNECT_TIMEOUT:-600}

@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import loader, turns  # noqa: E402
-from utils import ava  # noqa: E402
+from utils.data import ava  # noqa: E402
 
 BATCH, ORIGINAL_BATCH = 100, 10
 FORWARD = 5, 10, 16, 20, 32, 50, 100
@@ -27,7 +27,8 @@ def checkpoint_in(folder: str, size: int) -> str:
     """A whole NIMA with random weights."""
     import tensorflow as tf
 
-    from utils import checkpoint, model_file, nima
+    from utils import nima
+    from utils.model import checkpoint, model_file
     base = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
     path = os.path.join(folder, 'model_001.h5')
     model = nima.with_head(base, 0.75)
@@ -40,7 +41,9 @@ def checkpoint_in(folder: str, size: int) -> str:
 
 
 def this_project(folder: str, size: int, engine: str, fast: bool = False) -> Callable[[int], Any]:
-    from utils import data_loader, device, engines, nima
+    from utils import data_loader, nima
+    from utils.device import device
+    from utils.scoring import engines
     run = contextlib.ExitStack().enter_context(device.open_run('cpu'))
     path = os.path.join(folder, 'model_001.h5')
     model, _, forward = engines.load(path, engine=engine, fast=fast, device=run.device, threads=run.threads,
@@ -95,7 +98,8 @@ def forward_alone(folder: str, size: int) -> Callable[[int], Any]:
     """Predicts 100 constant images in batches of the size that it is told."""
     import numpy as np
 
-    from utils import checkpoint, device
+    from utils.device import device
+    from utils.model import checkpoint
     contextlib.ExitStack().enter_context(device.open_run('cpu'))
     model = checkpoint.load_for_scoring(os.path.join(folder, 'model_001.h5'))
     images = np.random.RandomState(0).uniform(-1, 1, (BATCH, size, size, 3)).astype(np.float32)

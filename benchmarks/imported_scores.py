@@ -12,8 +12,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 
-from utils import errors, score_utils  # noqa: E402
-from utils.defaults import IMAGE_SIZE, PADDINGS  # noqa: E402
+from utils import models, score_utils  # noqa: E402
+from utils.base import errors  # noqa: E402
+from utils.base.defaults import IMAGE_SIZE, PADDINGS  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 PUBLISHED = {'42039': 5.2282, '42040': 4.6879, '42041': 5.2865, '42042': 5.1272, '42044': 5.7950}
@@ -50,13 +51,14 @@ def measure(weights: str, dataset: str) -> List[Dict[str, Any]]:
     import numpy as np
     import tensorflow as tf
 
-    from utils import checkpoint, data_loader, nima
+    from utils import data_loader
+    from utils.model import checkpoint
     pictures = resized(paths)
     rows = []
     for padding in PADDINGS:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, 'model.h5')
-            nima.import_weights(weights, path, resize='nearest', padding=padding)
+            models.import_weights(weights, path, resize='nearest', padding=padding)
             tf.compat.v1.keras.backend.clear_session()
             model = checkpoint.load_for_scoring(path)
         for resizer, images in pictures.items():

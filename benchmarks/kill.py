@@ -20,7 +20,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils import checkpoint, demo_dataset, model_file  # noqa: E402
+from utils.demo import dataset as drawn  # noqa: E402
+from utils.model import checkpoint, model_file  # noqa: E402
 
 TRAIN_SIZE, VAL_SIZE, BATCHSIZE = 24, 4, 2
 STEPS = TRAIN_SIZE // BATCHSIZE  # of an epoch
@@ -71,7 +72,7 @@ class Project:
         for name in ('train_1p.sh', 'requirements.txt'):
             shutil.copy(str(ROOT / name), str(self.root))
         self.data = folder / 'data'
-        demo_dataset.make(str(self.data), train_size=TRAIN_SIZE, val_size=VAL_SIZE)
+        drawn.make(str(self.data), train_size=TRAIN_SIZE, val_size=VAL_SIZE)
 
     def start(self, model: Path, *more: str, command: Sequence[str] = (sys.executable, 'train.py'),
               **how: Any) -> 'subprocess.Popen[str]':

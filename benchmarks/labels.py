@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from utils import ava  # noqa: E402
+from utils.data import ava  # noqa: E402
 
 REAL_LABELS = ROOT.parent / 'shared' / 'ava_labels' / 'AVA_43533.txt'
 GENERATED_LINES = 255500  # about as many as AVA.txt has

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-from utils import errors  # noqa: E402
+from utils.base import errors  # noqa: E402
 
 SHARED_PHOTOGRAPHS = ROOT.parent / 'shared' / 'ava_sample' / 'images'
 LONG_SIDE = 640     # of AVA's photographs
@@ -88,7 +88,7 @@ def decoding(paths: Sequence[str], resize: bool) -> Iterator[Any]:
     """Decoding, and resizing to 256, on all cores, with as much as nothing after it: the least that JPEG files cost."""
     import tensorflow as tf
 
-    from utils import pipeline
+    from utils.data import pipeline
 
     def read(path: Any) -> Any:
         image = tf.image.decode_jpeg(tf.io.read_file(path), channels=3)
@@ -111,17 +111,18 @@ def _endless(batches: Any) -> Iterator[Any]:
 
 
 def loader(ratings: Any, folder: str, form: Optional[str]) -> Iterator[Any]:
-    from utils import ava, data_loader, records
+    from utils import data_loader
+    from utils.data import ava, packed
     preprocessing = {'image_size': 224, 'resize': 'bilinear'}
     train, _ = ava.split(ratings, 1)
-    packed = form and records.open_fitting(os.path.join(folder, form), train, preprocessing, use='training', flag='')
+    packed = form and packed.open_fitting(os.path.join(folder, form), train, preprocessing, use='training', flag='')
     return data_loader.train_generator(BATCH, ratings=train, packed=packed or None)
 
 
 def batches_of(way: str, folder: str) -> Iterator[Any]:
     import numpy as np
 
-    from utils import ava
+    from utils.data import ava
     ratings = ava.read(os.path.join(folder, 'AVA.txt'), os.path.join(folder, 'images'))
     if way == JPEG:  # a long epoch, as AVA's is: at its end the threads have nothing to do for a moment
         ratings = ratings.take(np.tile(np.arange(ratings.count), EPOCH // ratings.count + 1))

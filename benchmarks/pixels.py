@@ -11,8 +11,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-from utils import errors, score_utils  # noqa: E402
-from utils.defaults import IMAGE_SIZE, RESIZES  # noqa: E402
+from utils import models, score_utils  # noqa: E402
+from utils.base import errors  # noqa: E402
+from utils.base.defaults import IMAGE_SIZE, RESIZES  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 
@@ -22,7 +23,7 @@ def variants(paths: Sequence[str], resize: str) -> Dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from utils import pack, pipeline
+    from utils.data import pack, pipeline
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path, pixels = tf.compat.v1.placeholder(tf.string, ()), tf.compat.v1.placeholder(tf.uint8, (None, None, 3))
         plain = pipeline.read_image(path, IMAGE_SIZE, resize)
@@ -43,7 +44,8 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
     import numpy as np
     import tensorflow as tf
 
-    from utils import checkpoint, nima, pipeline
+    from utils.data import pipeline
+    from utils.model import checkpoint
     paths = sorted(map(str, Path(images).glob('*.jpg')))
     if not paths or not os.path.isfile(weights):
         raise errors.InputError(f'{weights}, {images}: found no weights or no photographs, expected both: type '
@@ -51,7 +53,7 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
     pictures = {resize: variants(paths, resize) for resize in RESIZES}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'model.h5')
-        nima.import_weights(weights, path, resize='nearest', padding='symmetric')
+        models.import_weights(weights, path, resize='nearest', padding='symmetric')
         tf.compat.v1.keras.backend.clear_session()
         model = checkpoint.load_for_scoring(path)
     rows = []

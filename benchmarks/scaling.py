@@ -39,7 +39,8 @@ def work(folder: Path, index: int, batchsize: int, image_size: int, engine: str)
     import numpy as np
     import tensorflow as tf
 
-    from utils import device, nima
+    from utils import nima
+    from utils.device import device
     group = device.join(engine, 'cpu')
     if group.size == 1:
         cores = sorted(os.sched_getaffinity(0))

@@ -21,9 +21,10 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-from utils import errors  # noqa: E402
-from utils.defaults import IMAGE_SIZE  # noqa: E402
-from utils.parser import count  # noqa: E402
+from utils import models  # noqa: E402
+from utils.base import errors  # noqa: E402
+from utils.base.defaults import IMAGE_SIZE  # noqa: E402
+from utils.base.parser import count  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 STEP = 32   # predict.py's photographs a step
@@ -61,10 +62,13 @@ def scoring(way: str, model: str, images: str) -> Turn:
 
 def decoding(_: str, model: str, images: str) -> Turn:
     """Turns of what reads predict.py's photographs, with nothing after it."""
-    from utils import device, memory, model_file, photographs
+    from utils.base import memory
+    from utils.data import image_files
+    from utils.device import device
+    from utils.model import model_file
     memory.keep_freed()  # as predict.py's device asks
     how = model_file.preprocessing_of(model, None, print)
-    reader = photographs.PhotographReader(image_size=how['image_size'], resize=how['resize'])
+    reader = image_files.PhotographReader(image_size=how['image_size'], resize=how['resize'])
     files, cores = sorted(map(str, Path(images).glob('*.jpg'))) * 100000, device.usable_cores()
     read = reader.read_all(files, workers=cores, ahead=STEP + cores)
     next(read)
@@ -81,7 +85,11 @@ def network(way: str, model: str, _: str) -> Turn:
 
 
 def _runtime(way: str, model: str, noise: Any) -> Callable[[], Any]:
-    from utils import checkpoint, device, engines, frozen, nima, onnx_model
+    from utils import nima
+    from utils.device import device
+    from utils.formats import frozen, onnx_model
+    from utils.model import checkpoint
+    from utils.scoring import engines
     opened = device.open_run('cpu')
     run = opened.__enter__()  # open until this process ends
     network.keep = opened  # type: ignore[attr-defined]
@@ -243,12 +251,12 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
     if not os.path.isfile(flags.weights) or not list(Path(flags.images).glob('*.jpg')):
         raise errors.InputError(f'{flags.weights}, {flags.images}: found no weights or no photographs, expected both: '
                                 'type --weights or --images')
-    from utils import nima, onnx_model
+    from utils.formats import onnx_model
     onnx_model.require('benchmarks/scoring.py', {**onnx_model.EXPORT_PACKAGES, **onnx_model.OPENVINO_PACKAGES})
     parts = {'photographs': [PHOTOGRAPHS], 'network': [NETWORK], None: [PHOTOGRAPHS, NETWORK]}[flags.part]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         model = os.path.join(folder, 'model.h5')
-        nima.import_weights(os.path.abspath(flags.weights), model, resize='nearest', padding='symmetric')
+        models.import_weights(os.path.abspath(flags.weights), model, resize='nearest', padding='symmetric')
         result = {'cores': len(os.sched_getaffinity(0)), 'rounds': flags.rounds, 'count': flags.count, 'parts': {
             part: measure(part, [way for way in WAYS[part] if way != TORCH or flags.torch_python], model, flags.images,
                           rounds=flags.rounds, count=flags.count, torch_python=flags.torch_python) for part in parts},

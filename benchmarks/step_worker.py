@@ -50,7 +50,7 @@ def train(flags: argparse.Namespace, answers: turns.Answers) -> None:
     import tensorflow as tf
 
     import train as script
-    from utils import callbacks
+    from utils.training import callbacks
     for_training = callbacks.for_training
     callbacks.for_training = lambda *args, **named: [*for_training(*args, **named), turns_callback(answers)]
     if flags.device_seconds:
@@ -71,7 +71,8 @@ def built(flags: argparse.Namespace, **compiling: Any) -> Any:
     import tensorflow as tf
     from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
-    from utils import device, nima
+    from utils import nima
+    from utils.device import device
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=flags.threads or device.usable_cores(),
                                       inter_op_parallelism_threads=flags.threads or device.usable_cores())
@@ -102,7 +103,7 @@ def constant_batch(batchsize: int, size: int) -> Tuple[Any, Any]:
 
 def bare(flags: argparse.Namespace, answers: turns.Answers) -> None:
     if flags.keep_memory:
-        from utils import memory
+        from utils.base import memory
         memory.keep_freed()
     model, batch = built(flags), constant_batch(flags.batchsize, flags.image_size)
     answers.serve(lambda steps: [model.train_on_batch(*batch) for _ in range(steps)])
@@ -110,7 +111,7 @@ def bare(flags: argparse.Namespace, answers: turns.Answers) -> None:
 
 def reference(flags: argparse.Namespace, answers: turns.Answers) -> None:
     """Written from the description of the reference script, not from its text."""
-    from utils import ava
+    from utils.data import ava
     ratings = ava.read(os.path.join(flags.folder, 'AVA.txt'), os.path.join(flags.folder, 'images'))
     flags.fed_phase = True
     model = built(flags)

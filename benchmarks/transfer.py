@@ -32,11 +32,11 @@ def run(folder: str, name: str, *more: Any) -> List[Dict[str, Any]]:
 
 
 def measure(*, quick: bool, photographs: int = 1500) -> List[turns.Figure]:
-    from utils import demo_dataset
+    from utils.demo import dataset as drawn
     size, batch, epochs, full = (32, 8, 2, 16) if quick else (224, 100, 30, 200)
     photographs, val = (40, 8) if quick else (photographs, photographs // 10)
     with tempfile.TemporaryDirectory() as folder:
-        demo_dataset.make(os.path.join(folder, 'data'), train_size=photographs, val_size=val)
+        drawn.make(os.path.join(folder, 'data'), train_size=photographs, val_size=val)
         common = '--val_size', val, '--batchsize', batch, '--image_size', size, '--weights', (
             'none' if quick else step_worker.weights())
         started = time.perf_counter()

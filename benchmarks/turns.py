@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
-from utils import errors  # noqa: E402
+from utils.base import errors  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 WEIGHTS = SHARED / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'

@@ -87,7 +87,8 @@ def make_model(path: Path, size: int = 32, resize: str = 'nearest', record=None)
     """A checkpoint of a small NIMA of MobileNet's layers, with random weights that tell photographs apart."""
     import tensorflow as tf
 
-    from utils import checkpoint, model_file, nima
+    from utils import nima
+    from utils.model import checkpoint, model_file
     tf.compat.v1.keras.backend.clear_session()
     tf.keras.backend.set_learning_phase(0)
     layers = tf.keras.layers

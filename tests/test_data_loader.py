@@ -9,8 +9,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils import ava, data_loader
-from utils.errors import InputError
+from utils import data_loader
+from utils.base.errors import InputError
+from utils.data import ava
 
 SIZE = 32
 

@@ -10,8 +10,11 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, snapshot
 
-from utils import callbacks, checkpoint, flags, lock, model_file
-from utils.errors import InputError
+from utils.base import files, lock
+from utils.base.errors import InputError
+from utils.model import checkpoint, model_file
+from utils.training import callbacks
+from utils.training.flags import train_flags
 
 RECORD = {'preprocessing': model_file.preprocessing(32)}
 
@@ -33,7 +36,7 @@ def start(code, *arguments, **how):
 HOLDS = '''
     import sys
     from utils import lock
-    with lock.only_writer(sys.argv[1]):
+    with files.only_writer(sys.argv[1]):
         print('holds', flush=True)
         sys.stdin.read()
 '''
@@ -46,11 +49,11 @@ def test_the_second_is_refused_with_the_process_id_of_the_first(tmp_path):
     assert first.stdout.readline() == 'holds\n'
     with pytest.raises(InputError, match=rf'^{tmp_path}: found that the process {first.pid} is writing there, expected '
                                          r'one run at a time: wait for it, stop it, or type another '
-                                         r'--TMP_MODEL_PATF$'), lock.only_writer(str(tmp_path)):
+                                         r'--TMP_MODEL_PATF$'), files.only_writer(str(tmp_path)):
         pass
     first.communicate('')
     assert first.returncode == 0 and os.listdir(str(tmp_path)) == []
-    with lock.only_writer(str(tmp_path)):
+    with files.only_writer(str(tmp_path)):
         assert os.listdir(str(tmp_path)) == ['.lock']
 
 
@@ -62,15 +65,15 @@ def test_a_killed_one_leaves_neither_a_lock_nor_unfinished_files(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert (tmp_path / '.lock').exists()
-    with lock.only_writer(str(tmp_path)):
+    with files.only_writer(str(tmp_path)):
         assert sorted(os.listdir(str(tmp_path))) == ['.lock', 'model_001.h5', 'notes.tmp']
     assert sorted(os.listdir(str(tmp_path))) == ['model_001.h5', 'notes.tmp']
 
 
 def test_only_the_writer_removes_unfinished_files(tmp_path):
-    with lock.only_writer(str(tmp_path)):
+    with files.only_writer(str(tmp_path)):
         (tmp_path / 'model_001.h5.tmp').write_text('mine')
-        with pytest.raises(InputError, match=f'the process {os.getpid()} is writing'), lock.only_writer(str(tmp_path)):
+        with pytest.raises(InputError, match=f'the process {os.getpid()} is writing'), files.only_writer(str(tmp_path)):
             pass
         assert (tmp_path / 'model_001.h5.tmp').read_text() == 'mine'
 
@@ -94,7 +97,7 @@ def test_a_lock_that_is_none_is_not_written(tmp_path, how):
     else:
         (folder / lock.NAME).mkdir()
     with pytest.raises(InputError, match=r'model/\.lock: found that it cannot be written \('), \
-            lock.only_writer(str(folder)):
+            files.only_writer(str(folder)):
         pass
     assert mine.read_text() == 'mine'
 
@@ -104,19 +107,19 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
     dead.wait()
     here = lock.socket.gethostname()
     (tmp_path / '.lock').write_text(without_locks(monkeypatch, dead.pid, here))
-    with lock.only_writer(str(tmp_path)):
+    with files.only_writer(str(tmp_path)):
         assert (tmp_path / '.lock').read_text() == f'{os.getpid()} {here}\n'
     living = os.getppid()
     for process, machine, said in ((living, here, f'process {living} is'), (7, 'other', 'process 7 on other is')):
         (tmp_path / '.lock').write_text(without_locks(monkeypatch, process, machine))
         with pytest.raises(InputError, match=rf'{said} writing there, .*remove {tmp_path}/\.lock'), \
-                lock.only_writer(str(tmp_path)):
+                files.only_writer(str(tmp_path)):
             pass
         assert (tmp_path / '.lock').exists()
 
 
 def test_a_folder_that_was_not_there_goes_again_where_nothing_came_into_it(tmp_path):
-    with lock.only_writer(str(tmp_path / 'a')):
+    with files.only_writer(str(tmp_path / 'a')):
         pass
     assert os.listdir(str(tmp_path)) == []
 
@@ -124,7 +127,7 @@ def test_a_folder_that_was_not_there_goes_again_where_nothing_came_into_it(tmp_p
 def test_a_place_that_is_no_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='file/model: found a place that cannot be written .*--TMP_MODEL_PATF'), \
-            lock.only_writer(str(tmp_path / 'file' / 'model')):
+            files.only_writer(str(tmp_path / 'file' / 'model')):
         pass
 
 
@@ -137,7 +140,7 @@ SAVES = '''
     def main():
         inputs = tf.keras.Input((32, 32, 3))
         model = tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.Flatten()(inputs)))
-        with lock.only_writer(sys.argv[1]):
+        with files.only_writer(sys.argv[1]):
             checkpoint.save(model, sys.argv[1] + '/model_001.h5', {'preprocessing': model_file.preprocessing(32)})
             exec(sys.argv[2])
             checkpoint.save(model, sys.argv[1] + '/model_002.h5', {'preprocessing': model_file.preprocessing(32)})
@@ -221,7 +224,7 @@ def test_a_read_only_folder(model, tmp_path):
     undo = read_only(folder)
     try:
         with pytest.raises(InputError, match=r'folder: found a place that cannot be written \(.*\), .*'
-                                             r'--TMP_MODEL_PATF'), lock.only_writer(str(folder)):
+                                             r'--TMP_MODEL_PATF'), files.only_writer(str(folder)):
             pass
         with pytest.raises(InputError, match=r'model_001\.h5: found that it cannot be written \((Read-only file system|'
                                              r'Operation not permitted|Permission denied)\)'):
@@ -279,6 +282,6 @@ def test_what_cannot_be_read_stays_and_does_not_count(tmp_path):
 
 def test_the_best_alone_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
-        flags.train_flags(['--keep_best'])
+        train_flags(['--keep_best'])
     assert stopped.value.code == 2 and '--keep_best: found without --keep, expected both' in capsys.readouterr().err
-    assert flags.train_flags(['--keep', '2', '--keep_best']).keep == 2
+    assert train_flags(['--keep', '2', '--keep_best']).keep == 2

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, copy_project, make_dataset, snapshot
 
-from utils import defaults, demo_dataset
+from utils.base import defaults
+from utils.demo import dataset as drawn
 
 HOW = '(a flag, and a line of utils/data_loader.py)'
 SKIP = ': correct or delete the line, or leave out bad lines with --skip_bad_labels'
@@ -275,8 +276,8 @@ def test_an_impossible_flag(tmp_path, script, argv, message):
 
 def test_a_demo_restart_keeps_the_old_checkpoints_until_it_has_one_of_its_own(clone):
     demo = make_dataset(clone / 'AVA_dataset' / 'demo', 12)
-    manifest = demo_dataset._plan(defaults.DEMO['train_size'], defaults.DEMO['val_size'], 0)
-    (demo.folder / 'demo.json').write_text(demo_dataset.json.dumps(manifest))  # it counts as drawn
+    manifest = drawn._plan(defaults.DEMO['train_size'], defaults.DEMO['val_size'], 0)
+    (demo.folder / 'demo.json').write_text(drawn.json.dumps(manifest))  # it counts as drawn
     old = clone / 'model' / 'demo' / 'model_007.h5'
     old.parent.mkdir()
     old.write_text('of an earlier run')

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import nima, score_utils
-from utils.errors import InputError
+from utils.base.errors import InputError
 
 
 @pytest.fixture

@@ -18,8 +18,11 @@ from conftest import ROOT, make_dataset
 from PIL import Image
 
 import predict
-from utils import ava, checkpoint, data_loader, model_file, nima, photographs, score_output, score_utils
-from utils.errors import InputError
+from utils import data_loader, models, nima, score_utils
+from utils.base.errors import InputError
+from utils.data import ava, image_files
+from utils.model import checkpoint, model_file
+from utils.scoring import score_tables
 
 MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
 ROUNDING = 1e-4  # in scores, between one batch size and another
@@ -65,7 +68,7 @@ def test_results_are_those_of_evals_pipeline(model, dataset, tmp_path):
     ratings = ava.read(*dataset.flags[1::2])
     with contextlib.closing(data_loader.val_batches(ratings, 7, image_size=32, resize='nearest')) as batches:
         images, _ = next(batches)
-    with contextlib.closing(photographs.PhotographReader(image_size=32, resize='nearest')) as reader:
+    with contextlib.closing(image_files.PhotographReader(image_size=32, resize='nearest')) as reader:
         np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
     tf.compat.v1.keras.backend.clear_session()
     shares = nima.predict(checkpoint.load_for_scoring(str(model)), images, 7)
@@ -108,7 +111,7 @@ def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, cap
         run(path, dataset.images, '--format', 'json')
     assert capsys.readouterr().out == ''
     with pytest.raises(ValueError):
-        list(score_output.json_array([{MEAN: float('nan')}], [MEAN]))
+        list(score_tables.json_array([{MEAN: float('nan')}], [MEAN]))
 
 
 def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
@@ -140,7 +143,7 @@ def test_the_bomb_among_the_bad_images(model, shared, capsys):
 
 def test_the_trained_model_on_real_photographs_agrees_with_evals_pipeline_and_numpy(shared, tmp_path):
     model = tmp_path / 'model.h5'
-    nima.main(['import', str(shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'), '--resize', 'nearest',
+    models.main(['import', str(shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'), '--resize', 'nearest',
                '--padding', 'symmetric', '-o', str(model)])
     ratings = ava.read(str(shared / 'ava_sample' / 'AVA.txt'), str(shared / 'ava_sample' / 'images'))
     tf.compat.v1.keras.backend.clear_session()

@@ -14,62 +14,27 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From top to bottom: a file imports from lower layers only, and sideways only where a pair says so.
-LAYERS = (
-    {'eval', 'predict', 'train'},
-    {'check_dataset', 'demo_dataset', 'export', 'labels', 'rank_table', 'training'},
-    {'ascend_model', 'callbacks', 'checkpoint', 'contact_sheet', 'data_loader', 'dataset_checks', 'dataset_report',
-     'demo_scenes', 'device', 'engines', 'features', 'figures', 'frozen', 'image_guard', 'msame', 'nima',
-     'onnx_model', 'pack', 'photographs', 'pipeline', 'records', 'report', 'report_page', 'results', 'resume',
-     'run_state', 'saved_model'},
-    {'distribute', 'npu'},
-    {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions', 'epoch_plan',
-     'errors', 'flag_groups', 'flags', 'image_facts', 'interruption', 'label_facts', 'listing', 'lock', 'memory',
-     'model_card', 'model_file', 'new_folder', 'origin', 'own_labels', 'parity', 'parser', 'percentiles',
-     'photo_names', 'progress', 'score_output', 'score_utils', 'splits', 'training_log', 'trust', 'trust_network',
-     'whereabouts'},
+# From bottom to top: a file imports from its own package and from lower places, never from one beside it.
+SCRIPTS = {'train', 'eval', 'predict'}
+COMMANDS = {'utils.check_dataset', 'utils.demo_dataset', 'utils.labels', 'utils.records', 'utils.models',
+            'utils.export'}
+ORDER = (
+    {'utils.base'},
+    {'utils.data', 'utils.model', 'utils.device', 'utils.demo'},
+    {'utils.data_loader', 'utils.nima', 'utils.score_utils'},
+    {'utils.checks', 'utils.training', 'utils.formats'},
+    {'utils.scoring'},
+    COMMANDS,
+    SCRIPTS,
 )
-SIDEWAYS = {
-    ('analysis', 'score_utils'), ('ascend_model', 'frozen'), ('ava', 'distributions'), ('ava', 'errors'),
-    ('ava', 'own_labels'), ('ava', 'photo_names'), ('ava', 'whereabouts'), ('ava_lines', 'errors'),
-    ('ava_lines', 'photo_names'), ('bad_images', 'defaults'), ('bad_images', 'errors'), ('callbacks', 'checkpoint'),
-    ('callbacks', 'data_loader'), ('callbacks', 'device'), ('callbacks', 'nima'), ('callbacks', 'run_state'),
-    ('command_flags', 'defaults'), ('command_flags', 'flag_groups'), ('command_flags', 'parser'),
-    ('contact_sheet', 'photographs'), ('data_loader', 'image_guard'), ('data_loader', 'pipeline'),
-    ('data_loader', 'records'), ('dataset_checks', 'data_loader'), ('dataset_checks', 'image_guard'),
-    ('dataset_checks', 'photographs'), ('dataset_report', 'dataset_checks'), ('dataset_report', 'image_guard'),
-    ('engines', 'checkpoint'), ('engines', 'frozen'), ('engines', 'nima'), ('engines', 'onnx_model'),
-    ('epoch_plan', 'defaults'),
-    ('errors', 'defaults'), ('export', 'demo_dataset'), ('features', 'data_loader'), ('features', 'nima'),
-    ('features', 'records'), ('flag_groups', 'defaults'), ('flag_groups', 'parser'), ('flags', 'defaults'),
-    ('flags', 'flag_groups'), ('flags', 'parser'), ('frozen', 'pipeline'), ('label_facts', 'ava'), ('lock', 'errors'),
-    ('model_card', 'ava'), ('model_card', 'defaults'), ('model_card', 'model_file'), ('model_card', 'origin'),
-    ('model_file', 'ava'), ('model_file', 'defaults'), ('model_file', 'errors'), ('model_file', 'origin'),
-    ('model_file', 'trust'), ('model_file', 'trust_network'), ('msame', 'data_loader'), ('new_folder', 'errors'),
-    ('nima', 'checkpoint'), ('onnx_model', 'frozen'), ('origin', 'defaults'), ('origin', 'errors'),
-    ('own_labels', 'distributions'), ('own_labels', 'errors'), ('own_labels', 'photo_names'), ('pack', 'image_guard'),
-    ('pack', 'pipeline'), ('pack', 'records'), ('parity', 'errors'), ('parity', 'score_utils'),
-    ('photographs', 'data_loader'), ('photographs', 'image_guard'), ('pipeline', 'image_guard'), ('predict', 'eval'),
-    ('records', 'data_loader'), ('records', 'pack'), ('records', 'pipeline'), ('report', 'figures'),
-    ('report', 'report_page'), ('report', 'results'), ('report_page', 'figures'), ('report_page', 'results'),
-    ('resume', 'checkpoint'), ('resume', 'data_loader'), ('resume', 'run_state'), ('run_state', 'checkpoint'),
-    ('run_state', 'device'), ('saved_model', 'frozen'), ('saved_model', 'pipeline'),
-    ('score_output', 'ava'), ('score_output', 'errors'), ('score_output', 'percentiles'), ('score_output', 'progress'),
-    ('score_output', 'score_utils'), ('score_utils', 'ava'), ('splits', 'ava'), ('splits', 'defaults'),
-    ('splits', 'errors'), ('splits', 'photo_names'), ('training_log', 'errors'), ('training_log', 'score_utils'),
-    ('trust', 'defaults'), ('trust', 'errors'), ('trust_network', 'ava'), ('trust_network', 'trust'),
-}
-ONLY_IMPORTED_BY = {'distribute': {'device'}}
 
-TENSORFLOW_FREE = {'analysis', 'ava', 'ava_lines', 'bad_images', 'command_flags', 'defaults', 'distributions',
-                   'epoch_plan', 'errors', 'figures', 'flag_groups', 'flags', 'image_facts', 'interruption',
-                   'label_facts', 'labels', 'listing', 'lock', 'model_card', 'model_file', 'new_folder', 'npu',
-                   'origin', 'own_labels', 'parity', 'parser', 'percentiles', 'photo_names', 'progress', 'rank_table',
-                   'report', 'report_page', 'results', 'score_output', 'score_utils', 'splits', 'training_log',
-                   'trust', 'trust_network', 'whereabouts'}
+# Packages and files that never import TensorFlow, whatever they call.
+TENSORFLOW_FREE = {'utils.base', 'utils.demo', 'utils.score_utils', 'utils.data.ava', 'utils.data.epoch_plan',
+                   'utils.data.splits', 'utils.device.rank_table', 'utils.formats.flags', 'utils.formats.parity',
+                   'utils.model.model_file', 'utils.scoring.flags', 'utils.scoring.report', 'utils.training.flags'}
 SLOW_TO_IMPORT = {'h5py', 'keras', 'matplotlib', 'scipy', 'tensorflow'}
-MAY_NAME_ADAPTERS = {'device', 'distribute'}
-MAY_MAKE_SESSIONS = {'device', 'pipeline'}
+MAY_NAME_ADAPTERS = 'utils.device'
+MAY_MAKE_SESSIONS = {'utils.device.device', 'utils.data.pipeline'}
 SESSION_CLASSES = {'Session', 'InteractiveSession', 'MonitoredSession', 'MonitoredTrainingSession'}
 FUNCTION_LINES, FILE_LINES, SCRIPT_LINES = 40, 300, 100
 
@@ -78,27 +43,36 @@ NUMPY_WARNING = "ignore:Passing (type, 1) or '1type' as a synonym of type is dep
 
 
 class Source(NamedTuple):
-    """A production file: its name without .py, whether it is a script, its text and syntax tree."""
+    """A production file: its dotted name, its text and syntax tree."""
 
     name: str
-    is_script: bool
     text: str
     tree: ast.AST
 
+    @property
+    def package(self) -> str:
+        """What ORDER knows of it: utils.data of utils.data.ava, else its own name."""
+        return '.'.join(self.name.split('.')[:2])
+
 
 class Import(NamedTuple):
-    module: str     # dotted, such as utils.ava or tensorflow.keras.layers
+    module: str     # dotted, such as utils.data.ava or tensorflow.keras.layers
     line: int
     at_start: bool  # runs when the file is imported: not inside a function
 
 
 def source_of(name: str, text: str) -> Source:
-    return Source(name, name in LAYERS[0], text, ast.parse(text, name + '.py'))
+    return Source(name, text, ast.parse(text, name + '.py'))
+
+
+def dotted_name(path: Path) -> str:
+    return '.'.join(path.relative_to(ROOT).with_suffix('').parts)
 
 
 FILES = sorted([*ROOT.glob('*.py'), *(ROOT / 'utils').glob('**/*.py')])
-SOURCES = [source_of(path.stem, path.read_text(encoding='utf-8')) for path in FILES]
+SOURCES = [source_of(dotted_name(path), path.read_text(encoding='utf-8')) for path in FILES]
 IDS = [str(path.relative_to(ROOT)) for path in FILES]
+NAMES = {source.name for source in SOURCES}
 
 
 def imports_in(node: ast.AST, at_start: bool = True) -> Iterator[Import]:
@@ -106,9 +80,9 @@ def imports_in(node: ast.AST, at_start: bool = True) -> Iterator[Import]:
         for alias in node.names:
             yield Import(alias.name, node.lineno, at_start)
     elif isinstance(node, ast.ImportFrom):
-        module = '.'.join(filter(None, ['utils' if node.level else None, node.module]))
-        for alias in node.names:  # from utils import ava, and from utils.ava import read
-            yield Import(f'{module}.{alias.name}' if module == 'utils' else module, node.lineno, at_start)
+        for alias in node.names:  # from utils.data import ava, and from utils.data.ava import read
+            whole = f'{node.module}.{alias.name}'
+            yield Import(whole if whole in NAMES else str(node.module), node.lineno, at_start)
     elif isinstance(node, ast.Call) and name_of(node.func).split('.')[-1] in ('import_module', '__import__'):
         for argument in node.args[:1]:
             if isinstance(argument, ast.Str):
@@ -125,16 +99,14 @@ def name_of(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else ''
 
 
-def house_name(module: str) -> str:
-    """The project's file that `module` means, as ava of utils.ava; '' for libraries."""
-    parts = module.split('.')
-    if parts[0] == 'utils' and len(parts) > 1:
-        return parts[1]
-    return parts[0] if parts[0] in LAYERS[0] else ''
+def place_of(name: str) -> int:
+    """The place in ORDER of a file by its dotted name; -1 for libraries and what has no place."""
+    package = '.'.join(name.split('.')[:2])
+    return next((place for place, packages in enumerate(ORDER) if package in packages), -1)
 
 
-def layer_of(name: str) -> int:
-    return next((number for number, names in enumerate(LAYERS) if name in names), -1)
+def is_own(name: str) -> bool:
+    return name.split('.')[0] in ('utils', *SCRIPTS)
 
 
 # --- rules: each gives (line, what is wrong)
@@ -143,32 +115,40 @@ Wrongs = Iterator[Tuple[int, str]]
 
 
 def arrows(source: Source) -> Wrongs:
-    if source.name == '__init__':
-        yield from ((found.line, 'utils/__init__.py imports') for found in imports_in(source.tree))
+    if source.name.endswith('__init__'):
+        yield from ((found.line, 'an __init__.py imports') for found in imports_in(source.tree))
         return
-    here = layer_of(source.name)
+    here = place_of(source.name)
     if here < 0:
-        yield 1, f'{source.name} has no layer: give it one in tests/test_rules.py'
+        yield 1, f'{source.name} has no place: give it one in tests/test_rules.py'
     for found in imports_in(source.tree):
-        name = house_name(found.module)
-        there = layer_of(name)
-        if name and there < 0:
-            yield found.line, f'imports {name}, which has no layer'
-        elif name and there < here:
-            yield found.line, f'imports {name}, which stands higher'
-        elif name and there == here and (source.name, name) not in SIDEWAYS:
-            yield found.line, f'imports {name}, which stands beside it'
-        elif name in ONLY_IMPORTED_BY and source.name not in ONLY_IMPORTED_BY[name]:
-            yield found.line, f'imports {name}, which only {sorted(ONLY_IMPORTED_BY[name])} may'
+        package = '.'.join(found.module.split('.')[:2])
+        if not is_own(found.module) or package == source.package:
+            continue
+        there = place_of(found.module)
+        if there < 0:
+            yield found.line, f'imports {found.module}, which has no place'
+        elif there >= here:
+            yield found.line, f'imports {found.module}, which is not below it'
+
+
+def relative(source: Source) -> Wrongs:
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield node.lineno, 'imports relatively: name the package'
+
+
+def is_free(name: str) -> bool:
+    return any((name + '.').startswith(free + '.') for free in TENSORFLOW_FREE)
 
 
 def libraries(source: Source) -> Wrongs:
     for found in imports_in(source.tree):
         library = found.module.split('.')[0]
-        if source.name in TENSORFLOW_FREE and library in ('tensorflow', 'keras'):
+        if is_free(source.name) and library in ('tensorflow', 'keras'):
             yield found.line, f'{source.name} imports {library}'
-        if library in ('npu_bridge', 'horovod') and source.name not in MAY_NAME_ADAPTERS:
-            yield found.line, f'names {library} outside {sorted(MAY_NAME_ADAPTERS)}'
+        if library in ('npu_bridge', 'horovod') and source.package != MAY_NAME_ADAPTERS:
+            yield found.line, f'names {library} outside {MAY_NAME_ADAPTERS}'
         if found.at_start and library in ('npu_bridge', 'horovod'):
             yield found.line, f'imports {library} outside a function'
         if found.module.startswith('tensorflow.python'):
@@ -211,7 +191,7 @@ def npu_init(source: Source) -> Wrongs:
 
 def lengths(source: Source) -> Wrongs:
     lines = source.text.count('\n')
-    limit = SCRIPT_LINES if source.is_script else FILE_LINES
+    limit = SCRIPT_LINES if source.name in SCRIPTS else FILE_LINES
     if lines > limit:
         yield lines, f'{lines} lines, expected at most {limit}'
     ends = statement_ends(source.text)
@@ -231,7 +211,7 @@ def statement_ends(text: str) -> List[int]:
     return [token.start[0] for token in tokens if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER)]
 
 
-RULES = (arrows, libraries, syntax, sessions, npu_init, lengths)
+RULES = (arrows, relative, libraries, syntax, sessions, npu_init, lengths)
 
 
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.__name__)
@@ -240,45 +220,63 @@ def test_rule(path, source, rule):
     assert [f'{path}:{line}: {wrong}' for line, wrong in rule(source)] == []
 
 
-def test_every_sideways_pair_exists():
-    found = {(source.name, house_name(found.module)) for source in SOURCES for found in imports_in(source.tree)}
-    assert found >= SIDEWAYS
+def test_every_place_is_taken():
+    packages = {source.package for source in SOURCES}
+    assert packages - {'utils.__init__'} == set().union(*ORDER)
+
+
+def test_each_package_says_what_lives_in_it():
+    for source in SOURCES:
+        if source.name.endswith('.__init__') and source.name != 'utils.__init__':
+            assert len(source.tree.body) == 1 and ast.get_docstring(source.tree), source.name
+
+
+def test_no_import_comes_back_to_where_it_began():
+    arrows_of = {source.name: {found.module for found in imports_in(source.tree) if found.module in NAMES}
+                 for source in SOURCES}
+    done = set()
+    while True:
+        ready = {name for name, below in arrows_of.items() if name not in done and below <= done}
+        if not ready:
+            break
+        done |= ready
+    assert set(arrows_of) - done == set(), 'these files import each other in a circle, or what does'
 
 
 @pytest.mark.parametrize('rule, name, text, wrong', [
-    (arrows, 'ava', 'from utils import nima', 'imports nima, which stands higher'),
-    (arrows, 'ava', 'def f():\n    from utils.score_utils import srcc',
-     'imports score_utils, which stands beside it'),
-    (arrows, 'nima', 'import utils.device', 'imports device, which stands beside it'),
-    (arrows, 'nima', 'from . import data_loader', 'imports data_loader, which stands beside it'),
-    (arrows, 'nima', 'from .train import main', 'imports train, which stands higher'),
-    (arrows, 'eval', 'from train import main', 'imports train, which stands beside it'),
-    (arrows, 'train', 'from utils import distribute', "imports distribute, which only ['device'] may"),
-    (arrows, 'nima', 'from utils import misc', 'imports misc, which has no layer'),
-    (arrows, 'misc', '', 'misc has no layer: give it one in tests/test_rules.py'),
-    (arrows, '__init__', 'from utils import ava', 'utils/__init__.py imports'),
-    (libraries, 'ava', 'def f():\n    import tensorflow as tf', 'ava imports tensorflow'),
-    (libraries, 'flags', 'from tensorflow.keras import layers', 'flags imports tensorflow'),
-    (libraries, 'nima', 'def f():\n    import npu_bridge.npu_init',
-     "names npu_bridge outside ['device', 'distribute']"),
+    (arrows, 'utils.data.ava', 'from utils import nima', 'imports utils.nima, which is not below it'),
+    (arrows, 'utils.data.ava', 'def f():\n    from utils.model import checkpoint',
+     'imports utils.model.checkpoint, which is not below it'),
+    (arrows, 'utils.nima', 'import utils.score_utils', 'imports utils.score_utils, which is not below it'),
+    (arrows, 'utils.base.errors', 'from utils.data.ava import read', 'imports utils.data.ava, which is not below it'),
+    (arrows, 'eval', 'from train import main', 'imports train, which is not below it'),
+    (arrows, 'predict', 'from eval import CHECKPOINT', 'imports eval, which is not below it'),
+    (arrows, 'utils.export', 'from utils import demo_dataset', 'imports utils.demo_dataset, which is not below it'),
+    (arrows, 'train', 'from utils.misc import x', 'imports utils.misc, which has no place'),
+    (arrows, 'utils.misc', '', 'utils.misc has no place: give it one in tests/test_rules.py'),
+    (arrows, 'utils.data.__init__', 'from utils.data import ava', 'an __init__.py imports'),
+    (relative, 'utils.nima', 'from . import data_loader', 'imports relatively: name the package'),
+    (libraries, 'utils.data.ava', 'def f():\n    import tensorflow as tf', 'utils.data.ava imports tensorflow'),
+    (libraries, 'utils.base.flags', 'from tensorflow.keras import layers', 'utils.base.flags imports tensorflow'),
+    (libraries, 'utils.nima', 'def f():\n    import npu_bridge.npu_init', 'names npu_bridge outside utils.device'),
     (libraries, 'train', 'def f():\n    importlib.import_module("horovod.tensorflow")',
-     "names horovod outside ['device', 'distribute']"),
-    (libraries, 'device', 'import npu_bridge', 'imports npu_bridge outside a function'),
-    (libraries, 'nima', 'from tensorflow.python.keras import backend', 'imports tensorflow.python'),
-    (libraries, 'nima', 'from keras import backend', 'imports keras: the spelling is tf.keras'),
-    (syntax, 'nima', 'from os import *', 'wildcard import'),
-    (syntax, 'nima', 'def f():\n    global x', 'global'),
-    (syntax, 'nima', 'try:\n    pass\nexcept:\n    pass', 'bare except'),
-    (syntax, 'nima', 'x = tf.python.keras', 'uses tensorflow.python'),
-    (sessions, 'nima', 'with tf.compat.v1.Session() as s:\n    pass',
-     "makes a tf.compat.v1.Session outside ['device', 'pipeline']"),
-    (npu_init, 'device', 'def f():\n    from npu_bridge.npu_init import NPURunConfig', 'names npu_init'),
-    (npu_init, 'device', 'def f():\n    from npu_bridge import npu_init', 'names npu_init'),
-    (npu_init, 'device', 'def f():\n    importlib.import_module("npu_bridge.npu_init")', 'names npu_init'),
-    (npu_init, 'device', 'x = npu_bridge.npu_init.NPURunConfig', 'names npu_init'),
-    (lengths, 'nima', 'x = 1\n' * 301, '301 lines, expected at most 300'),
+     'names horovod outside utils.device'),
+    (libraries, 'utils.device.npu', 'import npu_bridge', 'imports npu_bridge outside a function'),
+    (libraries, 'utils.nima', 'from tensorflow.python.keras import backend', 'imports tensorflow.python'),
+    (libraries, 'utils.nima', 'from keras import backend', 'imports keras: the spelling is tf.keras'),
+    (syntax, 'utils.nima', 'from os import *', 'wildcard import'),
+    (syntax, 'utils.nima', 'def f():\n    global x', 'global'),
+    (syntax, 'utils.nima', 'try:\n    pass\nexcept:\n    pass', 'bare except'),
+    (syntax, 'utils.nima', 'x = tf.python.keras', 'uses tensorflow.python'),
+    (sessions, 'utils.nima', 'with tf.compat.v1.Session() as s:\n    pass',
+     "makes a tf.compat.v1.Session outside ['utils.data.pipeline', 'utils.device.device']"),
+    (npu_init, 'utils.device', 'def f():\n    from npu_bridge.npu_init import NPURunConfig', 'names npu_init'),
+    (npu_init, 'utils.device', 'def f():\n    from npu_bridge import npu_init', 'names npu_init'),
+    (npu_init, 'utils.device', 'def f():\n    importlib.import_module("npu_bridge.npu_init")', 'names npu_init'),
+    (npu_init, 'utils.device', 'x = npu_bridge.npu_init.NPURunConfig', 'names npu_init'),
+    (lengths, 'utils.nima', 'x = 1\n' * 301, '301 lines, expected at most 300'),
     (lengths, 'train', 'x = 1\n' * 101, '101 lines, expected at most 100'),
-    (lengths, 'nima', 'def f():\n    """Doc."""\n' + '    x = 1\n' * 39 + '    y = [\n        1,\n    ]\n',
+    (lengths, 'utils.nima', 'def f():\n    """Doc."""\n' + '    x = 1\n' * 39 + '    y = [\n        1,\n    ]\n',
      'f has 42 lines, expected at most 40'),
 ])
 def test_the_rules_bite(rule, name, text, wrong):
@@ -286,35 +284,34 @@ def test_the_rules_bite(rule, name, text, wrong):
 
 
 @pytest.mark.parametrize('rule, name, text', [
-    (arrows, 'callbacks', 'from utils import ava, checkpoint, nima, score_utils'),
-    (arrows, 'device', 'def f():\n    from utils import distribute'),
-    (libraries, 'device', 'def f():\n    import npu_bridge'),
-    (sessions, 'nima', 'def f(session: tf.compat.v1.Session):\n    pass'),
-    (npu_init, 'device', 'def f():\n    """Imports no npu_init."""'),
-    (lengths, 'nima', 'def f():\n    """Doc\n\n    more.\n    """\n' + '    x = 1\n' * 40),
+    (arrows, 'utils.training.callbacks', 'from utils import nima\nfrom utils.training import log'),
+    (arrows, 'utils.device.device', 'def f():\n    from utils.device import distribute'),
+    (libraries, 'utils.device.device', 'def f():\n    import npu_bridge'),
+    (sessions, 'utils.nima', 'def f(session: tf.compat.v1.Session):\n    pass'),
+    (npu_init, 'utils.device', 'def f():\n    """Imports no npu_init."""'),
+    (lengths, 'utils.nima', 'def f():\n    """Doc\n\n    more.\n    """\n' + '    x = 1\n' * 40),
 ])
 def test_the_rules_let_pass_what_is_allowed(rule, name, text):
     assert list(rule(source_of(name, text))) == []
 
 
-def imported_with(name: str, by_name) -> Set[str]:
+def imported_with(name: str) -> Set[str]:
     """The project's files and the libraries that importing `name` brings along."""
+    by_name = {source.name: source for source in SOURCES}
     seen, waiting = set(), [name]
     while waiting:
-        current = waiting.pop()
-        for found in imports_in(by_name[current].tree):
-            house, library = house_name(found.module), found.module.split('.')[0]
-            if found.at_start and (house or library) not in seen:
-                seen.add(house or library)
-                if house in by_name:
-                    waiting.append(house)
+        for found in imports_in(by_name[waiting.pop()].tree):
+            module = found.module if is_own(found.module) else found.module.split('.')[0]
+            if found.at_start and module not in seen:
+                seen.add(module)
+                if module in by_name:
+                    waiting.append(module)
     return seen
 
 
-@pytest.mark.parametrize('name', [source.name for source in SOURCES if source.is_script])
-def test_a_script_starts_without_slow_libraries(name):
-    by_name = {source.name: source for source in SOURCES}
-    assert imported_with(name, by_name) & SLOW_TO_IMPORT == set()
+@pytest.mark.parametrize('name', sorted(SCRIPTS | COMMANDS))
+def test_a_script_or_command_starts_without_slow_libraries(name):
+    assert imported_with(name) & SLOW_TO_IMPORT == set()
 
 
 # --- what an import does
@@ -371,15 +368,14 @@ def import_in(folder: Path, libraries: List[str], modules: List[str], root: Path
 
 
 def module_names(sources: List[Source]) -> List[str]:
-    return [source.name if source.is_script else f'utils.{source.name}' for source in sources
-            if source.name != '__init__']
+    return [source.name for source in sources if not source.name.endswith('__init__')]
 
 
 NOTHING = {'opened': [], 'sessions': [], 'operations': [], 'printed': [], 'stderr': '', 'left': []}
 
 
 def test_importing_tensorflow_free_files_does_nothing(tmp_path):
-    sources = [source for source in SOURCES if source.name in TENSORFLOW_FREE]
+    sources = [source for source in SOURCES if is_free(source.name)]
     report = import_in(tmp_path, [], module_names(sources))
     assert set(report.pop('brought')) & SLOW_TO_IMPORT == set()
     assert report == NOTHING

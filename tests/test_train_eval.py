@@ -10,8 +10,13 @@ import pytest
 
 import eval as score
 import train
-from utils import checkpoint, command_flags, data_loader, defaults, flags, model_file, training_log
-from utils.errors import InputError
+from utils import check_dataset, data_loader, models
+from utils.base import defaults
+from utils.base.errors import InputError
+from utils.model import checkpoint, model_file
+from utils.scoring import flags
+from utils.training import log
+from utils.training.flags import train_flags
 
 TINY = ['--image_size', '32', '--batchsize', '4', '--val_size', '4', '--weights', 'none', '--device', 'cpu']
 ROOT = os.path.dirname(os.path.abspath(train.__file__))
@@ -58,14 +63,14 @@ def test_train_writes_a_checkpoint_an_epoch_and_logs(dataset, tmp_path, capsys):
     with open(str(tmp_path / 'model' / 'log' / 'train.jsonl')) as stream:
         objects = [json.loads(line) for line in stream]
     for row, each in zip(rows, objects):
-        assert list(row) == list(training_log.COLUMNS) == list(each)
+        assert list(row) == list(log.COLUMNS) == list(each)
         for name, value in each.items():
             assert float(row[name]) == pytest.approx(value, nan_ok=True) if value is not None else row[name] == 'nan'
         assert each['val_emd_r2'] == each['val_loss']
         assert f'({each["val_constant_emd_r2"]:.4f})' in printed.out
     assert objects[0]['seconds_left'] > objects[1]['seconds_left'] == 0
     logged = tensorboard(tmp_path / 'model' / 'log')
-    assert set(training_log.COLUMNS) - {'epoch'} <= {name.replace('epoch_', '') for name in logged}
+    assert set(log.COLUMNS) - {'epoch'} <= {name.replace('epoch_', '') for name in logged}
     assert [value for name, value in logged.items() if 'val_constant_emd_r1' in name] == [
         pytest.approx([each['val_constant_emd_r1'] for each in objects])]
 
@@ -82,7 +87,7 @@ def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, 
 def test_validation_every_so_many_epochs_and_at_the_end(dataset, tmp_path, capsys):
     history = train_tiny(dataset, tmp_path, '--epochs', '3', '--validate_every', '2')
     assert len(history.history['loss']) == 3 and len(history.history['val_srcc']) == 2
-    rows = training_log.read_csv(str(tmp_path / 'log' / 'train.csv'))
+    rows = log.read_csv(str(tmp_path / 'log' / 'train.csv'))
     assert ['val_emd_r1' in row for row in rows] == [False, True, True]
     lines = (tmp_path / 'log' / 'train.jsonl').read_text().splitlines()
     assert ['val_srcc' in json.loads(line) for line in lines] == [False, True, True]
@@ -179,16 +184,16 @@ def test_an_untrained_constant_prediction_says_why_srcc_is_undefined(dataset, tm
 
 
 def test_demo_settings_give_way_to_typed_flags(tmp_path):
-    typed = flags.train_flags(['--demo', '--epochs', '2', '--TMP_MODEL_PATF', str(tmp_path)])
+    typed = train_flags(['--demo', '--epochs', '2', '--TMP_MODEL_PATF', str(tmp_path)])
     assert (typed.epochs, typed.TMP_MODEL_PATF) == (2, str(tmp_path))
     assert typed.batchsize == defaults.DEMO['batchsize']
-    assert flags.train_flags(['--demo', '--batchsize', '100']).batchsize == 100
-    own = flags.train_flags(['--demo']).TMP_MODEL_PATF
+    assert train_flags(['--demo', '--batchsize', '100']).batchsize == 100
+    own = train_flags(['--demo']).TMP_MODEL_PATF
     assert own == os.path.join(ROOT, 'model', 'demo')
 
 
 def test_the_cards_defaults():
-    card = vars(flags.train_flags([]))
+    card = vars(train_flags([]))
     expected = {'epochs': 7, 'batchsize': 100, 'train_size': 250502, 'val_size': 5000, 'image_size': 224,
                 'learning_rate': 1e-4, 'momentum': 0.9, 'decay': 1e-6, 'dropout': 0.75, 'optimizer': 'sgd',
                 'base_images_path': None, 'ava_dataset_path': None, 'TMP_WEIGHTS_PATH': None, 'weights': None,
@@ -218,16 +223,16 @@ def test_help_is_instant_and_shows_the_cards_flags_first():
 ])
 def test_impossible_flags(argv, text, capsys):
     with pytest.raises(SystemExit) as stopped:
-        flags.train_flags(argv)
+        train_flags(argv)
     assert stopped.value.code == 2
     assert text in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('parse, argv, meant', [
     (flags.predict_flags, ['a.jpg', '--formt', 'json'], '--format'),
-    (command_flags.check_dataset_flags, ['--lst', 'a'], '--list'),
-    (command_flags.nima_flags, ['describe', 'a.h5', '--jsn'], '--json'),
-    (command_flags.nima_flags, ['import', 'a', '--resize', 'nearest', '--padding', 'tf', '-o', 'b', '--pading', 'x'],
+    (check_dataset._flags, ['--lst', 'a'], '--list'),
+    (models._flags, ['describe', 'a.h5', '--jsn'], '--json'),
+    (models._flags, ['import', 'a', '--resize', 'nearest', '--padding', 'tf', '-o', 'b', '--pading', 'x'],
      '--padding')])
 def test_every_command_names_the_flag_that_may_have_been_meant(parse, argv, meant, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -237,9 +242,9 @@ def test_every_command_names_the_flag_that_may_have_been_meant(parse, argv, mean
 
 def test_typed_paths_count_from_the_current_folder_and_edited_ones_from_the_root(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert flags.train_flags(['--ava_dataset_path', 'AVA.txt']).ava_dataset_path == str(tmp_path / 'AVA.txt')
+    assert train_flags(['--ava_dataset_path', 'AVA.txt']).ava_dataset_path == str(tmp_path / 'AVA.txt')
     for value, meant in (('a.h5', 'a.h5'), ('./a.h5', str(tmp_path / 'a.h5')), ('/a.h5', '/a.h5')):
-        assert flags.train_flags(['--weights', value]).weights == meant
+        assert train_flags(['--weights', value]).weights == meant
         assert flags.eval_flags(['--checkpoint', value]).checkpoint == meant
     assert [defaults.edited_name(name) for name in ('a.h5', 'demo/a.h5', '/a.h5')] == [
         'a.h5', os.path.join(ROOT, 'demo', 'a.h5'), '/a.h5']

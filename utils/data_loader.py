@@ -7,10 +7,12 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 import numpy as np
 import tensorflow as tf
 
-from utils import ava, bad_images, memory, splits
-from utils.bad_images import BadImages
-from utils.defaults import IMAGE_SIZE, VAL_SIZE, from_root
-from utils.epoch_plan import (
+from utils.base import memory
+from utils.base.defaults import IMAGE_SIZE, VAL_SIZE, from_root
+from utils.base.errors import InputError
+from utils.data import ava, bad_images, splits
+from utils.data.bad_images import BadImages
+from utils.data.epoch_plan import (
     ALL,
     EpochPlan,
     epoch_plan,
@@ -20,9 +22,9 @@ from utils.epoch_plan import (
     training_places,
     whole_plan,
 )
-from utils.errors import InputError
-from utils.image_guard import MAX_PIXELS
-from utils.pipeline import (
+from utils.data.image_guard import MAX_PIXELS
+from utils.data.packed import Records, RecordsPipeline
+from utils.data.pipeline import (
     POOL_BATCHES,
     Pass,
     Pipeline,
@@ -33,7 +35,6 @@ from utils.pipeline import (
     read_training_image,
     scale,
 )
-from utils.records import Records, RecordsPipeline
 
 # Edit these two lines for your own data. Relative paths count from the repository's root.
 base_images_path = r'./AVA_dataset/image/images/'

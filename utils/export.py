@@ -16,9 +16,12 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Se
 if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from utils import command_flags, errors, listing, model_card, parity  # noqa: E402
-from utils.errors import InputError  # noqa: E402
-from utils.new_folder import new_folder  # noqa: E402
+from utils.base import errors  # noqa: E402
+from utils.base.errors import InputError  # noqa: E402
+from utils.base.files import new_folder  # noqa: E402
+from utils.data import listing  # noqa: E402
+from utils.formats import model_card, parity  # noqa: E402
+from utils.formats.flags import export_flags  # noqa: E402
 
 PHOTOGRAPHS = 16  # for the parity report, of a dataset
 _PIXELS = 'float32 [{count}, {size}, {size}, 3] in [-1, 1], RGB'
@@ -37,7 +40,7 @@ class Export(NamedTuple):
 @contextlib.contextmanager
 def _pb(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *, batchsize: Optional[int],
         **_: Any) -> Iterator[Export]:
-    from utils import frozen
+    from utils.formats import frozen
     path = os.path.join(folder, name + '.pb')
     frozen.write(graph_def, path)
     with frozen.running(path) as score:
@@ -47,7 +50,7 @@ def _pb(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *
 
 @contextlib.contextmanager
 def _saved_model(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], **_: Any) -> Iterator[Export]:
-    from utils import saved_model
+    from utils.formats import saved_model
     saved_model.write(folder, graph_def, preprocessing)
     size = preprocessing['image_size']
     inputs = {f'{saved_model.BYTES_SIGNATURE}: {saved_model.BYTES}': 'string [N], files of JPEG, PNG or GIF',
@@ -66,7 +69,7 @@ def _saved_model(folder: str, name: str, graph_def: Any, preprocessing: Dict[str
 @contextlib.contextmanager
 def _onnx(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *, batchsize: Optional[int],
           threads: int, **_: Any) -> Iterator[Export]:
-    from utils import onnx_model
+    from utils.formats import onnx_model
     path = os.path.join(folder, name + '.onnx')
     onnx_model.convert(graph_def, path)
     score = onnx_model.onnx_runtime(path, threads)
@@ -78,7 +81,7 @@ def _onnx(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any],
 @contextlib.contextmanager
 def _om(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *, batchsize: int, soc_version: str,
         aipp: bool, **_: Any) -> Iterator[Export]:
-    from utils import ascend_model
+    from utils.formats import ascend_model
     size = preprocessing['image_size']
     words = ascend_model.command(name, image_size=size, batchsize=batchsize, soc_version=soc_version, with_aipp=aipp)
     ascend_model.write(folder, words, image_size=size, with_aipp=aipp)
@@ -98,7 +101,7 @@ FORMATS: Dict[str, Callable[..., Any]] = {'pb': _pb, 'saved_model': _saved_model
 
 def _tensors(preprocessing: Dict[str, Any], batchsize: Optional[int]) -> Tuple[Dict[str, str], Dict[str, str]]:
     """Names, types and shapes of the frozen graph's input and output."""
-    from utils import frozen
+    from utils.formats import frozen
     count = batchsize or 'N'
     return ({frozen.INPUT: _PIXELS.format(count=count, size=preprocessing['image_size'])},
             {frozen.OUTPUT: _SHARES.format(count=count)})
@@ -130,11 +133,13 @@ def export(path: str, kind: str, output: str, *, photographs: Optional[Sequence[
     InputError, and no export, where a package is missing or the exported model differs from the checkpoint.
     """
     if kind == 'onnx':
-        from utils import onnx_model
+        from utils.formats import onnx_model
         onnx_model.require('--format onnx', onnx_model.EXPORT_PACKAGES)
     import tensorflow as tf
 
-    from utils import checkpoint, device, frozen
+    from utils.device import device
+    from utils.formats import frozen
+    from utils.model import checkpoint
     name = os.path.splitext(os.path.basename(path))[0]
     folder = os.path.join(output, kind, str(version)) if kind == 'saved_model' else os.path.join(output, kind)
     with new_folder(folder, '--output') as fresh, device.open_run('cpu', threads=threads) as run:
@@ -164,8 +169,8 @@ def _told(folder: str, card: Dict[str, Any], report: Dict[str, Any], notes: Sequ
 def _measure(model: Any, exported: Dict[str, parity.Predict], typed: Optional[Sequence[str]],
              preprocessing: Dict[str, Any], run: Any) -> Dict[str, Any]:
     """The parity report of an exported model."""
-    from utils import photographs
-    reader = photographs.PhotographReader(image_size=preprocessing['image_size'], resize=preprocessing['resize'],
+    from utils.data import image_files
+    reader = image_files.PhotographReader(image_size=preprocessing['image_size'], resize=preprocessing['resize'],
                                           session_config=run.host_config)
     with contextlib.closing(reader), _photographs(typed) as (source, files):
         return parity.measure(_read(reader, files, strict=bool(typed)), _on_pixels(model.predict_on_batch, None),
@@ -195,27 +200,27 @@ def _photographs(typed: Optional[Sequence[str]]) -> Iterator[Any]:
     if files:
         yield f'the first {len(files)} of the dataset', files
         return
-    from utils import demo_dataset
+    from utils.demo import dataset
     with tempfile.TemporaryDirectory() as scratch:
         with contextlib.redirect_stdout(sys.stderr):
             demo = os.path.join(scratch, 'demo')
-            demo_dataset.make(demo, train_size=1, val_size=PHOTOGRAPHS - 1)
+            dataset.make(demo, train_size=1, val_size=PHOTOGRAPHS - 1)
         yield 'scenes of the demo dataset, as there is no other', list(listing.find([os.path.join(demo, 'image',
                                                                                                  'images')]))
 
 
 def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     """Export, write inputs or score outputs as the flags say; returns the model card, the manifest or the metrics."""
-    flags = command_flags.export_flags(argv)
+    flags = export_flags(argv)
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')  # what TensorFlow tells of the CPU
     if flags.command == 'bins':
-        from utils import msame
+        from utils.formats import msame
         return msame.write_bins(
             flags.file, flags.output, val_size=flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
             images=flags.base_images_path, skip_bad=flags.skip_bad_labels, max_bad_images=flags.max_bad_images,
             max_pixels=flags.max_pixels, batchsize=flags.batchsize, uint8=flags.uint8)
     if flags.command == 'srcc':
-        from utils import msame
+        from utils.formats import msame
         return msame.srcc(flags.bins, flags.outputs)
     return export(flags.file, flags.format, flags.output, photographs=flags.photographs, batchsize=flags.batchsize,
                   version=flags.model_version, threads=flags.threads, soc_version=flags.soc_version, aipp=flags.aipp)

@@ -1,26 +1,15 @@
-"""The NIMA network: a base model with a 10-way softmax head, its loss, its optimiser, its predictions.
-
-    python3 -m utils.nima import FILE --resize bilinear|nearest --padding tf|symmetric -o MODEL.h5
-    python3 -m utils.nima describe FILE [--json]
-
-TensorFlow is imported inside the functions, so that the command's --help and describe are instant.
-"""
-import json
+"""The NIMA network: a base model with a 10-way softmax head, its loss, its optimiser, its predictions."""
 import os
+import shlex
 import sys
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Tuple
+from typing import Any, List, Optional, Tuple
 
 import numpy as np
+import tensorflow as tf
 
-if TYPE_CHECKING:
-    import tensorflow as tf
-if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from utils import ava, errors, model_file  # noqa: E402
-from utils.command_flags import nima_flags  # noqa: E402
-from utils.defaults import DROPOUT  # noqa: E402
-from utils.errors import InputError  # noqa: E402
+from utils.base.defaults import SCORES
+from utils.base.errors import InputError
+from utils.model import model_file
 
 CPU_FORWARD = 10  # photographs
 
@@ -28,26 +17,24 @@ OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
-def with_head(base_model: 'tf.keras.Model', dropout: float, trainable: str = 'all') -> 'tf.keras.Model':
+def with_head(base_model: tf.keras.Model, dropout: float, trainable: str = 'all') -> tf.keras.Model:
     """`base_model` [B, F] -> Dropout -> Dense 10, softmax: the shares of the votes 1 to 10, [B, 10].
 
     Training changes 'all' layers, or the 'head', the last one, alone.
     Source: arXiv:1709.05424, section III.
     """
-    import tensorflow as tf
     for layer in base_model.layers if trainable == 'head' else ():
         layer.trainable = False
     features = tf.keras.layers.Dropout(dropout, name='dropout')(base_model.output)
-    shares = tf.keras.layers.Dense(len(ava.SCORES), activation='softmax', name='dense')(features)
+    shares = tf.keras.layers.Dense(len(SCORES), activation='softmax', name='dense')(features)
     return tf.keras.Model(base_model.input, shares)
 
 
-def on_features(model: 'tf.keras.Model') -> Tuple['tf.keras.Model', 'tf.keras.Model']:
+def on_features(model: tf.keras.Model) -> Tuple[tf.keras.Model, tf.keras.Model]:
     """A compiled model of with_head() in two: photographs -> features [B, F] of the base, features -> shares.
 
     The first is for predictions (learning phase 0). The second shares layers and optimiser with `model`.
     """
-    import tensorflow as tf
     *_, dropout, dense = model.layers
     tf.keras.backend.set_learning_phase(0)
     base = tf.keras.Model(model.input, tf.keras.Model(model.input, dropout.input)(model.input))
@@ -58,13 +45,12 @@ def on_features(model: 'tf.keras.Model') -> Tuple['tf.keras.Model', 'tf.keras.Mo
     return base, head
 
 
-def with_padding(base_model: 'tf.keras.Model', padding: str) -> 'tf.keras.Model':
+def with_padding(base_model: tf.keras.Model, padding: str) -> tf.keras.Model:
     """`base_model` with the padding before stride-2 convolutions that model_file.preprocessing() names.
 
     'tf' is `base_model` itself. 'symmetric' is a new model of the same layers, with initial weights of its own:
     load weights into what comes back.
     """
-    import tensorflow as tf
     if padding == 'tf':
         return base_model
     config = base_model.get_config()
@@ -82,25 +68,23 @@ def _pairs(padding: Any) -> List[Any]:
     return [tuple(pair) for pair in padding]
 
 
-def inference_twin(model: 'tf.keras.Model') -> 'tf.keras.Model':
+def inference_twin(model: tf.keras.Model) -> tf.keras.Model:
     """A model over the same layers and weights, built with learning phase 0, for predictions while training.
 
     The training graph keeps its own fixed phase 1, so neither graph holds a Switch or Merge.
     """
-    import tensorflow as tf
     tf.keras.backend.set_learning_phase(0)
     twin = tf.keras.Model(model.input, model(model.input))
     tf.keras.backend.set_learning_phase(1)
     return twin
 
 
-def earth_mover_loss(y_true: 'tf.Tensor', y_pred: 'tf.Tensor') -> 'tf.Tensor':
+def earth_mover_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Mean over photographs of sqrt(mean over k of (CDF_true - CDF_pred)^2), arXiv:1709.05424 eq. 1 with r=2.
 
     The value is that of the published one-liner everywhere, NaN for a NaN included. Its gradient is NaN where
     prediction and label are equal (the slope of the root at 0); there it is 0 here.
     """
-    import tensorflow as tf
     difference = tf.cumsum(y_true, axis=-1) - tf.cumsum(y_pred, axis=-1)
     square = tf.reduce_mean(tf.square(difference), axis=-1)
     equal = tf.equal(square, tf.zeros_like(square))  # false for NaN, which is to be seen
@@ -109,13 +93,12 @@ def earth_mover_loss(y_true: 'tf.Tensor', y_pred: 'tf.Tensor') -> 'tf.Tensor':
 
 
 def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
-              loss_scale: float = 1.0) -> 'tf.keras.optimizers.Optimizer':
+              loss_scale: float = 1.0) -> tf.keras.optimizers.Optimizer:
     """Keras's SGD with Nesterov momentum (the card's) or Adam (what the published code ran).
 
     `decay` is Keras's: the rate of step n is learning_rate / (1 + decay * n). The gradients are those of
     `loss_scale` times the loss, divided by it again.
     """
-    import tensorflow as tf
     if name == 'adam':
         made = tf.keras.optimizers.Adam(learning_rate, decay=decay)
     else:
@@ -125,11 +108,11 @@ def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
     return made
 
 
-def _scale_loss(optimizer: 'tf.keras.optimizers.Optimizer', scale: float) -> None:
+def _scale_loss(optimizer: tf.keras.optimizers.Optimizer, scale: float) -> None:
     """In place, as the files name an optimiser's class: SGD stays SGD, and loads everywhere."""
     gradients_of = optimizer.get_gradients
 
-    def get_gradients(loss: 'tf.Tensor', params: List['tf.Variable']) -> List['tf.Tensor']:
+    def get_gradients(loss: tf.Tensor, params: List[tf.Variable]) -> List[tf.Tensor]:
         return [gradient / scale for gradient in gradients_of(loss * scale, params)]
 
     optimizer.get_gradients = get_gradients
@@ -148,7 +131,7 @@ def forward_batch(batchsize: int, device: str) -> int:
     return equal_part(batchsize, CPU_FORWARD) if device == 'cpu' else batchsize
 
 
-def predict(model: 'tf.keras.Model', images: np.ndarray, batchsize: int) -> np.ndarray:
+def predict(model: tf.keras.Model, images: np.ndarray, batchsize: int) -> np.ndarray:
     """Vote shares float32 [N, 10] of images [N, S, S, 3]; or what else `model` makes of them.
 
     They are predicted in batches of `batchsize`, the last one is padded and the padding cut off again: one static
@@ -174,13 +157,12 @@ def find_weights(weights: str, folder: str) -> Optional[str]:
     return path
 
 
-def load_weights(model: 'tf.keras.Model', path: Optional[str]) -> None:
+def load_weights(model: tf.keras.Model, path: Optional[str]) -> None:
     """Read weights into a model of with_head(): the base by layer name, the head where `path` has a 10-way layer.
 
     What is not read keeps its initial weights; None reads nothing. InputError if a layer of the base finds no match,
     a shape differs, or a whole NIMA has layers that the base lacks; Keras's own by_name skips those without a word.
     """
-    import tensorflow as tf
     if path is None:
         return
     contents = model_file.read(path, 'Keras weights')
@@ -200,7 +182,7 @@ def load_weights(model: 'tf.keras.Model', path: Optional[str]) -> None:
                                       for pair in zip(layer.weights, arrays[name])])
 
 
-def _require_match(path: str, stored: model_file.Shapes, name: str, layer: 'tf.keras.layers.Layer') -> None:
+def _require_match(path: str, stored: model_file.Shapes, name: str, layer: tf.keras.layers.Layer) -> None:
     expected = [tuple(weight.shape.as_list()) for weight in layer.weights]
     if name not in stored:
         raise InputError(f'{path}: found no weights for the layer {name!r}, expected shapes {expected}: use weights '
@@ -210,85 +192,6 @@ def _require_match(path: str, stored: model_file.Shapes, name: str, layer: 'tf.k
                          'use weights of this architecture')
 
 
-def import_weights(path: str, output: str, *, resize: str, padding: str) -> None:
-    """Write the checkpoint `output` from the weights of a NIMA-MobileNet (alpha 1, images of side 224).
-
-    InputError where `path` is no such file, is a checkpoint already, or `output` exists.
-    """
-    import tensorflow as tf
-
-    from utils import checkpoint
-    contents = model_file.read(path, 'the weights of a NIMA-MobileNet')
-    if contents.record is not None:
-        raise InputError(f'{path}: found a checkpoint that says its pre-processing already, expected weights without '
-                         'a record: use the file as it is')
-    if contents.head is None:
-        raise InputError(f'{path}: found no layer for {len(ava.SCORES)} votes, expected the weights of a whole NIMA, '
-                         'head included: for pre-trained weights without it type train.py --weights')
-    if os.path.exists(output):
-        raise InputError(f'{output}: found a file that is there already, expected none: remove it or type another -o')
-    errors.check_output_folder(os.path.dirname(output), '-o')
-    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-    tf.compat.v1.keras.backend.clear_session()
-    size = model_file.IMAGE_SIZE
-    base_model = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
-    model = with_head(with_padding(base_model, padding), DROPOUT)
-    load_weights(model, path)
-    checkpoint.save(model, output, {
-        'preprocessing': model_file.preprocessing(size, resize, padding),
-        'origin': {'file': os.path.basename(path), 'sha256': model_file.sha256(path)}})
-
-
-def describe(path: str) -> Dict[str, Any]:
-    """What stands in a model file, ready for JSON; `record` is None where there is none."""
-    contents = model_file.read(path, 'a checkpoint or Keras weights')
-    return {'file': path, 'bytes': os.path.getsize(path), 'network': contents.has_network,
-            'layers': contents.layer_count, 'layers_with_weights': len(contents.shapes),
-            'parameters': contents.parameters, 'head': contents.head, 'optimizer': contents.optimizer,
-            'record': contents.record}
-
-
-def _one_line(value: Any) -> str:
-    """A part of a record; what was not set, such as a flag without a value, is left out."""
-    if not isinstance(value, dict):
-        return str(value)
-    return ', '.join(f'{key} {part:.4f}' if isinstance(part, float) and 0.001 < abs(part) < 1000 else f'{key} {part}'
-                     for key, part in value.items() if part not in (None, {}, [], ''))
-
-
-def described(found: Dict[str, Any]) -> str:
-    """What describe() found, in lines for people."""
-    head = f"10 votes, layer {found['head']!r}" if found['head'] else 'none for 10 votes'
-    lines = [f"{found['file']}: {found['bytes'] / 1e6:.1f} MB",
-             f"contents        {'network and weights' if found['network'] else 'weights alone'}, optimiser "
-             f"{found['optimizer'] or 'none'}",
-             f"layers          {found['layers']}, {found['layers_with_weights']} of them with weights",
-             f"parameters      {found['parameters']:,}",
-             f'head            {head}']
-    record = found['record']
-    if record is None:
-        return '\n'.join([*lines, 'record          none'])
-    how = record['preprocessing']
-    lines.append(f"pre-processing  images of side {how['image_size']}, resize {how['resize']}, scaling "
-                 f"{how['scaling']}, padding {how['padding']}")
-    others = {name: value for name, value in record.items() if name not in ('preprocessing', 'run')}
-    for name, value in {**others, **record.get('run', {})}.items():
-        lines.append(f'{name:<15} {_one_line(value)}')
-    return '\n'.join(lines)
-
-
-def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
-    """Import or describe, as the flags say; returns what describe() says of the file."""
-    flags = nima_flags(argv)
-    if flags.command == 'import':
-        import_weights(flags.file, flags.output, resize=flags.resize, padding=flags.padding)
-        found = describe(flags.output)
-        print(f'imported {flags.file}\n{described(found)}')
-        return found
-    found = describe(flags.file)
-    print(json.dumps(found, indent=2) if flags.json else described(found))
-    return found
-
-
 if __name__ == '__main__':
-    errors.run(main, 'nima')
+    print('python3 -m utils.nima is now: bash run.sh -m utils.models', *map(shlex.quote, sys.argv[1:]), file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,258 @@
+"""Photographs that cannot be decoded, in training and in scoring; odd ones; thousands of mutated ones."""
+import contextlib
+import csv
+import itertools
+import re
+import resource
+import struct
+
+import numpy as np
+import pytest
+from conftest import make_dataset
+
+import eval as score
+import train
+from utils import data_loader
+from utils.base.errors import InputError
+from utils.data import ava, epoch_plan
+from utils.data.bad_images import BadImages
+
+SIZE = 32
+COUNT = 12
+BROKEN = (3, 4, 9)
+SETTINGS = {'image_size': SIZE, 'seed': 3}
+
+
+def read(dataset):
+    return ava.read(str(dataset.labels), str(dataset.images))
+
+
+def break_some(ratings, broken=BROKEN):
+    for index, content in zip(broken, itertools.cycle([b'not a photograph', b'', b'\xff\xd8\xff\xd9'])):
+        with open(ratings.paths[index], 'wb') as stream:
+            stream.write(content)
+
+
+def batches(ratings, count, batchsize=4, **more):
+    generator = data_loader.train_generator(batchsize, ratings=ratings, **{**SETTINGS, **more})
+    with contextlib.closing(generator):
+        return list(itertools.islice(generator, count))
+
+
+def expected_order(epoch, broken=BROKEN, count=COUNT):
+    """The plan's order, with the first unbroken draw of RandomState([seed, epoch, place]) where one is broken."""
+    order = data_loader.epoch_plan(count, epoch, seed=3, image_size=SIZE).order
+    for place, index in enumerate(order):
+        random = np.random.RandomState([3, epoch, place])
+        while index in broken:
+            index = random.randint(count)
+        order[place] = index
+    return order
+
+
+@pytest.fixture
+def broken(dataset):
+    """Twelve photographs, whole and then three of them broken; the images of three epochs while they were whole."""
+    ratings = read(dataset)
+    whole = {}
+    for epoch in range(3):
+        images = np.concatenate([images for images, _ in batches(ratings, 3, first_epoch=epoch)])
+        whole[epoch] = dict(zip(data_loader.epoch_plan(COUNT, epoch, seed=3, image_size=SIZE).order, images))
+    break_some(ratings)
+    return ratings, whole
+
+
+def lenient(count=COUNT, said=None, what='training'):
+    return BadImages(count, share=0.5, report=(said if said is not None else []).append, what=what)
+
+
+@pytest.mark.parametrize('batchsize', [1, 12])
+def test_substitutes_follow_from_seed_epoch_and_place_alone(broken, batchsize):
+    ratings, whole = broken
+    said = []
+    bad = lenient(said=said)
+    found = batches(ratings, 3 * COUNT // batchsize, batchsize, bad=bad)
+    assert all(len(images) == batchsize for images, _ in found)
+    images, scores = (np.concatenate(column) for column in zip(*found))
+    for epoch in range(3):
+        for place, index in enumerate(expected_order(epoch)):
+            np.testing.assert_array_equal(images[epoch * COUNT + place], whole[epoch][index])
+            np.testing.assert_array_equal(scores[epoch * COUNT + place], ratings.scores[index].astype(np.float32))
+    assert list(np.flatnonzero(bad.mask)) == list(BROKEN) and bad.count == len(said) == 3
+    assert any(re.search(r'1003\.jpg: cannot be decoded \(.*unknown format.*\), another photograph takes its place$',
+                         line) for line in said)
+
+
+def test_substitutes_are_the_same_from_any_place_on(broken):
+    ratings, _ = broken
+    every = batches(ratings, 9, bad=lenient())
+    for first in (1, 4, 8):
+        rest = batches(ratings, 9 - first, first_epoch=first // 3, first_image=4 * (first % 3), bad=lenient())
+        for expected, found in zip(every[first:], rest):
+            for left, right in zip(expected, found):
+                np.testing.assert_array_equal(left, right)
+
+
+def test_whole_photographs_keep_their_places(broken):
+    ratings, whole = broken
+    images = np.concatenate([images for images, _ in batches(ratings, 3, bad=lenient())])
+    for place, index in enumerate(data_loader.epoch_plan(COUNT, 0, seed=3, image_size=SIZE).order):
+        if index not in BROKEN:
+            np.testing.assert_array_equal(images[place], whole[0][index])
+
+
+def test_draws_go_on_until_one_is_whole():
+    order = np.arange(10)
+    is_broken = np.arange(10) != 7
+    replaced = epoch_plan.replace_broken(order, is_broken, lambda place: epoch_plan.substitutes(10, 0, place))
+    assert list(replaced) == [7] * 10
+
+
+def test_scoring_leaves_them_out_and_counts_them(broken):
+    ratings, _ = broken
+    for batchsize in (1, 5, 12):
+        bad = lenient(what='validation')
+        with contextlib.closing(data_loader.val_generator(batchsize, ratings=ratings, image_size=SIZE,
+                                                          bad=bad)) as generator:
+            passes = list(itertools.islice(generator, 2 * -(-COUNT // batchsize)))
+        scores = np.concatenate([scores for _, scores in passes])
+        kept = ratings.take(~bad.mask)
+        assert kept.count == COUNT - 3
+        np.testing.assert_array_equal(scores, np.tile(kept.scores.astype(np.float32), (2, 1)))
+        assert [len(images) for images, _ in passes] == [len(scores) for _, scores in passes]
+
+
+def test_too_many_stop_the_run_with_their_list(broken):
+    ratings, _ = broken
+    with pytest.raises(InputError) as caught:
+        batches(ratings, 9, bad=BadImages(COUNT, share=2 / 12, report=[].append))
+    text = str(caught.value)
+    assert 'found 3 bad ones among 12 training photographs, more than --max_bad_images 0.166667 allows' in text
+    assert all(f'{1000 + index}.jpg' in text for index in BROKEN)
+    with pytest.raises(InputError, match='found 1 bad ones among 12 validation photographs'):
+        list(data_loader.val_batches(ratings, 4, image_size=SIZE))
+
+
+def test_a_long_list_is_cut():
+    bad = BadImages(100, share=0.2, report=[].append)
+    with pytest.raises(InputError, match=r'found 21 bad ones among 100 .*also 1\.jpg .*, 9\.jpg \(why\) and 11 more;'):
+        for index in range(21):
+            bad.add(index, f'{index}.jpg', 'why')
+
+
+def test_a_file_that_vanishes_during_the_run_takes_a_substitute(dataset):
+    ratings = read(dataset)
+    bad = lenient()
+    with contextlib.closing(data_loader.train_generator(4, ratings=ratings, bad=bad, **SETTINGS)) as generator:
+        next(generator)
+        (dataset.images / '1003.jpg').unlink()
+        assert all(len(images) == 4 for images, _ in itertools.islice(generator, 30))
+    assert list(np.flatnonzero(bad.mask)) == [3]
+
+
+def test_the_limit_of_the_header_is_a_setting(dataset):
+    ratings = read(dataset)
+    bad = lenient(what='validation')
+    list(data_loader.val_batches(ratings, 4, image_size=SIZE, bad=bad, max_pixels=48 * 50))
+    wide = [index for index in range(COUNT) if index % 5 > 2]  # photograph i is 48 by 48 + i % 5
+    assert list(np.flatnonzero(bad.mask)) == wide
+    verdicts = list(data_loader.verdicts(list(ratings.paths), max_pixels=48 * 50))
+    assert [index for index, reason in enumerate(verdicts) if reason] == wide
+    assert verdicts[3] == f'more than {48 * 50 / 10 ** 6:g} megapixels: {48 * 51}'
+
+
+def test_train_and_eval_go_on_and_say_so(tmp_path, capsys):
+    dataset = make_dataset(tmp_path / 'data', 14)
+    for name in ('1002.jpg', '1013.jpg'):
+        (dataset.images / name).write_bytes(b'')
+    common = [*dataset.flags, '--val_size', '4', '--batchsize', '4', '--device', 'cpu', '--TMP_MODEL_PATF',
+              str(tmp_path), '--max_bad_images', '0.3']
+    history = train.main([*common, '--image_size', '32', '--weights', 'none', '--epochs', '2', '--TMP_LOG_PATH',
+                          str(tmp_path / 'log')])
+    out, err = capsys.readouterr()
+    assert out.count('bad photographs: 1 training, 1 validation') == 2
+    for name in ('1002.jpg', '1013.jpg'):
+        assert err.count(f'{name}: cannot be decoded (') == 1
+    metrics = score.main([*common, '--checkpoint', 'model_002.h5'])
+    out, err = capsys.readouterr()
+    assert 'model_002.h5: 3 photographs, 1 left out' in out
+    assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][-1], abs=1e-6)
+    with pytest.raises(InputError, match='found 1 bad ones among 4 validation photographs'):
+        score.main([*common, '--checkpoint', 'model_002.h5', '--max_bad_images', '0'])
+    with pytest.raises(InputError, match=r'more than 0\.001 megapixels: \d+'):
+        score.main([*common, '--checkpoint', 'model_002.h5', '--max_megapixels', '0.001'])
+
+
+def manifest(shared):
+    with open(str(shared / 'bad_images' / 'MANIFEST.tsv'), newline='') as stream:
+        rows = list(csv.DictReader(stream, delimiter='\t'))
+    return {row['file']: row['TF1.15.0 decode_jpeg(channels=3)'].startswith('ok') for row in rows}
+
+
+def test_every_odd_file_through_the_loader_mixed_with_good_ones(shared, tmp_path):
+    readable = manifest(shared)
+    dataset = make_dataset(tmp_path / 'data', 20)
+    good = read(dataset)
+    odd = sorted(readable)
+    paths = np.array([*good.paths, *(str(shared / 'bad_images' / name) for name in odd)], dtype=object)
+    scores = np.tile(good.scores[:1], (len(paths), 1))
+    ratings = ava.Ratings(np.array(list(map(str, range(len(paths)))), dtype=object), paths, scores)
+    said = []
+    bad = BadImages(len(paths), share=0.5, report=said.append)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = batches(ratings, 2 * (len(paths) // 10), 10, bad=bad)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1000 * 1024  # kilobytes
+    assert all(len(images) == 10 and np.isfinite(images).all() for images, _ in found)
+    expected = [name for name in odd if not readable[name]]
+    assert [paths[index].split('/')[-1] for index in np.flatnonzero(bad.mask)] == expected
+    assert len(said) == len(expected) > 10
+    verdicts = list(data_loader.verdicts([str(shared / 'bad_images' / name) for name in odd]))
+    assert [name for name, reason in zip(odd, verdicts) if reason] == expected
+
+
+def mutate(data, random):
+    """A JPEG with bytes changed, cut out, doubled, put in or cut off, or another size in its header."""
+    data = bytearray(data)
+    for _ in range(random.randint(1, 5)):
+        start = random.randint(len(data)) if random.randint(2) else random.randint(min(len(data), 700))
+        kind = random.randint(6)
+        if kind == 0:
+            data[start] = random.randint(256)
+        elif kind == 1:
+            del data[start:start + random.randint(1, 100)]
+        elif kind == 2:
+            data[start:start] = data[start:start + random.randint(1, 100)]
+        elif kind == 3:
+            data[start:start] = bytes(random.randint(0, 256, random.randint(1, 20)).astype(np.uint8))
+        elif kind == 4 and random.randint(3) == 0:
+            del data[max(start, 1):]
+        else:
+            header = data.find(b'\xff\xc0') + 5
+            data[header:header + 4] = struct.pack('>HH', *random.choice([0, 1, 7, 255, 4000, 65535], 2))
+        if not data:
+            data = bytearray(b'\xff')
+    return bytes(data)
+
+
+@pytest.mark.parametrize('count', [300, pytest.param(2400, marks=pytest.mark.slow)])
+def test_mutated_files_do_no_harm(tmp_path, count):
+    dataset = make_dataset(tmp_path / 'data', 20, side=40)
+    good = read(dataset)
+    random = np.random.RandomState(count)
+    sources = []
+    for path in good.paths:
+        with open(path, 'rb') as stream:
+            sources.append(stream.read())
+    paths = [str(tmp_path / f'{number}.jpg') for number in range(count)]
+    for path in paths:
+        with open(path, 'wb') as stream:
+            stream.write(mutate(sources[random.randint(len(sources))], random))
+    verdicts = list(data_loader.verdicts(paths, max_pixels=10 ** 6))
+    wrong = np.array([reason is not None for reason in verdicts])
+    assert 0.2 * count < wrong.sum() < 0.9 * count
+    names = np.array(paths, dtype=object)
+    whole = ava.Ratings(names, names, np.tile(good.scores[:1], (count, 1)))
+    bad = BadImages(count, share=0.95, report=[].append)
+    found = batches(whole, count // 50, 50, bad=bad, max_pixels=10 ** 6)
+    assert all(len(images) == 50 and np.isfinite(images).all() and np.abs(images).max() <= 1 for images, _ in found)
+    np.testing.assert_array_equal(bad.mask, wrong)

@@ -1,0 +1,120 @@
+"""Photographs that predict.py reads: by content, as eval.py reads them, each bad one at its own cost."""
+import contextlib
+import sys
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from utils.base.errors import InputError
+from utils.data import image_files, image_guard
+
+SIZE = 32
+PIXELS = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8)
+
+
+@pytest.fixture(scope='module', params=['bilinear', 'nearest'])
+def reader(request):
+    with contextlib.closing(image_files.PhotographReader(image_size=SIZE, resize=request.param)) as opened:
+        yield opened
+
+
+def save(path, kind, pixels=PIXELS, mode='RGB', **more):
+    Image.fromarray(pixels).convert(mode).save(str(path), kind, **more)
+    return str(path)
+
+
+@pytest.mark.parametrize('kind, mode, more', [
+    ('BMP', 'RGB', {}), ('BMP', 'P', {}), ('BMP', 'L', {}), ('WEBP', 'RGB', {'lossless': True}),
+    ('WEBP', 'RGBA', {'lossless': True}), ('GIF', 'P', {}), ('GIF', 'P', {'save_all': True})])
+def test_what_tensorflow_does_not_read_gives_the_image_of_the_same_pixels_in_a_png(reader, tmp_path, kind, mode, more):
+    if kind == 'WEBP' and not features.check('webp'):
+        pytest.skip('this Pillow was built without WebP')
+    picture = Image.fromarray(PIXELS).convert(mode)
+    picture.convert('RGB').save(str(tmp_path / 'same.png'))
+    if 'save_all' in more:
+        more = {**more, 'append_images': [Image.fromarray(PIXELS[::-1]).convert('P')]}
+    picture.save(str(tmp_path / 'named.jpg'), kind, **more)
+    image = reader.read(str(tmp_path / 'named.jpg'))
+    assert image.shape == (SIZE, SIZE, 3) and image.dtype == np.float32 and np.ptp(image) > 1
+    np.testing.assert_array_equal(image, reader.read(str(tmp_path / 'same.png')))
+
+
+def test_exif_rotation_is_made_neither_by_pillow_nor_by_tensorflow(reader, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name, kind in (('a.webp', 'WEBP'), ('a.png', 'PNG')):
+        turned = save(tmp_path / f'turned {name}', kind, exif=exif, lossless=True)
+        np.testing.assert_array_equal(reader.read(turned), reader.read(save(tmp_path / name, kind, lossless=True)))
+
+
+@pytest.mark.parametrize('name, data, reason', [
+    ('a.bmp', b'BM and no picture', 'found a BMP file that cannot be decoded (cannot identify image file'),
+    ('a.webp', b'RIFF\0\0\0\0WAVEfmt', 'found a file of another kind'),
+    ('a.webp', b'RIFF\0\0\0\0WEBPVP8 cut', 'found a WebP file that cannot be decoded ('),
+    ('a.png', b'\x89PNG\r\n\x1a\n' + bytes(60), 'found a PNG file that cannot be decoded (Invalid PNG header'),
+    ('a.jpg', b'', 'found a file of another kind, expected a JPEG, PNG, GIF, BMP or WebP'),
+    ('a.tif', b'II*\0', 'found a file of another kind')])
+def test_what_is_said_of_broken_files(reader, tmp_path, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(InputError) as error:
+        reader.read(str(tmp_path / name))
+    said = str(error.value)
+    assert reason in said and said.startswith(str(tmp_path / name)) and '\n' not in said
+
+
+def test_pixels_are_limited_for_pillow_too(reader, tmp_path, monkeypatch):
+    path = save(tmp_path / 'a.bmp', 'BMP')
+    monkeypatch.setattr(image_guard, 'MAX_PIXELS', 40 * 50 - 1)
+    with pytest.raises(InputError, match='a BMP file that cannot be decoded .more than 0 megapixels: 2000'):
+        reader.read(path)
+
+
+def test_a_file_larger_than_any_photograph_is_not_read(reader, tmp_path):
+    with open(str(tmp_path / 'a.jpg'), 'wb') as stream:
+        stream.write(b'\xff\xd8\xff')
+        stream.truncate(image_files.MAX_BYTES + 1)  # a hole: it takes no room
+    with pytest.raises(InputError, match=f'found {image_files.MAX_BYTES + 1} bytes, expected a photograph of at most'):
+        reader.read(str(tmp_path / 'a.jpg'))
+
+
+def test_without_pillow_the_error_names_it(reader, tmp_path, monkeypatch):
+    path = save(tmp_path / 'a.bmp', 'BMP')
+    monkeypatch.setitem(sys.modules, 'PIL', None)
+    with pytest.raises(InputError, match=r'cannot be decoded .TensorFlow 1\.15 does not read this kind, and Pillow, '
+                                         'which may, is not installed'):
+        reader.read(path)
+
+
+def test_read_all_keeps_the_order_and_reads_no_further_than_asked(tmp_path, monkeypatch):
+    begun = []
+    gate = threading.Event()
+
+    class Slow(image_files.PhotographReader):
+        def __init__(self):  # no graph
+            pass
+
+        def read(self, path):
+            begun.append(path)
+            if path == '0':
+                gate.wait(10)
+            if int(path) % 3 == 1:
+                raise InputError(path)
+            return path
+
+    found = Slow().read_all(list(map(str, range(100))), workers=4, ahead=8)
+    threading.Timer(0.2, gate.set).start()
+    first = [next(found) for _ in range(20)]
+    assert [file for file, _ in first] == list(map(str, range(20)))
+    assert [isinstance(image, InputError) for _, image in first] == [number % 3 == 1 for number in range(20)]
+    found.close()
+    assert 20 <= len(begun) <= 20 + 8 + 1
+
+
+def test_the_bad_images_are_read_as_the_manifest_says_or_named(reader, shared):
+    rows = [line.split('\t') for line in (shared / 'bad_images' / 'MANIFEST.tsv').read_text().splitlines()[1:]]
+    files = [str(shared / 'bad_images' / row[0]) for row in rows]
+    for row, (file, found) in zip(rows, reader.read_all(files, workers=2, ahead=4)):
+        readable = row[6].startswith('ok') or (row[4].endswith('/ ok') and row[4].startswith('GIF'))
+        assert file.endswith(row[0]) and isinstance(found, np.ndarray) == readable, (row[0], found)

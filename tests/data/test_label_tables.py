@@ -1,0 +1,284 @@
+"""Labels in CSV and JSON: what is read, what is refused in which words, and the whole way to scores."""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_dataset, snapshot
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from utils import labels
+from utils.base.errors import InputError
+from utils.data import ava, distributions
+
+VOTES = [0, 1, 5, 17, 38, 36, 15, 6, 5, 1]
+TEN = ','.join(f'v{score}' for score in range(1, 11))
+VOTES_CSV = ','.join(map(str, VOTES))
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(content, name='labels.csv'):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+    return write
+
+
+def error_of(function, *args, **kwargs):
+    with pytest.raises(InputError) as caught:
+        function(*args, **kwargs)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+def means(path, **kwargs):
+    read = ava.read_labels(path, **kwargs)
+    return dict(zip(read.ids, read.shares @ ava.SCORES))
+
+
+# --- what is read
+
+
+@pytest.mark.parametrize('text', [
+    f'file,{TEN}\na b.jpg,{VOTES_CSV}\n',
+    f'a b.jpg,{VOTES_CSV}\n',
+    f'\ufeffFile Name;{TEN.replace(",", ";").upper()}\r\na b.jpg;{VOTES_CSV.replace(",", ";")}\r\n',
+    f'index\timage_id\t{TEN.replace(",", chr(9))}\ttag\n1\ta b.jpg\t{VOTES_CSV.replace(",", chr(9))}\t7\n',
+    'image,' + ','.join(map(str, range(1, 11))) + f'\n"a b.jpg",{VOTES_CSV}\n\n',
+    'image,' + ','.join(map(str, range(10))) + f'\n\n"a b.jpg",{VOTES_CSV},,\n',
+    'v10,' + ','.join(f'vote_{score}' for score in range(1, 10)) + f',photo\n1,{",".join(map(str, VOTES[:9]))},a b.jpg',
+    f'file,mean,std,{TEN}\na b.jpg,9,0,{VOTES_CSV}\n',  # votes count more than a mean
+])
+def test_ten_votes_in_many_tables(table, text):
+    read = ava.read_labels(table(text))
+    assert read.ids.tolist() == ['a b.jpg']
+    np.testing.assert_allclose(read.shares, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
+    assert read.totals.tolist() == [sum(VOTES)] and read.bad == []
+
+
+def test_idealos_json_is_read_as_it_is(table):
+    text = json.dumps([{'image_id': '953619', 'label': VOTES}, {'image_id': '953958', 'label': [0.1] * 10}])
+    read = ava.read_labels(table(text, 'ava_labels_train.json'))
+    assert read.ids.tolist() == ['953619', '953958']
+    np.testing.assert_allclose(read.shares, [np.array(VOTES) / sum(VOTES), np.full(10, 0.1)], rtol=1e-12)
+
+
+@pytest.mark.parametrize('text, name, expected', [
+    ('file,mean\na.jpg,7\nb.jpg,1\nc.jpg,10\n', 'a.csv', [7, 1, 10]),
+    ('a.jpg,7\nb.jpg,1.25\nc.jpg,10\n', 'a.csv', [7, 1.25, 10]),
+    ('file;score\na.jpg;7,5\nb.jpg;1,25\nc.jpg;10\n', 'a.CSV', [7.5, 1.25, 10]),
+    ('file,mean_0_100\na.jpg,50\nb.jpg,0\nc.jpg,100\n', 'a.csv', [5.5, 1, 10]),
+    ('file,mean_score_1_to_5\na.jpg,3\nb.jpg,1\nc.jpg,5\n', 'a.csv', [5.5, 1, 10]),
+    ('file,MOS 0 9\na.jpg,6\nb.jpg,0\nc.jpg,9\n', 'a.csv', [7, 1, 10]),
+    ('[{"file": "a.jpg", "mean": 7}, {"mean": "1", "file": "b.jpg"}, {"name": "c.jpg", "mos_0_1": 1}]', 'a.json',
+     [7, 1, 10]),
+])
+def test_a_mean_alone_on_its_range(table, text, name, expected):
+    path = table(text, name)
+    assert list(means(path)) == ['a.jpg', 'b.jpg', 'c.jpg']
+    np.testing.assert_allclose(list(means(path).values()), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(ava.read_labels(path).shares, distributions.from_means(np.array(expected)), atol=1e-9)
+
+
+@pytest.mark.parametrize('text, name', [
+    ('file,mean,std\na.jpg,6,1.5\n', 'a.csv'), ('a.jpg,6,1.5\n', 'a.csv'),
+    ('file,mean_0_9,standard_deviation\na.jpg,5,1.5\n', 'a.csv'),
+    ('file,mean_0_90,sd\na.jpg,50,15\n', 'a.csv'),
+    ('[{"file": "a.jpg", "mean": 6, "std": 1.5}]', 'a.json')])
+def test_a_mean_and_a_deviation(table, text, name):
+    shares, = ava.read_labels(table(text, name)).shares
+    mean = shares @ ava.SCORES
+    assert mean == pytest.approx(6, abs=1e-9)
+    assert np.sqrt(shares @ (ava.SCORES - mean) ** 2) == pytest.approx(1.5, abs=1e-8)
+
+
+def test_the_results_of_predict_are_labels(table):
+    path = table('file,mean_score_1_to_10,standard_deviation\na.jpg,5.432100,1.400000\n')
+    assert means(path)['a.jpg'] == pytest.approx(5.4321, abs=1e-9)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize('text, message', [
+    ('file,mean\na.jpg,55\n', ":2: found the mean '55', expected a number from 1 to 10: correct it, or state the range "
+                              "of all means in the column's name, as in mean_0_100, or convert the file with python3 "
+                              '-m utils.labels FILE --range LOW HIGH -o AVA.txt'),
+    ('file,mean\na.jpg,high\n', ":2: found the mean 'high', expected a number from 1 to 10"),
+    ('file,mean\na.jpg,nan\n', ":2: found the mean 'nan', expected"),
+    ('file,mean\n../a.jpg,5\n', ":2: found the file name '../a.jpg', expected a name without '/', "),
+    ('file,mean\n/etc/a.jpg,5\n', ":2: found the file name '/etc/a.jpg'"),
+    ('file,mean\n,5\n', ":2: found the file name ''"),
+    ('file,mean\na.jpg,5\n\nb.jpg,6\na.jpg,7\n', ":5: found 'a.jpg' again, which line 2 has too, expected each name"),
+    ('file,mean\na.jpg\n', ':2: found 1 columns, expected as many as in the first line: correct or delete the line'),
+    ('file,mean,std\na.jpg,5.5,0.1\n', ":2: found the standard deviation '0.1', expected one from 0.5 to 4.5, as votes "
+                                       'for the scores 1 to 10 with this mean have'),
+    ('file,mean_0_100,std\na.jpg,50,51\n', ":2: found the standard deviation '51', expected one from 5.556 to 50,"),
+    (f'file,{TEN}\na.jpg,{"0," * 9}0\n', ':2: found votes that add up to 0, expected at least one vote'),
+    (f'file,{TEN}\na.jpg,{"1," * 9}-1\n', ":2: found '-1' votes for score 10, expected a number from 0"),
+    (f'file,{TEN}\na.jpg,1_0,{"1," * 8}1\n', ":2: found '1_0' votes for score 1"),
+    ('file,v1,v2,v3\na.jpg,1,2,3\n', ':1: found columns of votes for the scores 1, 2, 3, expected one for each from 1 '
+                                     'to 10, or from 0 to 9'),
+    ('file,weight\na.jpg,1\n', ':1: found the columns file, weight, expected a file name and ten votes, a mean and a '
+                               'standard deviation, or a mean: name them such as file, v1 ... v10, mean and std'),
+    ('mean,std\n1,2\n', ':1: found the columns mean, std, expected a file name'),
+    ('file,mean,score\na.jpg,1,2\n', ':1: found 2 columns for the mean, mean, score, expected one: rename the others'),
+    ('a.jpg,1,2,3\n', ':1: found 4 columns without names, expected a file name and ten votes'),
+    ('file,mean_9_0\na.jpg,1\n', ':1: found a range of means from 9 to 0, expected the lowest first'),
+    ('', ': found no lines, expected a file name and ten votes'),
+    ('file,mean\n', ': found no lines, expected a file name and ten votes'),
+    (b'\x89PNG\r\n\x1a\n', ': found a PNG picture, expected UTF-8 text with a file name and ten votes'),
+    (b'file,mean\ncaf\xe9.jpg,5\n', ':2: found bytes that are not UTF-8, expected UTF-8 text with a file name'),
+    ('file,mean\na\0.jpg,5\n', ':2: found text that is no CSV'),
+])
+def test_a_csv_that_cannot_be_used(table, text, message):
+    path = table(text)
+    assert error_of(ava.read_labels, path).startswith(path + message)
+
+
+@pytest.mark.parametrize('text, message', [
+    ('{"a.jpg": 5}', ': found JSON that is no list of objects, expected objects with a file name and ten votes'),
+    ('[{"file": "a.jpg", "mean": 5}', ': found text that is no JSON (Expecting'),
+    ('[' * 100000, ': found text that is no JSON ('),
+    ('[]', ': found no lines, expected'),
+    ('[{"file": "a.jpg", "label": [1, 2]}]', ": record 1: found '[1, 2]' for the votes, expected a list of ten "),
+    ('[{"file": "a.jpg", "mean": true}]', ": record 1: found the mean 'True', expected a number from 1 to 10"),
+    ('[{"file": "a.jpg", "mean": 1e999}]', ": record 1: found the mean 'inf', expected"),
+    ('[{"file": "a.jpg", "mean": 5}, {"file": ["x"], "mean": 5}]', ": record 2: found the file name '', expected"),
+    ('[{"file": "a\\ud800.jpg", "mean": 5}]', ': record 1: found the file name '),
+    ('[{"file": "a.jpg", "mean": 5}, {"file": "a.jpg", "mean": 5}]', ": record 2: found 'a.jpg' again, which record 1"),
+    ('[{"image": "a.jpg"}]', ': record 1: found the columns image, expected a file name and'),
+])
+def test_json_that_cannot_be_used(table, text, message):
+    path = table(text, 'labels.json')
+    assert error_of(ava.read_labels, path).startswith(path + message)
+
+
+def test_bad_lines_are_left_out_where_asked(table):
+    read = ava.read_labels(table('file,mean\na.jpg,5\nb.jpg,55\nc.jpg,6\n'), skip_bad=True)
+    assert read.ids.tolist() == ['a.jpg', 'c.jpg']
+    assert [line for line, _ in read.bad] == [3]
+    text = error_of(ava.read_labels, table('file,mean\nb.jpg,55\n'), skip_bad=True)
+    assert 'found no usable line (line 2: found the mean' in text
+
+
+@settings(max_examples=150, deadline=None,
+          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(st.one_of(st.text('file,mean;v1230\n\r"\t. _ajpg{}[]:\0é', max_size=80).map(str.encode), st.binary(max_size=60)),
+       st.sampled_from(['x.csv', 'x.json']))
+def test_junk_is_one_sentence_or_labels(table, junk, name):
+    path = table(junk, name)
+    for skip_bad in (False, True):
+        try:
+            read = ava.read_labels(path, skip_bad=skip_bad)
+        except InputError as error:
+            assert str(error).startswith(path) and '\n' not in str(error)
+        else:
+            np.testing.assert_allclose(read.shares.sum(axis=1), 1)
+
+
+# --- the command
+
+NAMES = ['a b.jpg', '猫.jpg', '100%.jpg', 'a%20b.jpg', 'photo', '7']
+
+
+@pytest.mark.parametrize('values, more', [
+    ([5, 1, 10, 7, 5.5, 2.25], []), ([50, 0, 100, 66, 33, 1], ['--range', '0', '100']),
+    ([0, -3, 3, 1, 2, 2.5], ['--range', '-3', '3'])])
+def test_labels_come_back_as_they_were(table, tmp_path, values, more, capsys):
+    path = table('file,mean\n' + ''.join(f'{name},{value}\n' for name, value in zip(NAMES, values)))
+    output = str(tmp_path / 'new' / 'AVA.txt')
+    assert labels.main([path, '-o', output, *more]) == 6
+    assert capsys.readouterr().out == f'{output}: 6 labels\n'
+    low, high = map(float, more[1:]) if more else (1, 10)
+    expected = [1 + 9 * (value - low) / (high - low) for value in values]
+    assert list(means(output)) == NAMES
+    np.testing.assert_allclose(list(means(output).values()), expected, rtol=0, atol=1e-9)
+    with open(output, encoding='ascii') as stream:
+        assert [len(line.split(' ')) for line in stream] == [12] * 6
+
+
+def test_votes_stay_as_typed_and_lines_are_shuffled_by_seed(table, tmp_path):
+    path = table(''.join(f'{name}.jpg,{number},0.5{",0" * 8}\n' for number, name in enumerate('abcdefgh')))
+    texts = []
+    for seed, output in ((None, 'plain.txt'), ('3', 'one.txt'), ('3', 'two.txt')):
+        labels.main([path, '-o', str(tmp_path / output), *(['--shuffle', seed] if seed else [])])
+        texts.append((tmp_path / output).read_text().splitlines())
+    plain, one, two = ([line.split(' ', 1) for line in text] for text in texts)
+    assert texts[0][2] == '3 c.jpg 2 0.5 0 0 0 0 0 0 0 0'
+    assert one == two and [line[1] for line in one] != [line[1] for line in plain]
+    assert sorted(line[1] for line in one) == sorted(line[1] for line in plain)
+    assert [line[0] for line in one] == [line[0] for line in plain] == list('12345678')
+
+
+def test_nothing_is_overwritten_and_nothing_half_written(table, tmp_path):
+    path = table('a.jpg,5\nb.jpg,55\n')
+    (tmp_path / 'AVA.txt').write_text('of an earlier day')
+    before = snapshot(tmp_path)
+    assert error_of(labels.main, [path, '-o', str(tmp_path / 'AVA.txt'), '--skip_bad_labels']) == (
+        f'--output: found {tmp_path}/AVA.txt, which is there already, expected a new file: type another name')
+    assert error_of(labels.main, [path, '-o', str(tmp_path / 'new.txt')]).startswith(f'{path}:2: found the mean')
+    assert error_of(labels.main, [path, '-o', str(tmp_path / 'new.csv')]).startswith('--output: found ')
+    assert error_of(labels.main, [str(tmp_path / 'AVA.txt'), '-o', str(tmp_path / 'new.txt')]).startswith(
+        f'{tmp_path}/AVA.txt: found a name that ends with neither .csv nor .json')
+    assert error_of(labels.main, [table(f'file,{TEN}\na.jpg,{VOTES_CSV}', 'v.csv'), '-o', str(tmp_path / 'new.txt'),
+                                  '--range', '0', '9']).endswith('expected one of the two: leave --range out')
+    os.remove(str(tmp_path / 'v.csv'))
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize('command', [['-m', 'utils.labels'], [str(ROOT / 'utils' / 'labels.py')]])
+def test_both_ways_to_start_it(table, tmp_path, command):
+    path = table('a.jpg,5\nb.jpg,55\n')
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT) if command[0] == '-m' else ''}
+    done = subprocess.run([sys.executable, *command, path, '-o', 'AVA.txt', '--skip_bad_labels'], cwd=str(tmp_path),
+                          env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, '')
+    assert done.stdout.startswith(f'{tmp_path}/AVA.txt: 1 labels, 1 left out, first line 2: found the mean')
+    done = subprocess.run([sys.executable, *command, path, '-o', 'AVA.txt'], cwd=str(tmp_path), env=environment,
+                          capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith('labels: error: ') and done.stderr.count('\n') == 1
+
+
+# --- the whole way
+
+
+def test_real_names_from_a_table_to_scores(tmp_path, capsys):
+    import eval as score
+    import predict
+    import train
+    dataset = make_dataset(tmp_path / 'data', 8)
+    rows = dataset.labels.read_text().splitlines()
+    names = ['a b.jpg', '猫 é.jpg', '100%.jpg', 'a%20b.jpg', 'x,y;z.jpg', "it's.JPG", 'no ending', '(1).png']
+    for row, name in zip(rows, names):
+        file = name if '.' in name else name + '.jpg'
+        os.rename(str(dataset.images / f'{row.split()[1]}.jpg'), str(dataset.images / file))
+    table = tmp_path / 'votes.csv'
+    table.write_text(''.join(f'"{name}",{",".join(row.split()[2:12])}\n' for row, name in zip(rows, names)))
+    converted = tmp_path / 'AVA.txt'
+    labels.main([str(table), '-o', str(converted)])
+    direct, through = (ava.read(str(path), str(dataset.images)) for path in (table, converted))
+    assert direct.ids.tolist() == through.ids.tolist() == names
+    assert direct.paths.tolist() == through.paths.tolist()
+    np.testing.assert_array_equal(direct.scores, through.scores)
+
+    model = str(tmp_path / 'model')
+    listing = tmp_path / 'validation list.txt'
+    listing.write_text('猫 é.jpg\na%2520b.jpg\nno ending\n')
+    data = ['--base_images_path', str(dataset.images), '--split', str(listing), '--device', 'cpu']
+    train.main([*data, '--ava_dataset_path', str(table), '--image_size', '32', '--batchsize', '5', '--weights', 'none',
+                '--epochs', '1', '--TMP_MODEL_PATF', model, '--TMP_LOG_PATH', str(tmp_path / 'log')])
+    scores = [score.main([*data, '--ava_dataset_path', str(path), '--TMP_MODEL_PATF', model, '--checkpoint',
+                          'model_001.h5']) for path in (table, converted)]
+    assert scores[0] == scores[1]
+    assert 'was trained with' not in capsys.readouterr().out
+    table = str(tmp_path / 'scores.json')
+    predict.main([str(dataset.images), '--TMP_MODEL_PATF', model, '--checkpoint', 'model_001.h5', '--device', 'cpu',
+                  '--output', table])
+    with open(table, encoding='utf-8') as file:
+        results = json.load(file)
+    assert sorted(os.path.basename(row['file']) for row in results) == sorted(os.listdir(str(dataset.images)))

@@ -1,0 +1,311 @@
+"""The packed dataset: what it holds, that training reads the same from it, what is refused, stopping and going on."""
+import contextlib
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_dataset
+
+import eval as score
+import train
+from utils import data_loader, records
+from utils.base.errors import InputError
+from utils.base.files import sha256
+from utils.data import ava, image_guard, pack, packed
+from utils.data.bad_images import BadImages
+
+SIZE = 32
+SIDE = {'training': 37, 'scoring': 32}  # round(32 * 256 / 224)
+PLAIN = {'image_size': SIZE, 'resize': 'bilinear'}
+
+
+def read(dataset):
+    return ava.read(str(dataset.labels), str(dataset.images))
+
+
+def make(ratings, folder, use='training', form='raw', **more):
+    return pack.pack(ratings, str(folder), use=use, form=form, **{**PLAIN, 'shard_photographs': 5, **more})
+
+
+def opened(folder, ratings, use='training', **other):
+    return packed.open_fitting(str(folder), ratings, {**PLAIN, **other}, use=use, flag='--records')
+
+
+def take(generator, count):
+    with contextlib.closing(generator):
+        return list(itertools.islice(generator, count))
+
+
+@pytest.fixture(scope='module')
+def packs(tmp_path_factory):
+    """Twelve photographs, the sixth broken, and their packs for training and for scoring, three shards each."""
+    folder = tmp_path_factory.mktemp('packs')
+    dataset = make_dataset(folder / 'data', 12)
+    (dataset.images / '1005.jpg').write_bytes(b'no photograph')
+    ratings = read(dataset)
+    for use in SIDE:
+        make(ratings, folder / use, use, max_bad_images=0.1)
+    return ratings, folder
+
+
+@pytest.mark.parametrize('use', SIDE)
+def test_any_reader_of_tfrecords_finds_id_scores_and_pixels(packs, use):
+    import tensorflow as tf
+    ratings, folder = packs
+    shards = sorted(path.name for path in (folder / use).iterdir())
+    assert shards == ['manifest.json', *(f'shard-0000{number}.tfrecord' for number in range(3))]
+    examples = [tf.train.Example.FromString(record).features.feature for name in shards[1:]
+                for record in pack._read_records(str(folder / use / name))]
+    whole = np.arange(12) != 5
+    assert [example['id'].bytes_list.value[0].decode() for example in examples] == list(ratings.ids[whole])
+    np.testing.assert_array_equal([example['scores'].float_list.value for example in examples],
+                                  ratings.scores[whole].astype(np.float32))
+    side = SIDE[use]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        path = tf.compat.v1.placeholder(tf.string, ())
+        image = data_loader.read_image(path, side)
+        for name, example in zip(ratings.paths[whole], examples):
+            pixels = np.frombuffer(example['image'].bytes_list.value[0], np.uint8).reshape(side, side, 3)
+            np.testing.assert_array_equal(pixels, np.round(session.run(image, {path: name})))
+
+
+def test_the_manifest_says_what_is_packed(packs):
+    ratings, folder = packs
+    manifest = json.loads((folder / 'training' / 'manifest.json').read_text())
+    assert {name: manifest[name] for name in ('use', 'image_size', 'side', 'resize', 'form', 'photographs')} == {
+        'use': 'training', 'image_size': 32, 'side': 37, 'resize': 'bilinear', 'form': 'raw', 'photographs': 12}
+    assert list(manifest['bad']) == ['5'] and 'unknown format' in manifest['bad']['5']
+    assert [len(shard['offsets']) for shard in manifest['shards']] == [5, 5, 2]
+    for shard in manifest['shards']:
+        path = folder / 'training' / shard['file']
+        assert path.stat().st_size == shard['bytes'] and sha256(str(path)) == shard['sha256']
+    assert records.main(['verify', str(folder / 'training')]) == manifest
+
+
+def lenient(what='training'):
+    return BadImages(12, share=0.1, report=[].append, what=what)
+
+
+def test_training_reads_the_same_places_crops_and_flips(packs):
+    ratings, folder = packs
+    settings = {'ratings': ratings, 'image_size': SIZE, 'seed': 4}
+    packed = opened(folder / 'training', ratings)
+    for start in ({}, {'first_epoch': 1, 'first_image': 4}):
+        plain = take(data_loader.train_generator(4, bad=lenient(), **settings, **start), 7)
+        ours = take(data_loader.train_generator(4, bad=lenient(), packed=packed, **settings, **start), 7)
+        for (images, scores), (found, found_scores) in zip(plain, ours):
+            np.testing.assert_array_equal(scores, found_scores)
+            assert found.dtype == np.float32 and found.shape == images.shape
+            np.testing.assert_allclose(found, images, rtol=0, atol=0.5 / 127.5 + 1e-6)
+            np.testing.assert_array_equal(found, (np.round(images * 127.5 + 127.5) - np.float32(127.5)) /
+                                          np.float32(127.5))
+
+
+def test_scoring_reads_the_same_photographs(packs):
+    ratings, folder = packs
+    packed = opened(folder / 'scoring', ratings, 'scoring')
+    for batchsize in (1, 5, 12):
+        plain = list(data_loader.val_batches(ratings, batchsize, image_size=SIZE, bad=lenient()))
+        ours = list(data_loader.val_batches(ratings, batchsize, image_size=SIZE, bad=lenient(), packed=packed))
+        assert len(plain) == len(ours) == -(-12 // batchsize)
+        for (images, scores), (found, found_scores) in zip(plain, ours):
+            np.testing.assert_array_equal(scores, found_scores)
+            np.testing.assert_allclose(found, images, rtol=0, atol=0.5 / 127.5 + 1e-6)
+
+
+@pytest.mark.parametrize('form, largest', [('png', 0.5), ('jpeg', 60)])
+def test_the_smaller_forms(dataset, tmp_path, form, largest):
+    ratings = read(dataset)
+    manifest = make(ratings, tmp_path / form, form=form)
+    raw = make(ratings, tmp_path / 'raw')
+    assert sum(shard['bytes'] for shard in manifest['shards']) < sum(shard['bytes'] for shard in raw['shards'])
+    pixels, raw_pixels = (np.stack([opened(tmp_path / name, ratings).pixels(row) for row in range(12)]).astype(int)
+                          for name in (form, 'raw'))
+    assert np.abs(pixels - raw_pixels).max() <= largest - 0.5
+    batch, = take(data_loader.train_generator(12, ratings=ratings, image_size=SIZE,
+                                              packed=opened(tmp_path / form, ratings)), 1)
+    assert batch[0].shape == (12, SIZE, SIZE, 3)
+
+
+@pytest.mark.parametrize('change, text', [
+    ({'use': 'scoring'}, 'made for training, expected scoring'),
+    ({'image_size': 64}, 'with the image size 32, expected 64'),
+    ({'resize': 'nearest'}, 'resized by bilinear, expected nearest')])
+def test_a_pack_that_does_not_fit_is_refused(packs, change, text):
+    ratings, folder = packs
+    with pytest.raises(InputError, match=f'--records: found .*training, a packed dataset {text}: type the folder'):
+        opened(folder / 'training', ratings, **change)
+
+
+def test_changed_labels_are_refused(packs):
+    ratings, folder = packs
+    with pytest.raises(InputError, match='of photographs, numbering 12, expected 11'):
+        opened(folder / 'training', ratings.take(slice(1, None)))
+    scores = ratings.scores.copy()
+    scores[3] = scores[3][::-1]
+    for other in (ratings._replace(scores=scores), ratings.take(slice(None, None, -1))):
+        with pytest.raises(InputError, match='of labels with the SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}'):
+            opened(folder / 'training', other)
+
+
+@pytest.fixture
+def copied(packs, tmp_path):
+    ratings, folder = packs
+    shutil.copytree(str(folder / 'training'), str(tmp_path / 'copy'))
+    return ratings, tmp_path / 'copy'
+
+
+def test_missing_cut_and_damaged_shards_are_named(copied):
+    ratings, folder = copied
+    shard = folder / 'shard-00001.tfrecord'
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match=rf'shard-00001\.tfrecord: found a shard of {len(whole) - 1} bytes, expected '
+                                         rf'{len(whole)} bytes, as manifest\.json says: copy .* again'):
+        opened(folder, ratings)
+    shard.unlink()
+    with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found no such shard, expected'):
+        opened(folder, ratings)
+    shard.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
+    with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found a damaged photograph at byte \d+ \(its CRC-32'):
+        take(data_loader.train_generator(12, ratings=ratings, image_size=SIZE, bad=lenient(),
+                                         packed=opened(folder, ratings)), 2)
+    with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found a damaged shard \(SHA-256 '):
+        records.main(['verify', str(folder)])
+
+
+@pytest.mark.parametrize('content', [None, b'', b'{', b'[]', b'{"format": "other"}', b'\xff'])
+def test_a_folder_without_a_usable_manifest(copied, content):
+    ratings, folder = copied
+    manifest = folder / 'manifest.json'
+    manifest.unlink()
+    if content is not None:
+        manifest.write_bytes(content)
+    with pytest.raises(InputError, match=r'manifest\.json: found (no manifest|a manifest that cannot be read)'):
+        opened(folder, ratings)
+
+
+def test_too_many_bad_photographs(packs, tmp_path):
+    ratings, folder = packs
+    with pytest.raises(InputError, match='found 1 bad ones among 12 packed photographs'):
+        make(ratings, tmp_path / 'pack')
+    with pytest.raises(InputError, match='found 1 bad ones among 12 training photographs'):
+        take(data_loader.train_generator(4, ratings=ratings, image_size=SIZE,
+                                         packed=opened(folder / 'training', ratings)), 1)
+
+
+def test_a_stopped_pack_goes_on_and_keeps_what_is_finished(dataset, tmp_path, monkeypatch):
+    ratings, folder = read(dataset), tmp_path / 'pack'
+    write_records, written = pack._write_records, []
+
+    def stop_at_the_second(path, part, pipeline):
+        if written:
+            with open(path, 'wb') as stream:
+                stream.write(b'a half')
+            raise KeyboardInterrupt
+        written.append(path)
+        return write_records(path, part, pipeline)
+
+    monkeypatch.setattr(pack, '_write_records', stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        make(ratings, folder)
+    assert sorted(os.listdir(str(folder))) == ['shard-00000.tfrecord', 'shard-00000.tfrecord.json']
+    with pytest.raises(InputError, match='found no manifest, expected a finished packed dataset'):
+        opened(folder, ratings)
+    monkeypatch.setattr(pack, '_write_records', write_records)
+    with pytest.raises(InputError, match='which holds a packed dataset that differs in form, expected a new folder'):
+        make(ratings, folder, form='png')
+    before = (folder / 'shard-00000.tfrecord').stat().st_mtime_ns
+    manifest = make(ratings, folder)
+    assert (folder / 'shard-00000.tfrecord').stat().st_mtime_ns == before
+    assert manifest == make(ratings, folder) == make(ratings, tmp_path / 'at once')
+    names = ['manifest.json', *(f'shard-0000{number}.tfrecord' for number in range(3))]
+    assert sorted(os.listdir(str(folder))) == names
+    with pytest.raises(InputError, match='differs in image_size, side'):
+        make(ratings, folder, image_size=64)
+
+
+def test_a_disk_that_keeps_other_bytes_is_noticed(dataset, tmp_path, monkeypatch):
+    write_records = pack._write_records
+
+    def damage(path, part, pipeline):
+        result = write_records(path, part, pipeline)
+        with open(path, 'r+b') as stream:
+            stream.seek(1000)
+            stream.write(b'\0\1\2')
+        return result
+
+    monkeypatch.setattr(pack, '_write_records', damage)
+    with pytest.raises(InputError, match='found other bytes than were written'):
+        make(read(dataset), tmp_path / 'pack')
+    assert os.listdir(str(tmp_path / 'pack')) == []
+
+
+def test_killed_at_any_moment_no_half_shard_has_its_final_name(dataset, tmp_path):
+    folder = tmp_path / 'pack'
+    code = ('import sys; sys.path.insert(0, sys.argv[1]); from utils import ava, pack\n'
+            'for _ in range(50): pack.pack(ava.read(*sys.argv[2:4]), sys.argv[4] + "/" + str(_), use="training", '
+            'form="raw", image_size=32, resize="bilinear", shard_photographs=1)')
+    process = subprocess.Popen([sys.executable, '-c', code, str(ROOT), str(dataset.labels), str(dataset.images),
+                                str(folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while not list(folder.glob('*/shard-00003.tfrecord')) and process.poll() is None:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = sorted(folder.glob('*/*.tfrecord'))
+    assert len(finished) >= 4
+    for path in finished:
+        assert len(list(pack._read_records(str(path)))) == 1
+    last = str(finished[-1].parent)
+    assert make(read(dataset), last, shard_photographs=1)['photographs'] == 12
+    assert packed.verify(last)
+
+
+def test_the_commands_and_their_flags(tmp_path, capsys):
+    dataset = make_dataset(tmp_path / 'data', 14)
+    (dataset.images / '1013.jpg').write_bytes(b'')
+    (dataset.images / '1001.jpg').write_bytes(b'')
+    common = [*dataset.flags, '--val_size', '4', '--max_bad_images', '0.3']
+    for use in SIDE:
+        records.main(['pack', '--use', use, '-o', str(tmp_path / use), '--image_size', '32', *common])
+    assert '10 photographs for training, 37x37 as raw, 1 of them bad, 1 shards, ' in capsys.readouterr().out
+    running = [*common, '--batchsize', '4', '--device', 'cpu', '--TMP_MODEL_PATF', str(tmp_path)]
+    training = [*running, '--image_size', '32', '--weights', 'none', '--epochs', '1', '--TMP_LOG_PATH', str(tmp_path)]
+    packs = ['--records', str(tmp_path / 'training'), '--val_records', str(tmp_path / 'scoring')]
+    history = train.main([*training, *packs])
+    assert 'bad photographs: 1 training, 1 validation' in capsys.readouterr().out
+    scoring = [*running, '--checkpoint', 'model_001.h5']
+    metrics = score.main([*scoring, '--records', str(tmp_path / 'scoring')])
+    assert 'model_001.h5: 3 photographs, 1 left out' in capsys.readouterr().out
+    assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
+    assert score.main(scoring)['emd_r2'] == pytest.approx(metrics['emd_r2'], abs=1e-3)
+    for run, argv in ((train.main, [*training, '--overwrite', '--records', str(tmp_path / 'scoring')]),
+                      (score.main, [*scoring, '--records', str(tmp_path / 'training')])):
+        with pytest.raises(InputError, match='--records: found .*, a packed dataset made for '):
+            run(argv)
+    assert records._flags(['verify', 'here']).folder == os.path.abspath('here')
+
+
+def test_a_fast_decode_changes_large_jpegs_alone(tmp_path):
+    import tensorflow as tf
+    from PIL import Image
+    pixels = np.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype(np.uint8)
+    cases = [(f'{width}x{height}', width, height) for width, height in ((64, 64), (65, 65), (300, 65), (140, 129))]
+    for name, width, height in cases:
+        for ending in ('jpg', 'png'):
+            Image.fromarray(pixels).resize((width, height), Image.BICUBIC).save(str(tmp_path / f'{name}.{ending}'))
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        data = tf.compat.v1.placeholder(tf.string, ())
+        shape = tf.shape(image_guard.decode(data, at_least=32))
+        shapes = {path.name: tuple(session.run(shape, {data: path.read_bytes()})[1::-1])
+                  for path in tmp_path.iterdir()}
+    assert {name: shape for name, shape in shapes.items() if name.endswith('jpg')} == {
+        '64x64.jpg': (64, 64), '65x65.jpg': (33, 33), '300x65.jpg': (150, 33), '140x129.jpg': (35, 33)}
+    assert all(f'{width}x{height}.png' == name for name, (width, height) in shapes.items() if name.endswith('png'))

@@ -1,0 +1,112 @@
+"""Checkpoints: names, whole or not at all, what is said when one is missing or broken."""
+import os
+
+import pytest
+import tensorflow as tf
+
+from utils.base.errors import InputError
+from utils.model import checkpoint, model_file
+
+RECORD = {'preprocessing': model_file.preprocessing(32), 'epoch': 1}
+
+
+@pytest.fixture
+def model():
+    tf.compat.v1.keras.backend.clear_session()
+    inputs = tf.keras.Input((32, 32, 3))
+    yield tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.Flatten()(inputs)))
+    tf.compat.v1.keras.backend.clear_session()
+
+
+def test_names_and_order(tmp_path):
+    for name in ('model_010.h5', 'model_002.h5', 'model_1000.h5', 'model_7.h5', 'weights.h5', 'model_003.h5.tmp'):
+        (tmp_path / name).write_bytes(b'')
+    assert [os.path.basename(path) for path in checkpoint.existing(str(tmp_path))] == [
+        'model_002.h5', 'model_010.h5', 'model_1000.h5']
+    assert checkpoint.path_of('model', 7) == os.path.join('model', 'model_007.h5')
+    assert checkpoint.existing(str(tmp_path / 'nowhere')) == []
+
+
+def test_a_folder_that_another_process_has_just_removed_holds_none(tmp_path, monkeypatch):
+    """The first of many devices tries whether a new folder can be written, while the others look into it."""
+    monkeypatch.setattr(os.path, 'isdir', lambda path: True)
+    assert checkpoint.existing(str(tmp_path / 'nowhere')) == []
+
+
+def test_remove_others_removes_checkpoints_and_nothing_else(tmp_path):
+    for name in ('model_001.h5', 'model_002.h5', 'notes.txt', 'model_003.h5.tmp'):
+        (tmp_path / name).write_bytes(b'')
+    checkpoint.remove_others(str(tmp_path / 'model_001.h5'))
+    assert sorted(os.listdir(str(tmp_path))) == ['model_001.h5', 'model_003.h5.tmp', 'notes.txt']
+
+
+def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / 'model_001.h5'
+    path.write_bytes(b'old')
+
+    def full(descriptor):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'fsync', full)
+    with pytest.raises(InputError, match=r'model_001\.h5: found that it cannot be written \(No space left on device\)'):
+        checkpoint.save(model, str(path), RECORD)
+    assert path.read_bytes() == b'old' and os.listdir(str(tmp_path)) == ['model_001.h5']
+    monkeypatch.undo()
+    checkpoint.save(model, str(path), RECORD)
+    assert path.read_bytes()[:4] == b'\x89HDF' and os.listdir(str(tmp_path)) == ['model_001.h5']
+
+
+@pytest.mark.parametrize('function', ['fsync', 'replace'])
+def test_ctrl_c_while_writing_leaves_the_old_file_alone(model, tmp_path, monkeypatch, function):
+    path = tmp_path / 'model_001.h5'
+    path.write_bytes(b'old')
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, function, stopped)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(model, str(path), RECORD)
+    assert path.read_bytes() == b'old' and os.listdir(str(tmp_path)) == ['model_001.h5']
+
+
+def test_nothing_trained_yet(tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r'model_007\.h5: found no checkpoint, and no other .*\(bash train_1p\.sh\)'):
+        checkpoint.find(str(tmp_path), 'model_007.h5')
+    monkeypatch.setattr(checkpoint, 'DEMO_MODEL', str(tmp_path))
+    with pytest.raises(InputError, match=r'train first \(bash train_1p\.sh --demo\)'):
+        checkpoint.find(str(tmp_path), 'model_007.h5')
+
+
+def test_a_name_or_a_path(tmp_path):
+    path = tmp_path / 'model_003.h5'
+    path.write_bytes(b'')
+    assert checkpoint.find(str(tmp_path), 'model_003.h5') == str(path)
+    assert checkpoint.find('/nowhere', str(path)) == str(path)
+
+
+def test_what_is_there_is_listed_with_a_command(tmp_path):
+    folder = tmp_path / 'my models'
+    folder.mkdir()
+    (folder / 'aesthetic.h5').write_bytes(b'')
+    with pytest.raises(InputError) as error:
+        checkpoint.find(str(folder), 'model_007.h5')
+    assert str(error.value) == (f'{folder}/model_007.h5: found no such checkpoint, but aesthetic.h5: for aesthetic.h5 '
+                                f"type --checkpoint '{folder}/aesthetic.h5'")
+    for epoch in (1, 2):
+        (folder / f'model_00{epoch}.h5').write_bytes(b'')
+    with pytest.raises(InputError) as error:
+        checkpoint.find(str(folder), 'a.h5', ['bash', '/a b/test_1p.sh', '--checkpoint', 'a.h5', '--val_size', '4',
+                                              '--checkpoint=b.h5'])
+    assert str(error.value) == (f'{folder}/a.h5: found no such checkpoint, but model_001.h5, model_002.h5: for the '
+                                f"newest type bash '/a b/test_1p.sh' --val_size 4 --checkpoint '{folder}/model_002.h5'")
+
+
+@pytest.mark.parametrize('content, found', [
+    (b'', 'an empty file'), (b'<html>', 'a web page'), (b'PK\x03\x04', 'a file that is not HDF5'),
+    (b'\x89HDF\r\n\x1a\n' + bytes(100), r'a truncated or damaged HDF5 file \(.*\)')])
+def test_a_file_that_is_no_model(tmp_path, content, found):
+    (tmp_path / 'model_007.h5').write_bytes(content)
+    with pytest.raises(InputError, match=rf'model_007\.h5: found {found}, expected a checkpoint that train\.py or the '
+                                         r'import wrote: take a complete copy of the \.h5 file'):
+        checkpoint.load_for_scoring(str(tmp_path / 'model_007.h5'))

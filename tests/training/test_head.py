@@ -1,0 +1,164 @@
+"""Training the head alone: --trainable head, on features that are computed once and kept."""
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from conftest import make_dataset
+
+import train
+from utils import nima
+from utils.base.errors import InputError
+from utils.data import ava
+from utils.model import checkpoint, model_file
+from utils.training import features, log
+from utils.training.flags import train_flags
+
+COUNT, VAL = 14, 4
+
+
+def argv(dataset, folder, *more):
+    return [*dataset.flags, '--val_size', str(VAL), '--batchsize', '5', '--image_size', '32', '--weights', 'none',
+            '--device', 'cpu', '--threads', '1', '--dropout', '0', '--learning_rate', '0.1', '--TMP_MODEL_PATF',
+            str(folder), '--TMP_LOG_PATH', str(folder / 'log'), *more]
+
+
+def train_head(dataset, folder, *more):
+    return train.main(argv(dataset, folder, '--trainable', 'head', '--features', str(folder.parent / 'features'),
+                           *more))
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    """A dataset, and two epochs of the head on it."""
+    folder = tmp_path_factory.mktemp('head')
+    dataset = make_dataset(folder / 'data', COUNT)
+    history = train_head(dataset, folder / 'model', '--epochs', '2')
+    return dataset, folder, history
+
+
+def shares_by_keras(path, dataset):
+    """Predicted shares of all photographs, and the true ones, by Keras alone from the checkpoint."""
+    import tensorflow as tf
+    ratings = ava.read(str(dataset.labels), str(dataset.images))
+    from utils import data_loader
+    tf.compat.v1.keras.backend.clear_session()
+    images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
+    model = checkpoint.load_for_scoring(str(path))
+    return model.predict(images), ratings.scores
+
+
+def emd(true, predicted):
+    return np.sqrt(np.mean((np.cumsum(true, 1) - np.cumsum(predicted, 1)) ** 2, axis=1)).mean()
+
+
+def test_only_the_head_changes_and_the_checkpoint_is_a_whole_nima(trained):
+    dataset, folder, history = trained
+    first, second = (model_file.read_weights(str(folder / 'model' / f'model_{epoch:03d}.h5')) for epoch in (1, 2))
+    changed = [name for name in first if any((a != b).any() for a, b in zip(first[name], second[name]))]
+    assert changed == ['dense']
+    predicted, true = shares_by_keras(folder / 'model' / 'model_002.h5', dataset)
+    assert emd(true[-VAL:], predicted[-VAL:]) == pytest.approx(history.history['val_loss'][-1], abs=1e-6)
+    assert history.history['loss'][1] < history.history['loss'][0]
+
+
+def test_the_features_are_those_of_the_network_and_are_not_computed_again(trained, capsys):
+    import tensorflow as tf
+
+    from utils import data_loader
+    dataset, folder, _ = trained
+    path = folder / 'model' / 'model_002.h5'
+    found = next((folder / 'features').glob('training-*'))
+    kept = np.fromfile(str(found / features.DATA), np.float32).reshape(COUNT - VAL, -1)
+    ratings = ava.read(str(dataset.labels), str(dataset.images)).take(slice(None, -VAL))
+    tf.compat.v1.keras.backend.clear_session()
+    model = checkpoint.load_for_scoring(str(path))
+    images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
+    base = tf.keras.Model(model.input, model.layers[-3].output)
+    np.testing.assert_allclose(kept, base.predict(images), rtol=1e-5, atol=1e-6)
+    written = os.stat(str(found / features.DATA)).st_mtime_ns
+    train_head(dataset, folder / 'again', '--epochs', '1', '--learning_rate', '1e-9')
+    assert f'{found}: features of {COUNT - VAL} training photographs, computed before' in capsys.readouterr().out
+    assert os.stat(str(found / features.DATA)).st_mtime_ns == written
+    predicted, true = shares_by_keras(folder / 'again' / 'model_001.h5', dataset)
+    rows = log.read_csv(str(folder / 'again' / 'log' / 'train.csv'))
+    assert rows[0]['loss'] == pytest.approx(emd(true[:-VAL], predicted[:-VAL]), abs=1e-6)  # two full batches of 5
+
+
+def test_a_run_goes_on_with_the_same_bits_and_all_layers_go_on_from_it(trained):
+    dataset, folder, _ = trained
+    for name, *more in (('whole',), ('parts', '--resume')):
+        if name == 'parts':
+            train_head(dataset, folder / name, '--epochs', '1', '--crops', '2')
+        train_head(dataset, folder / name, '--epochs', '3', '--crops', '2', *more)
+    paths = [str(folder / name / 'model_003.h5') for name in ('whole', 'parts')]
+    whole, parts = map(model_file.read_weights, paths)
+    assert all(np.array_equal(a, b) for name in whole for a, b in zip(whole[name], parts[name]))
+    assert all(np.array_equal(a, b) for a, b in zip(*map(model_file.read_optimizer, paths)))
+    with pytest.raises(InputError, match=r'found a run with other --trainable \(head\) than this one \(all\)'):
+        train.main(argv(dataset, folder / 'parts', '--epochs', '4', '--resume'))
+    train.main(argv(dataset, folder / 'on', '--epochs', '1', '--weights', paths[0]))
+    after = model_file.read_weights(str(folder / 'on' / 'model_001.h5'))
+    assert any((a != b).any() for a, b in zip(whole['conv1'], after['conv1']))
+
+
+def test_stopped_while_computing_and_a_bad_photograph(tmp_path, monkeypatch, capsys):
+    dataset = make_dataset(tmp_path / 'data', COUNT)
+    (dataset.images / '1002.jpg').write_bytes(b'no photograph')
+    predict = nima.predict
+    calls = []
+
+    def predict_and_stop(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.3)  # a thread takes note of it
+        return predict(*args)
+
+    monkeypatch.setattr(nima, 'predict', predict_and_stop)
+    more = '--epochs', '1', '--max_bad_images', '0.2'
+    with pytest.raises(SystemExit) as stopped:
+        train_head(dataset, tmp_path / 'model', *more)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert f'stopped after the features of 5 of {COUNT - VAL} images; to go on, type the same flags' in (
+        capsys.readouterr().err)
+    history = train_head(dataset, tmp_path / 'model', *more)
+    said = capsys.readouterr()
+    assert said.err.count('1002.jpg: cannot be decoded') == 1
+    assert 'bad photographs: 1 training' in said.out and np.isfinite(history.history['loss']).all()
+    assert [len(call[1]) for call in calls[1:]] == [5, VAL, VAL]  # the other five, validation's, and its scores
+    damage(next((tmp_path / 'features').glob('training-*')) / features.DATA)
+    train_head(dataset, tmp_path / 'other', *more)
+    assert 'found features that are not as they were written: computing them anew' in capsys.readouterr().out
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[100] ^= 1
+    path.write_bytes(bytes(data))
+
+
+@pytest.mark.parametrize('typed', [['--crops', '2'], ['--features', 'kept']])
+def test_flags_of_the_head_without_it(typed, capsys):
+    with pytest.raises(SystemExit):
+        train_flags(typed)
+    assert f'{typed[0]}: found without --trainable head, expected both' in capsys.readouterr().err
+
+
+def test_what_the_features_depend_on_has_another_folder(dataset):
+    ratings = ava.read(str(dataset.labels), str(dataset.images))
+    source = features.Source('training', ratings, None, None, model_file.preprocessing(32), {'fast': False}, 0, 0.1)
+
+    def key(each):
+        return json.dumps(each.identity(), sort_keys=True)
+
+    others = [source._replace(crops=1), source._replace(crops=2), source._replace(crops=2, seed=1),
+              source._replace(preprocessing=model_file.preprocessing(64)), source._replace(decoding={'fast': True}),
+              source._replace(ratings=ratings.take(slice(1, None)))]
+    os.utime(str(dataset.images / '1003.jpg'), (1, 1))
+    assert len({key(each) for each in [source, *others]}) == 1 + len(others)
+    before = key(source)
+    os.utime(str(dataset.images / '1003.jpg'), (2, 2))
+    assert key(source) != before

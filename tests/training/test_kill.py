@@ -1,0 +1,56 @@
+"""Processes that are killed or told to stop: nothing saved is lost, and what goes on ends with the same bits."""
+import os
+import signal
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from utils.model import checkpoint, model_file
+
+sys.path.insert(0, str(ROOT / 'benchmarks'))
+import kill  # noqa: E402
+
+sys.path.remove(str(ROOT / 'benchmarks'))
+
+
+@pytest.mark.timeout(1200)  # eight processes, one after the other
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path):
+    figures = kill.survive(tmp_path, 5)
+    assert figures['kills'] == 5 and figures['while_writing'] >= 1
+    assert figures['broken_files'] == []
+    assert figures['same_bits'] and figures['arrays'] == 19
+    assert figures['rows'] == figures['epochs'] >= 3
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+    return kill.Project(tmp_path_factory.mktemp('project'), mobilenet=False, epochs=1000)
+
+
+def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
+    model = tmp_path / 'model'
+    state = checkpoint.state_path(str(model))
+    path = f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'
+    positions = []
+    for number, code, more in ((signal.SIGTERM, 143, []), (signal.SIGINT, 130, ['--resume'])):
+        process = project.start(model, '--checkpoint_steps', '5', *more, command=['bash', 'train_1p.sh'],
+                                env={**os.environ, 'PATH': path})
+        said, before = tmp_path / 'model.txt', kill.stamp(state)
+        while kill.stamp(state) == before and process.poll() is None:
+            time.sleep(0.01)
+        assert process.poll() is None, said.read_text()
+        sent = time.monotonic()
+        process.send_signal(number)
+        assert process.wait() == code, said.read_text()
+        assert time.monotonic() - sent < 30
+        position = model_file.read(state).record['run']['position']
+        positions.append((position['epoch'], position['images']))
+        step = position['images'] // kill.BATCHSIZE
+        assert (f'stopped after epoch {position["epoch"] + 1}, step {step} of {kill.STEPS}; to go on, type the same '
+                'flags and --resume') in said.read_text()
+        assert len(checkpoint.existing(str(model))) == position['epoch']
+        assert sorted(path.name for path in model.iterdir() if not path.name.startswith('model_')) == [
+            'log', 'state.h5']
+    assert positions[0] < positions[1]

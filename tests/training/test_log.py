@@ -1,0 +1,71 @@
+"""The figures of an epoch: in two lines, in train.csv, in train.jsonl."""
+import json
+import math
+
+import numpy as np
+import pytest
+
+from utils.base.text import finite
+from utils.training import log
+from utils.training.log import EpochLog
+
+FIGURES = {'loss': 0.25, 'images_per_second': 50.0, 'seconds': 9.5, 'seconds_left': 3909.4}
+VALIDATED = {**FIGURES, 'val_loss': 0.125, 'val_emd_r1': 0.1, 'val_emd_r2': 0.125, 'val_srcc': math.nan, 'val_lcc': 0.5,
+             'val_accuracy': 0.75, 'val_constant_emd_r1': 0.2, 'val_constant_emd_r2': 0.3,
+             'val_constant_accuracy': 0.5}
+
+
+def written(folder, *epochs):
+    log = EpochLog(str(folder))
+    log.check()
+    for epoch, figures in epochs:
+        log.write(epoch, figures)
+    return (folder / 'train.csv').read_text(), [json.loads(line) for line in
+                                                (folder / 'train.jsonl').read_text().splitlines()]
+
+
+def test_the_lines_of_an_epoch():
+    assert log.lines(3, FIGURES) == 'epoch 3: loss 0.2500  50.0 images/s  1:05:09 left'
+    text = log.lines(3, VALIDATED)
+    assert text.splitlines() == [
+        'epoch 3: loss 0.2500  val_srcc undefined  val_lcc 0.5000  50.0 images/s  1:05:09 left',
+        '  val_emd_r1 0.1000 (constant 0.2000)  val_emd_r2 0.1250 (0.3000)  val_accuracy 0.7500 (0.5000)']
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_a_constant_model_has_the_constant_predictors_figures():
+    true = np.eye(10)[[0, 4, 9, 9]]
+    figures = log.validation_figures(true, np.tile(true.mean(axis=0), (4, 1)))
+    assert figures['val_emd_r1'] == figures['val_constant_emd_r1'] > 0
+    assert figures['val_loss'] == figures['val_emd_r2'] == figures['val_constant_emd_r2'] > 0
+    assert figures['val_accuracy'] == figures['val_constant_accuracy'] == 0.5  # all above 5: two of four
+    assert math.isnan(figures['val_srcc'])
+
+
+def test_an_epoch_without_validation_logs_nothing_false(tmp_path):
+    table, objects = written(tmp_path, (1, FIGURES), (2, VALIDATED))
+    header, first, second = table.splitlines()
+    assert header == ','.join(log.COLUMNS)
+    assert first == '1,0.25,,,,,,,,,,50.0,9.5,3909.4'
+    assert second == '2,0.25,0.125,0.1,0.125,nan,0.5,0.75,0.2,0.3,0.5,50.0,9.5,3909.4'
+    assert objects == [{'epoch': 1, **FIGURES}, {'epoch': 2, **VALIDATED, 'val_srcc': None}]
+    rows = log.read_csv(str(tmp_path / 'train.csv'))
+    assert rows[0] == {'epoch': 1, **FIGURES} and rows[1]['val_emd_r1'] == 0.1
+
+
+def test_a_new_run_starts_anew_and_a_resumed_one_keeps_the_epochs_before(tmp_path):
+    written(tmp_path, (1, FIGURES), (2, FIGURES), (3, FIGURES))
+    with open(str(tmp_path / 'train.jsonl'), 'a') as stream:
+        stream.write('{"epoch": 4, "lo')  # cut off
+    table, objects = written(tmp_path, (3, VALIDATED))
+    assert [line[:2] for line in table.splitlines()[1:]] == ['1,', '2,', '3,']
+    assert [each['epoch'] for each in objects] == [1, 2, 3] and 'val_lcc' in objects[2]
+    table, objects = written(tmp_path, (1, FIGURES))
+    assert len(table.splitlines()) == 2 and len(objects) == 1
+
+
+@pytest.mark.parametrize('value, expected', [
+    (math.nan, None), (math.inf, None), (np.float32(0.5), 0.5), ({'a': [math.nan, 1]}, {'a': [None, 1]}),
+    (np.array([1.0, np.nan]), [1.0, None]), ('text', 'text')])
+def test_json_gets_no_nan(value, expected):
+    assert finite(value) == expected

@@ -1,0 +1,409 @@
+"""A run that was stopped goes on as if nothing had happened; what is another run is refused."""
+import csv
+import importlib
+import json
+import os
+import re
+import shutil
+import signal
+import time
+
+import h5py
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import make_dataset, snapshot
+
+import train
+from utils import data_loader, nima
+from utils.base.errors import InputError
+from utils.device import signals
+from utils.model import checkpoint, model_file
+from utils.training import resume, run_state
+
+TINY = ['--image_size', '32', '--batchsize', '2', '--val_size', '4', '--weights', 'none', '--device', 'cpu',
+        '--dropout', '0', '--threads', '1', '--learning_rate', '0.01', '--decay', '0.1', '--epochs', '3']
+
+
+def small_network(shape, filters=8, **_):
+    """A network that is built in no time, with moving averages."""
+    image = tf.keras.Input(shape, name='input_1')
+    features = tf.keras.layers.Conv2D(filters, 3, strides=4, use_bias=False, name='conv1')(image)
+    features = tf.keras.layers.ReLU(name='relu')(tf.keras.layers.BatchNormalization(name='norm')(features))
+    return tf.keras.Model(image, tf.keras.layers.GlobalAveragePooling2D(name='pool')(features))
+
+
+@pytest.fixture(autouse=True, scope='module')
+def small():
+    # Not tf.keras.applications, which is another module object than the one that train.py imports from.
+    applications = importlib.import_module('tensorflow.keras.applications')
+    before, applications.MobileNet = applications.MobileNet, small_network
+    yield
+    applications.MobileNet = before
+
+
+@pytest.fixture
+def stop_at(monkeypatch):
+    """Have SIGTERM, or another signal, come at the end of a step, counted from 1 over all steps of this process."""
+    def stop(step, number=signal.SIGTERM, method='on_batch_end'):
+        before, seen = getattr(run_state.RunState, method), []
+
+        def with_signal(state, *given, **named):
+            seen.append(1)
+            if len(seen) == step:
+                os.kill(os.getpid(), number)
+                wait_for(state._watch)
+            return before(state, *given, **named)
+
+        monkeypatch.setattr(run_state.RunState, method, with_signal)
+    return stop
+
+
+def wait_for(watch):
+    """The thread that hears a signal needs a moment."""
+    for _ in range(1000):
+        if watch.signal is not None:
+            return
+        time.sleep(0.01)
+    raise AssertionError('no signal was heard')
+
+
+def run(dataset, folder, *more):
+    return train.main([*dataset.flags, *TINY, '--TMP_MODEL_PATF', str(folder), '--TMP_LOG_PATH', str(folder / 'log'),
+                       *more])
+
+
+def stopped(dataset, folder, *more):
+    with pytest.raises(SystemExit) as left:
+        run(dataset, folder, *more)
+    return left.value.code
+
+
+def everything(path):
+    """All numbers of a checkpoint: weights, moving averages, the optimiser's steps and slots."""
+    weights = model_file.read_weights(str(path))
+    return [array for name in sorted(weights) for array in weights[name]] + model_file.read_optimizer(str(path))
+
+
+def assert_same(left, right):
+    left, right = everything(left), everything(right)
+    assert len(left) == len(right) == 7 + 1 + 5
+    assert all(np.array_equal(*pair) for pair in zip(left, right))
+
+
+@pytest.fixture(scope='module')
+def shared_data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp('data'), 12)
+
+
+@pytest.fixture(scope='module')
+def uninterrupted(shared_data, tmp_path_factory):
+    """A run of three epochs of four steps, and its History."""
+    folder = tmp_path_factory.mktemp('uninterrupted')
+    return folder, run(shared_data, folder).history
+
+
+@pytest.mark.parametrize('step', [2, 4, 7])
+def test_a_stopped_run_ends_with_the_same_bits(shared_data, uninterrupted, tmp_path, stop_at, step):
+    folder, history = uninterrupted
+    stop_at(step)
+    assert stopped(shared_data, tmp_path) == 128 + signal.SIGTERM
+    assert os.path.isfile(checkpoint.state_path(str(tmp_path)))
+    rest = run(shared_data, tmp_path, '--resume').history
+    assert_same(tmp_path / 'model_003.h5', folder / 'model_003.h5')
+    assert rest['loss'] == history['loss'][-len(rest['loss']):]
+    assert not os.path.exists(checkpoint.state_path(str(tmp_path)))
+
+
+@pytest.mark.parametrize('at, done', [(1, 0), (2, 1), (3, 1)], ids=['a batch', 'the last batch', 'another epoch'])
+def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted, tmp_path, monkeypatch, at,
+                                                              done):
+    folder, history = uninterrupted
+    predict, batch, watches = nima.predict, [], []
+
+    class Watch(signals.Watch):
+        def __init__(self):
+            super().__init__()
+            watches.append(self)
+
+    def predict_after_signal(*given):
+        batch.append(1)
+        if len(batch) == at:  # a validation has two batches
+            os.kill(os.getpid(), signal.SIGINT)
+            wait_for(watches[0])
+        return predict(*given)
+
+    monkeypatch.setattr(signals, 'Watch', Watch)
+    monkeypatch.setattr(nima, 'predict', predict_after_signal)
+    assert stopped(shared_data, tmp_path) == 130
+    monkeypatch.undo()
+    assert len(checkpoint.existing(str(tmp_path))) == done
+    assert len(rows(tmp_path)) == done
+    rest = run(shared_data, tmp_path, '--resume').history
+    assert rest['loss'] == history['loss'][done:] and rest['val_loss'] == history['val_loss'][done:]
+    assert_same(tmp_path / 'model_003.h5', folder / 'model_003.h5')
+    assert rows(tmp_path) == [1, 2, 3]
+
+
+def rows(folder):
+    """The epochs that train.csv tells of."""
+    path = folder / 'log' / 'train.csv'
+    if not path.exists():
+        return []
+    with open(str(path)) as stream:
+        return [int(row['epoch']) for row in csv.DictReader(stream)]
+
+
+def test_the_data_goes_on_in_the_same_order_with_dropout(shared_data, tmp_path, monkeypatch, stop_at):
+    drawn = []
+
+    def noted(*given, **named):
+        drawn.append([])
+        for images, scores in train_generator(*given, **named):
+            drawn[-1].append((images.tobytes(), scores.tobytes()))  # only drawn when it is trained on
+            yield images, scores
+
+    train_generator = data_loader.train_generator
+    monkeypatch.setattr(data_loader, 'train_generator', noted)
+    run(shared_data, tmp_path / 'whole', '--dropout', '0.5')
+    stop_at(6)
+    stopped(shared_data, tmp_path / 'parts', '--dropout', '0.5')
+    run(shared_data, tmp_path / 'parts', '--dropout', '0.5', '--resume')
+    whole, first, second = drawn
+    assert (len(whole), len(first), len(second)) == (12, 6, 6)
+    assert first + second == whole
+
+
+# --- what is another run
+
+@pytest.fixture(scope='module')
+def begun(shared_data, tmp_path_factory):
+    """A folder with the checkpoint of the first epoch, and a state within the second, after four photographs."""
+    folder = tmp_path_factory.mktemp('begun')
+    before = run_state.RunState.stop_if_asked
+
+    def stop(state):
+        if state.position[:2] == (1, 4):
+            state._watch.signal = signal.SIGTERM
+        before(state)
+
+    run_state.RunState.stop_if_asked = stop
+    try:
+        assert stopped(shared_data, folder) == 143
+    finally:
+        run_state.RunState.stop_if_asked = before
+    return folder
+
+
+@pytest.fixture
+def copy(begun, tmp_path):
+    shutil.copytree(str(begun), str(tmp_path / 'copy'))
+    return tmp_path / 'copy'
+
+
+@pytest.mark.parametrize('more, words', [
+    (['--batchsize', '4'], r'--batchsize \(2\) than this one \(4\)'),
+    (['--train_size', '6'], r'photographs an epoch \(--train_size\) \(8\) than this one \(6\)'),
+    (['--val_size', '3'], r'votes or names of photographs \(\w{12}\.\.\.\) than|photographs for validation'),
+    (['--seed', '1'], r'--seed \(0\) than this one \(1\)'),
+    (['--optimizer', 'adam'], r'--optimizer \(sgd\) than this one \(adam\)'),
+    (['--image_size', '64'], r'--image_size \(32\) than this one \(64\)'),
+])
+def test_another_run_is_refused_and_harms_nothing(shared_data, copy, more, words):
+    before = snapshot(copy)
+    with pytest.raises(InputError, match=rf'^{copy}/state\.h5: found a run with other {words}.*, expected the same: '
+                                         r'type and provide what its start had, or start another run in another '):
+        run(shared_data, copy, '--resume', *more)
+    assert snapshot(copy) == before
+
+
+def test_labels_that_changed_since_the_start_are_refused(shared_data, copy, tmp_path):
+    labels = tmp_path / 'AVA.txt'
+    lines = shared_data.labels.read_text().splitlines()
+    number, name, first, *others = lines[0].split()
+    labels.write_text('\n'.join([' '.join([number, name, str(int(first) + 1), *others]), *lines[1:]]))
+    with pytest.raises(InputError, match=r'state\.h5: found a run with other votes or names of photographs \('):
+        run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels))
+    labels.write_text('\r\n'.join(lines))  # the same data in another file
+    run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels), '--epochs', '2')
+
+
+def test_another_network_is_refused(shared_data, copy, monkeypatch):
+    def wider(shape, **_):
+        return small_network(shape, filters=9)
+
+    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', wider)
+    with pytest.raises(InputError, match=r"other filters of the layer 'conv1' \(8\) than this one \(9\)"):
+        run(shared_data, copy, '--resume')
+
+
+def test_what_may_differ_is_told(shared_data, copy, capsys):
+    run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25',
+        '--fast_decode')
+    told = capsys.readouterr().out
+    for words in ('threads was 1 and is 2', 'learning_rate was 0.01 and is 0.001', 'dropout was 0.0 and is 0.25',
+                  'fast_decode was False and is True'):
+        assert f'state.h5: {words} from here on: the run may not be, to the last bit, ' in told
+    assert told.count(' from here on: ') == 4
+    assert 'going on with epoch 2, after 4 photographs of it' in told
+
+
+def damage(path, position=None, bias=None, image_size=None):
+    """Change a state as somebody may who writes files, checksum included."""
+    with h5py.File(str(path), 'r+') as file:
+        record = json.loads(file.attrs['nima'])
+        record['run']['position'].update(position or {})
+        record['preprocessing'].update(image_size=image_size or 32)
+        if bias:
+            name = 'model_weights/dense/dense/bias:0'
+            del file[name]
+            file[name] = np.zeros(bias, np.float32)
+        del file.attrs['nima_sha256']
+        file.attrs['nima'] = json.dumps(record)
+
+
+@pytest.mark.parametrize('changes, words', [
+    ({'position': {'images': 1000}}, 'found a run that stands after 1000 photographs of an epoch of 8, expected no '),
+    ({'image_size': 64}, r'found a run with other --image_size \(64\) than this one \(32\)'),
+    ({'bias': (1,)}, r"found shapes \[\(8, 10\), \(1,\)\] for the layer 'dense', expected those of its network, "),
+])
+def test_a_state_that_cannot_be_is_refused(shared_data, copy, changes, words):
+    damage(copy / 'state.h5', **changes)
+    with pytest.raises(InputError, match=rf'state\.h5: {words}'):
+        run(shared_data, copy, '--resume')
+
+
+@pytest.mark.parametrize('flag', [False, True], ids=['a new run', 'one that goes on'])
+def test_what_another_run_saves_while_this_one_starts_is_not_lost(copy, tmp_path, flag):
+    folder = copy if flag else tmp_path / 'new'
+    start = resume.find(str(folder), resume=flag, overwrite=False, own_folder=False, report=print)
+    folder.mkdir(exist_ok=True)
+    (folder / 'new.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    (folder / 'new.h5').replace(folder / 'state.h5')
+    with pytest.raises(InputError, match='found that another run has saved there while this one was starting, '):
+        resume.check(start, {}, 8, print)
+
+
+# --- starting where a run is
+
+def test_a_second_start_is_refused_with_the_three_choices(shared_data, copy):
+    before = snapshot(copy)
+    with pytest.raises(InputError, match=r'state\.h5: found what an earlier run saved, expected a folder without: '
+                                         r'go on .*--resume, type another --TMP_MODEL_PATF, .*--overwrite$'):
+        run(shared_data, copy)
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize('more', [[], ['--checkpoint_steps', '1']])
+def test_overwrite_lets_a_new_run_take_the_place(shared_data, copy, uninterrupted, more):
+    (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    run(shared_data, copy, '--overwrite', '--epochs', '1', *more)
+    assert sorted(path.name for path in copy.glob('*.h5')) == ['model_001.h5']
+    assert_same(copy / 'model_001.h5', uninterrupted[0] / 'model_001.h5')
+    assert rows(copy) == [1]
+
+
+@pytest.mark.parametrize('step, left', [(1, ['state.h5']), (5, ['model_001.h5', 'state.h5'])])
+def test_a_new_run_that_is_stopped_has_taken_the_place_too(shared_data, copy, stop_at, step, left):
+    (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    stop_at(step)
+    assert stopped(shared_data, copy, '--overwrite') == 143
+    assert sorted(path.name for path in copy.glob('*.h5')) == left  # what this run saved itself stays
+
+
+def test_resume_and_overwrite_exclude_each_other(shared_data, copy):
+    with pytest.raises(InputError, match='^--resume: found it beside --overwrite, expected one of them'):
+        run(shared_data, copy, '--resume', '--overwrite')
+
+
+def test_nothing_to_go_on_with_is_the_beginning(shared_data, tmp_path, capsys):
+    run(shared_data, tmp_path / 'new', '--resume', '--epochs', '1')
+    assert 'new: found no run to go on with: starting with the first epoch' in capsys.readouterr().out
+
+
+def test_all_epochs_are_trained(shared_data, uninterrupted, capsys):
+    folder, _ = uninterrupted
+    before = snapshot(folder)
+    assert run(shared_data, folder, '--resume').history == {}
+    assert 'model_003.h5: all 3 epochs are trained already: for more of them type a higher' in capsys.readouterr().out
+    assert snapshot(folder) == before
+
+
+@pytest.mark.parametrize('broken', [b'', b'no HDF5', None], ids=['empty', 'other', 'cut'])
+def test_a_bad_file_is_named_and_passed_over(shared_data, copy, uninterrupted, capsys, broken):
+    path = copy / 'state.h5'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:len(whole) // 2] if broken is None else broken)
+    run(shared_data, copy, '--resume')
+    told = capsys.readouterr().out
+    assert re.search(r'state\.h5: .*passed over', told) and 'model_001.h5: going on with epoch 2\n' in told
+    assert_same(copy / 'model_003.h5', uninterrupted[0] / 'model_003.h5')
+
+
+def test_nothing_good_is_left(shared_data, copy):
+    for path in copy.glob('*.h5'):
+        path.write_bytes(b'')
+    with pytest.raises(InputError, match='copy: found no checkpoint to go on from, expected a good one: type another '):
+        run(shared_data, copy, '--resume')
+
+
+# --- numbers that are none
+
+def test_a_nan_stops_the_run_at_its_step(shared_data, tmp_path, monkeypatch):
+    train_generator, names = data_loader.train_generator, []
+
+    def poisoned(*given, ratings, **named):
+        plan = data_loader.epoch_plan(ratings.count, 1, seed=0, limit=8, image_size=32)
+        names.extend(ratings.ids[index] for index in plan.order[4:6])  # of the seventh step, the third of epoch 2
+        for step, (images, scores) in enumerate(train_generator(*given, ratings=ratings, **named), 1):
+            yield images * (np.nan if step == 7 else 1), scores
+
+    monkeypatch.setattr(data_loader, 'train_generator', poisoned)
+    with pytest.raises(InputError) as stopped_by:
+        run(shared_data, tmp_path, '--checkpoint_steps', '1')
+    text = str(stopped_by.value)
+    assert text.startswith('epoch 2, step 3 of 4: found a loss of nan, expected a number: ')
+    assert text.endswith(f'the photographs of this step were {names[0]}, {names[1]}') and '--resume' in text
+    assert sorted(path.name for path in tmp_path.glob('*.h5')) == ['model_001.h5', 'state.h5']
+    assert all(np.isfinite(array).all() for path in tmp_path.glob('*.h5') for array in everything(path))
+    monkeypatch.undo()
+    assert len(run(shared_data, tmp_path, '--resume').history['loss']) == 2
+
+
+@pytest.mark.parametrize('more', [[], ['--checkpoint_steps', '4']], ids=['the epoch', 'a state'])
+def test_weights_that_are_no_numbers_are_never_saved(shared_data, tmp_path, monkeypatch, more):
+    on_batch_end = run_state.RunState.on_batch_end
+
+    def poison(state, batch, logs=None):
+        if state.step == 3:  # the last step's update, which no loss has seen
+            state.model.get_layer('dense').bias.load(np.full(10, np.nan), tf.compat.v1.keras.backend.get_session())
+        on_batch_end(state, batch, logs)
+
+    monkeypatch.setattr(run_state.RunState, 'on_batch_end', poison)
+    with pytest.raises(InputError, match=r"^epoch 1, step 4 of 4: found weights of the layer 'dense' that are no "
+                                         r'numbers, expected numbers, and saved none of them: .*--learning_rate'):
+        run(shared_data, tmp_path, *more)
+    assert list(tmp_path.glob('*.h5')) == []
+
+
+# --- the logs
+
+def test_a_kill_between_a_checkpoint_and_its_row_loses_no_row(shared_data, copy, uninterrupted):
+    (copy / 'state.h5').unlink()
+    for name in ('train.csv', 'train.jsonl'):
+        (copy / 'log' / name).unlink()
+    run(shared_data, copy, '--resume')
+    assert rows(copy) == [1, 2, 3]
+    summary = json.loads((copy / 'log' / 'summary.json').read_text())
+    assert summary['losses'] == pytest.approx(uninterrupted[1]['loss'], abs=1e-12)
+
+
+def test_a_network_that_could_not_be_loaded_again_is_refused_before_the_first_step(shared_data, tmp_path, monkeypatch):
+    def with_code(shape, **_):
+        base, scale = small_network(shape), tf.compat.v1.placeholder_with_default(1.0, [])
+        return tf.keras.Model(base.input, tf.keras.layers.Lambda(lambda features: features * scale)(base.output))
+
+    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', with_code)
+    with pytest.raises(InputError, match="^the model in train.py: found .* made of Keras's own layers without Lambda"):
+        run(shared_data, tmp_path)
+    assert list(tmp_path.glob('*.h5')) == []

@@ -1,0 +1,49 @@
+"""What several files must agree on: the model card's numbers, the repository's root, the demo's settings."""
+import os
+from typing import Any, Dict
+
+import numpy as np
+
+SCORES = np.arange(1, 11, dtype=np.float64)  # that people vote, and the network's ten outputs stand for
+
+# The model card's numbers, as far as they are the default of a flag and of a function.
+VAL_SIZE = 5000
+IMAGE_SIZE = 224
+DROPOUT = 0.75
+
+# What a run does with photographs that are broken, or absurdly large.
+MAX_BAD_IMAGES = 0.01
+MAX_MEGAPIXELS = 100
+
+RESIZES = 'bilinear', 'nearest'
+FORMS = 'raw', 'png', 'jpeg'  # in which a packed dataset stores photographs
+PADDINGS = 'tf', 'symmetric'
+PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
+
+VERSION = '1.0.0.dev0'  # as checkpoints carry it
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+def from_root(path: str) -> str:
+    """An absolute path; a relative one, as in edited lines and defaults, counts from the repository's root."""
+    return os.path.join(ROOT, os.path.normpath(path))
+
+
+def edited_name(text: str) -> str:
+    """An edited line that is a name, as it stands, or a path, by from_root()."""
+    return from_root(text) if os.path.dirname(text) else text
+
+
+DEMO_DATASET = from_root('./AVA_dataset/demo')
+DEMO_MODEL = from_root('./model/demo')
+DEMO: Dict[str, Any] = {  # what --demo sets, unless it is typed
+    'train_size': 2240, 'val_size': 400, 'image_size': 64, 'batchsize': 16, 'weights': 'none', 'dropout': 0.2,
+    # 980 steps from random weights: a high rate that falls to a seventh. At a rate that stays high the moving
+    # averages of BatchNorm lag behind the weights, and the validation SRCC jumps about.
+    'learning_rate': 0.1, 'decay': 0.006,
+    'base_images_path': os.path.join(DEMO_DATASET, 'image', 'images'),
+    'ava_dataset_path': os.path.join(DEMO_DATASET, 'AVA.txt'),
+    'TMP_MODEL_PATF': DEMO_MODEL,
+    'TMP_LOG_PATH': from_root('./log/demo'),
+}

@@ -1,0 +1,136 @@
+"""Groups of flags that several commands share. No TensorFlow here, so that --help is instant."""
+import argparse
+from typing import Any, Optional
+
+from utils.base.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, VAL_SIZE
+from utils.base.parser import count, megapixels, share, typed_name, typed_path, typed_split
+
+
+def add_val_size(group: Any) -> None:
+    group.add_argument('--val_size', type=count, metavar='N',
+                       help='photographs kept for validation: the last N of the labels, or the first N of another '
+                            f'--split (default: {VAL_SIZE}, or all of another --split)')
+
+
+def add_split(group: Any) -> None:
+    group.add_argument('--split', type=typed_split, default='last', metavar='last|official|FILE',
+                       help="photographs for validation: the last ones, AVA's own test list generic_test.jpgl, or a "
+                            'list of ids or file names, one a line (default: last)')
+
+
+def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all else."""
+    if flags.val_size is None and flags.split == 'last':
+        flags.val_size = VAL_SIZE
+    return flags
+
+
+def add_dataset_paths(group: Any) -> None:
+    group.add_argument('--base_images_path', type=typed_path, metavar='DIR',
+                       help='folder of the photographs (default: the line in utils/data_loader.py)')
+    group.add_argument('--ava_dataset_path', type=typed_path, metavar='FILE',
+                       help='label file, AVA.txt (default: the line in utils/data_loader.py)')
+
+
+def add_skip_bad_labels(group: Any) -> None:
+    group.add_argument('--skip_bad_labels', action='store_true',
+                       help='leave out label lines that cannot be used, and say how many, instead of stopping')
+
+
+def add_bad_images(group: Any) -> None:
+    group.add_argument('--max_bad_images', type=share, default=MAX_BAD_IMAGES, metavar='P',
+                       help='largest share of photographs that cannot be decoded with which the run goes on; in '
+                            f'training others take their places, in scoring they are left out (default: '
+                            f'{MAX_BAD_IMAGES})')
+    group.add_argument('--max_megapixels', type=megapixels, default=str(MAX_MEGAPIXELS), dest='max_pixels', metavar='N',
+                       help="a photograph whose header says more is not decoded, and counts as bad "
+                            f'(default: {MAX_MEGAPIXELS})')
+
+
+def add_reading(group: Any) -> None:
+    add_bad_images(group)
+    group.add_argument('--fast_decode', action='store_true',
+                       help='decode JPEGs of more than twice the size that is needed at a fraction of their size: '
+                            'quicker for large ones, and other pixels')
+    group.add_argument('--records', type=typed_path, metavar='DIR',
+                       help='read the photographs from a packed dataset (python3 -m utils.records pack)')
+
+
+def add_val_records(group: Any) -> None:
+    group.add_argument('--val_records', type=typed_path, metavar='DIR',
+                       help='read the validation photographs from a packed dataset for scoring')
+
+
+def add_device(group: Any) -> None:
+    group.add_argument('--device', choices=('auto', 'npu', 'gpu', 'cpu'), default='auto',
+                       help='where the model runs (default: auto, the Ascend NPU or the GPU that is there, else '
+                            'the CPU)')
+    group.add_argument('--threads', type=count, metavar='N',
+                       help='CPU threads of one operation; another number changes the last bits of the weights '
+                            '(default: one for each core this process may use)')
+
+
+def add_distribute(group: Any) -> None:
+    group.add_argument('--distribute', choices=('auto', 'none', 'hccl', 'horovod'), default='auto',
+                       help='how the processes of many devices are joined: hccl between Ascend NPUs, horovod between '
+                            'CPUs or GPUs (default: auto, what train_8p.sh or horovodrun has set, else none)')
+    group.add_argument('--scale_lr', action='store_true',
+                       help='with many devices, a learning rate of R times their number, to which it rises from R in '
+                            'the first epoch; --batchsize is that of one device')
+
+
+def add_engine(group: Any) -> None:
+    group.add_argument('--engine', choices=('tf', 'openvino'), default='tf',
+                       help='what computes the scores: TensorFlow on the device, or OpenVINO on the CPU, faster '
+                            'there, with the same scores to 1e-4 (needs requirements-export.txt; default: tf)')
+    group.add_argument('--fast', action='store_true',
+                       help='with --engine openvino: compute in bfloat16 where the CPU has that; measured, mean '
+                            'scores moved by 0.03 on average and 0.15 at most')
+
+
+def settle_engine(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the device of the engine; ends the command where the two do not go together."""
+    if flags.fast and flags.engine != 'openvino':
+        parser.error('--fast: found without --engine openvino, expected both: TensorFlow has no faster way')
+    if flags.engine == 'openvino':
+        if flags.device not in ('auto', 'cpu'):
+            parser.error(f'--engine openvino: found with --device {flags.device}, expected the CPU, on which it runs: '
+                         'leave one of them out')
+        flags.device = 'cpu'
+    return flags
+
+
+def add_npu(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('Ascend NPU (without effect on other devices; all but the first are off by '
+                                      'default)')
+
+    def add(name: str, **settings: Any) -> None:
+        group.add_argument(name, action=_Npu, dest='npu', default={}, **settings)
+
+    add('--precision_mode', choices=PRECISION_MODES, help=f'(default: {PRECISION_MODES[0]})')
+    add('--modify_mixlist', type=typed_path, metavar='FILE',
+        help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')
+    add('--op_compiler_cache_dir', type=typed_path, metavar='DIR',
+        help='keeps compiled operators, which makes the next first step shorter')
+    add('--profiling_dump_path', type=typed_path, metavar='DIR', help='records profiles of the device')
+    add('--data_dump_path', type=typed_path, metavar='DIR', help='records inputs and outputs of all operators')
+    add('--data_dump_step', metavar='STEPS', help="of --data_dump_path, such as '0|5|10-20' (default: 0)")
+    add('--over_dump_path', type=typed_path, metavar='DIR', help='records the operators that overflow')
+
+
+class _Npu(argparse.Action):
+    """Collects the typed flags of an NPU in one dict, by name."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: Optional[str] = None) -> None:
+        namespace.npu = {**namespace.npu, self.option_strings[0][2:]: values}
+
+
+def add_checkpoint(group: Any) -> None:
+    group.add_argument('--checkpoint', type=typed_name, metavar='NAME|PATH',
+                       help='a name in TMP_MODEL_PATF or a path (default: the line in eval.py)')
+
+
+def add_checkpoint_folder(group: Any) -> None:
+    group.add_argument('--TMP_MODEL_PATF', type=typed_path, metavar='DIR',
+                       help='folder of the checkpoints (default: the line in eval.py)')

@@ -1,0 +1,4 @@
+"""What check_dataset finds and writes.
+
+May import utils.base, data and data_loader, nima, score_utils.
+"""

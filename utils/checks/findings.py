@@ -1,0 +1,281 @@
+"""What is looked for in a dataset: findings, which training or scoring would stumble over, and remarks.
+
+A finding is left out by training and scoring, or makes a score wrong. A remark is used as it stands: worth a look.
+"""
+import collections
+import os
+from concurrent import futures
+from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from utils.base.errors import InputError
+from utils.base.progress import progress
+from utils.checks import label_facts
+from utils.data import ava, image_headers, image_names, splits
+from utils.data.image_headers import Facts
+
+LARGE = 30 * 10 ** 6    # pixels: beyond AVA's photographs by far, slow to decode, below what is refused
+FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: a picture of one colour has far less, most others more
+ALWAYS_LOOK = 4096      # bytes below which FEW_BYTES says nothing: tables stand among them
+ONE_COLOUR = 3 / 127.5  # largest difference of a picture of one colour, on the scale from -1 to 1
+HEADERS_AT_ONCE = 256
+
+Details = Iterator[Tuple[str, str]]  # the name of what was found, and why it is one
+
+
+class Dataset(NamedTuple):
+    """Labels and photographs, and what their headers say, before anything is decoded."""
+
+    labels_path: str
+    images_folder: str
+    labels: ava.Labels
+    paths: np.ndarray         # object (str) [N]: of the labels' photographs, there or not
+    found: np.ndarray         # bool [N]: whether the photograph is there
+    images: List[str]         # names of all image files in the folder, sorted
+    facts: Dict[str, Facts]   # of each of `images`
+    parts: Optional[splits.Parts]  # training and validation ratings; None where no split was possible
+    split: str                # what parts are printed as, or why there are none
+
+    @property
+    def label_of(self) -> Dict[str, str]:
+        """The id of each labelled photograph that is there, by its file's name."""
+        return {os.path.basename(path): image_id
+                for path, image_id in zip(self.paths[self.found], self.labels.ids[self.found])}
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong, or worth a remark."""
+
+    kind: str
+    name: str
+    reason: str
+
+
+class Checked(NamedTuple):
+    """A dataset and the verdicts on its photographs."""
+
+    dataset: Dataset
+    reasons: Dict[str, str]        # why a file cannot be decoded, by name
+    one_colour: List[str]          # names of photographs in which the network sees one colour only
+    same: List[List[str]]          # names of labelled photographs with the same content, in the labels' order
+    headers_only: bool
+
+
+def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LAST,
+                 val_size: Optional[int] = None) -> Dataset:
+    """What is there; InputError where the labels, the folder or all of the labelled photographs are missing.
+
+    A `split` or `val_size` that does not fit is an InputError too; that the default does not, is told in `split`.
+    """
+    ava.refuse_exchanged(labels_path, images_folder)
+    labels = ava.read_labels(labels_path, skip_bad=True)
+    paths, found = ava.find_images(labels.ids, images_folder)
+    images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(image_names.ENDINGS))
+    parts, told = None, ''
+    try:
+        parts = splits.choose(ava.Ratings(labels.ids, paths, labels.shares).take(found), split, val_size,
+                              labels=labels_path)
+        told = splits.describe(split, parts[1])
+    except InputError as error:
+        if split != splits.LAST or val_size is not None:
+            raise
+        told = f'no split into training and validation photographs: {error}'
+    dataset = Dataset(labels_path, images_folder, labels, paths, found, images, {}, parts, told)
+    return dataset._replace(facts=_read_facts(images_folder, sorted({*images, *dataset.label_of})))
+
+
+def look(dataset: Dataset, *, headers_only: bool = False) -> Checked:
+    """The verdicts on all photographs: from TF's own decoder, or from the headers alone."""
+    verdicts = _by_headers(dataset) if headers_only else _decode(dataset)
+    reasons = {name: verdicts[name] or '' for name in dataset.images if verdicts[name]}
+    return Checked(dataset, reasons, [] if headers_only else _one_coloured(dataset, reasons),
+                   _same_content(dataset, reasons), headers_only)
+
+
+def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
+    """Why a file cannot be decoded, as far as its header tells, by name."""
+    from utils.data import image_guard
+    limit = image_guard.MAX_PIXELS
+    facts = dataset.facts
+    large = {name: f'more than {limit // 10 ** 6} megapixels: {facts[name].pixels}' for name in dataset.images
+             if facts[name].pixels > limit}
+    return {name: facts[name].problem or large.get(name) for name in dataset.images}
+
+
+def _read_facts(folder: str, names: Sequence[str]) -> Dict[str, Facts]:
+    """The facts of each file; several are read at once, as disks answer many requests faster than one by one."""
+    groups = [names[first:first + HEADERS_AT_ONCE] for first in range(0, len(names), HEADERS_AT_ONCE)]
+
+    def read_group(group: Sequence[str]) -> List[Facts]:
+        return [image_headers.read(os.path.join(folder, name)) for name in group]
+
+    with futures.ThreadPoolExecutor(4 * len(os.sched_getaffinity(0))) as pool:
+        facts = (each for group in pool.map(read_group, groups) for each in group)
+        return {name: each for each, name in zip(progress(facts, len(names), 'reading headers'), names)}
+
+
+def _decode(dataset: Dataset) -> Dict[str, Optional[str]]:
+    """Why TF cannot decode a file, None where it can, by name; pipes and devices are not touched."""
+    from utils import data_loader
+    paths = {name: os.path.join(dataset.images_folder, name) for name in dataset.images}
+    special = [name for name in dataset.images if os.path.exists(paths[name]) and not os.path.isfile(paths[name])
+               and not os.path.isdir(paths[name])]
+    reasons = {name: dataset.facts[name].problem for name in special}
+    names = [name for name in dataset.images if name not in reasons]
+    verdicts = progress(data_loader.verdicts([paths[name] for name in names]), len(names), 'decoding')
+    for reason, name in zip(verdicts, names):  # in this order the bar sees the end of the verdicts
+        reasons[name] = reason
+    return reasons
+
+
+def _one_coloured(dataset: Dataset, reasons: Dict[str, str]) -> List[str]:
+    """Names of labelled photographs in which the network sees one colour; only files small enough are decoded."""
+    from utils.data import image_files
+    names = [name for name in dataset.label_of if name not in reasons and _may_be_one_colour(dataset.facts[name])]
+    reader, found = image_files.PhotographReader(), []
+    try:
+        for name in progress(names, len(names), 'looking for one colour'):
+            pixels = reader.read(os.path.join(dataset.images_folder, name))
+            if np.ptp(pixels, axis=(0, 1)).max() <= ONE_COLOUR:
+                found.append(name)
+    finally:
+        reader.close()
+    return sorted(found)
+
+
+def _may_be_one_colour(facts: Facts) -> bool:
+    return facts.kind != image_headers.JPEG or facts.scan_bytes < ALWAYS_LOOK + FEW_BYTES * facts.pixels
+
+
+def _same_content(dataset: Dataset, reasons: Dict[str, str]) -> List[List[str]]:
+    """Groups of labelled, decodable files of one content; only those with the same size and start are read whole."""
+    alike: Dict[Tuple[int, bytes], List[str]] = collections.OrderedDict()
+    for name in dataset.label_of:
+        if name not in reasons:
+            alike.setdefault((dataset.facts[name].size, dataset.facts[name].digest), []).append(name)
+    same: Dict[bytes, List[str]] = collections.OrderedDict()
+    for name in (name for names in alike.values() if len(names) > 1 for name in names):
+        content = image_headers.content_hash(os.path.join(dataset.images_folder, name))
+        same.setdefault(content, []).append(name)
+    return [names for names in same.values() if len(names) > 1]
+
+
+# --- findings
+
+
+def bad_labels(checked: Checked) -> Details:
+    """The label lines that training cannot use."""
+    for line, reason in checked.dataset.labels.bad:
+        yield f'{os.path.basename(checked.dataset.labels_path)}:{line}', reason
+
+
+def labels_without_image(checked: Checked) -> Details:
+    """The ids whose photograph is not in the folder; training leaves them out."""
+    dataset = checked.dataset
+    for image_id, path in zip(dataset.labels.ids[~dataset.found], dataset.paths[~dataset.found]):
+        yield image_id, f'found no {os.path.basename(path)} in the folder: add the photograph or delete the line'
+
+
+def images_without_label(checked: Checked) -> Details:
+    """The image files that no label names; training never reads them."""
+    used = set(checked.dataset.label_of)
+    for name in checked.dataset.images:
+        if name not in used:
+            yield name, 'found no label that names it: add one or take the file away'
+
+
+def undecodable_images(checked: Checked) -> Details:
+    """The image files, with and without label, that the input pipeline refuses."""
+    yield from checked.reasons.items()
+
+
+def labels_of_one_image(checked: Checked) -> Details:
+    """The ids whose photograph another id names too, such as 7 and 7.jpg."""
+    first: Dict[str, str] = {}
+    dataset = checked.dataset
+    for image_id, path in zip(dataset.labels.ids[dataset.found], dataset.paths[dataset.found]):
+        if first.setdefault(path, image_id) != image_id:
+            yield image_id, f'found the same file as for {first[path]}: delete one of the two lines'
+
+
+def duplicates_across_split(checked: Checked) -> Details:
+    """The training photographs whose content a validation photograph has too: their scores are learnt by heart."""
+    for name, other in _across_split(checked):
+        yield name, f'found the same content as in {other}, which is for validation: delete one of the two lines'
+
+
+def _across_split(checked: Checked) -> Iterator[Tuple[str, str]]:
+    validation = {os.path.basename(path) for path in checked.dataset.parts[1].paths} if checked.dataset.parts else set()
+    for names in checked.same:
+        inside = [name for name in names if name in validation]
+        if inside:
+            yield from ((name, inside[0]) for name in names if name not in validation)
+
+
+# --- remarks
+
+
+def duplicates_in_a_part(checked: Checked) -> Details:
+    """The photographs whose content an earlier one of their part has too."""
+    across = {name for name, _ in _across_split(checked)}
+    for names in checked.same:
+        rest = [name for name in names if name not in across]
+        for name in rest[1:]:
+            yield name, f'has the same content as {rest[0]}'
+
+
+def other_content(checked: Checked) -> Details:
+    """The files whose content is of another kind than their name says; TF goes by the content."""
+    for name, facts in checked.dataset.facts.items():
+        if name not in checked.reasons and facts.kind and facts.kind != image_headers.kind_by_name(name):
+            yield name, f'holds {facts.kind} content, which is decoded as such'
+
+
+def one_colour(checked: Checked) -> Details:
+    for name in checked.one_colour:
+        yield name, 'shows one colour only at the size that the network sees'
+
+
+def large_images(checked: Checked) -> Details:
+    for name, facts in checked.dataset.facts.items():
+        if name not in checked.reasons and facts.pixels > LARGE:
+            yield name, f'has {facts.pixels / 10 ** 6:.0f} megapixels: a smaller copy would be read faster'
+
+
+def rotated(checked: Checked) -> Details:
+    for name, facts in checked.dataset.facts.items():
+        if name not in checked.reasons and facts.orientation != 1:
+            yield name, f'has the EXIF orientation {facts.orientation}, which training and scoring ignore'
+
+
+def unlike_ava(checked: Checked) -> Details:
+    """What is unusual in labels that look like AVA's."""
+    dataset = checked.dataset
+    missing = {os.path.splitext(os.path.basename(path))[0] for path in dataset.paths[~dataset.found]}
+    broken = {os.path.splitext(name)[0] for name in checked.reasons}
+    yield from label_facts.remarks(dataset.labels_path, dataset.labels, missing | broken)
+
+
+Check = Tuple[str, str, Callable[[Checked], Details]]
+CHECKS: Tuple[Check, ...] = (
+    ('bad_label', 'label lines that cannot be used', bad_labels),
+    ('label_without_image', 'labels without an image', labels_without_image),
+    ('image_without_label', 'images without a label', images_without_label),
+    ('undecodable_image', 'images that cannot be decoded', undecodable_images),
+    ('label_of_same_image', 'labels of an image that has one already', labels_of_one_image),
+    ('duplicate_across_split', 'training images that are validation images too', duplicates_across_split),
+)
+REMARKS: Tuple[Check, ...] = (
+    ('duplicate', 'images with the content of another of their part', duplicates_in_a_part),
+    ('other_content', 'images of another kind than their names say', other_content),
+    ('one_colour', 'images of one colour', one_colour),
+    ('large_image', f'images of more than {LARGE // 10 ** 6} megapixels', large_images),
+    ('rotated', 'images with an EXIF rotation, which is ignored', rotated),
+    ('unlike_ava', 'the labels beside those of AVA', unlike_ava),
+)
+
+
+def run(checks: Sequence[Check], checked: Checked) -> List[Finding]:
+    """All that `checks`, CHECKS or REMARKS, find, in their order."""
+    return [Finding(kind, name, reason) for kind, _, details in checks for name, reason in details(checked)]

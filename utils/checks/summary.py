@@ -1,0 +1,172 @@
+"""What check_dataset tells: a summary for people, a list, JSON, and a label file without what was found."""
+import collections
+import json
+import os
+import re
+from typing import Any, Dict, List
+
+import numpy as np
+
+from utils import score_utils
+from utils.base import errors, files
+from utils.checks import findings, label_facts
+from utils.checks.findings import CHECKS, REMARKS, Checked, Finding
+from utils.data import ava, ava_lines, label_tables
+
+SHOWN = 5         # findings of a kind on the screen; the list file has all
+BIN = 0.5         # width of a bar of the histogram, in points of the mean score
+BAR_LENGTH = 50
+FORMAT = 'check_dataset 1'  # of the JSON report
+OTHER_CAUSE = 'otherwise damaged'
+
+
+def printable(finding: Finding) -> Finding:
+    """The finding as text for one line of the list, whatever a file system allows in a name."""
+    def cell(text: str) -> str:
+        return re.sub(r'[\t\r\n]', ' ', os.fsencode(text).decode('utf-8', 'backslashreplace'))
+
+    return Finding(finding.kind, cell(finding.name), cell(finding.reason))
+
+
+def bars(means: np.ndarray) -> List[Dict[str, float]]:
+    """The number of mean scores [N] in each of BIN points, from the lowest to the highest."""
+    edges = np.arange(ava.SCORES[0], ava.SCORES[-1] + BIN, BIN)
+    counts, _ = np.histogram(means, edges)
+    inside = np.flatnonzero(counts)
+    return [{'from': float(low), 'to': float(low + BIN), 'labels': int(count)}
+            for low, count in list(zip(edges, counts))[inside[0]:inside[-1] + 1]]
+
+
+def histogram(means: np.ndarray) -> str:
+    """The mean scores [N] as a line of text for each BIN points, from the lowest to the highest."""
+    rows = bars(means)
+    most = max(row['labels'] for row in rows)
+    lines = []
+    for row in rows:
+        count = row['labels']
+        bar = '#' * int(np.ceil(BAR_LENGTH * count / most))
+        lines.append(f'  {row["from"]:4.1f} to {row["to"]:4.1f}  {count:7d}  {100 * count / len(means):5.1f} %  '
+                     f'{bar}'.rstrip())
+    return '\n'.join(lines)
+
+
+def causes(checked: Checked) -> Dict[str, int]:
+    """How many of the files that cannot be decoded are empty, truncated, no photographs, ..., by their headers."""
+    from utils.data import image_guard
+    counts: Dict[str, int] = collections.Counter()
+    for name in checked.reasons:
+        facts = checked.dataset.facts[name]
+        large = facts.pixels > image_guard.MAX_PIXELS
+        counts['absurdly large' if large else facts.cause or OTHER_CAUSE] += 1
+    return dict(counts)
+
+
+def report(checked: Checked, findings: List[Finding], remarks: List[Finding], list_path: str) -> str:
+    """The summary for people: sizes, histogram of the labels in use, remarks, findings."""
+    dataset = checked.dataset
+    means = score_utils.mean_score(dataset.labels.shares[dataset.found])
+    good = np.round(means, score_utils.DECIMALS) > score_utils.GOOD
+    lines = [f'labels: {len(dataset.labels.ids)} usable, {dataset.labels_path}',
+             f'images: {len(dataset.images)}, {dataset.images_folder}', dataset.split]
+    if checked.headers_only:
+        lines.append('headers only: no photograph was decoded, so damage inside of pictures was not looked for')
+    lines += ['', f'mean scores of the {len(means)} labels with an image (evenly long bars would be balanced classes):',
+              histogram(means),
+              f'  mean {means.mean():.2f}, above {score_utils.GOOD:g}: {100 * np.mean(good):.1f} %', '']
+    for kind, title, _ in REMARKS:
+        mine = [remark for remark in remarks if remark.kind == kind]
+        lines += [f'remark: {title}: {len(mine)}', *_first(mine)] if mine else []
+    for kind, title, _ in CHECKS:
+        mine = [finding for finding in findings if finding.kind == kind]
+        lines += [f'{title}: {len(mine)}', *_first(mine)]
+        if kind == 'undecodable_image' and mine:
+            lines.append('  of these ' + ', '.join(f'{cause} {count}' for cause, count in causes(checked).items()))
+    lines.append(f'found {len(findings)} in all, listed in {list_path}' if findings else 'nothing found')
+    return '\n'.join(lines)
+
+
+def _first(findings: List[Finding]) -> List[str]:
+    lines = [f'  {finding.name}: {finding.reason}' for finding in findings[:SHOWN]]
+    return lines + [f'  and {len(findings) - SHOWN} more'] if len(findings) > SHOWN else lines
+
+
+def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -> Dict[str, Any]:
+    """The same for programs: every finding and remark, with the counts of each kind."""
+    dataset = checked.dataset
+    means = score_utils.mean_score(dataset.labels.shares[dataset.found])
+    parts = dataset.parts
+    return {
+        'format': FORMAT, 'headers_only': checked.headers_only,
+        'labels': {'path': dataset.labels_path, 'usable': len(dataset.labels.ids),
+                   'with_image': int(dataset.found.sum()), 'git_hash': label_facts.git_hash(dataset.labels_path)},
+        'images': {'folder': dataset.images_folder, 'files': len(dataset.images)},
+        'split': {'text': dataset.split, **({'training': parts[0].count, 'validation': parts[1].count}
+                                            if parts else {})},
+        'mean_score': float(means.mean()), 'mean_scores': bars(means),
+        'undecodable_causes': causes(checked),
+        'counts': {kind: sum(finding.kind == kind for finding in [*findings, *remarks])
+                   for kind, _, _ in (*CHECKS, *REMARKS)},
+        'findings': [finding._asdict() for finding in findings],
+        'remarks': [remark._asdict() for remark in remarks],
+    }
+
+
+def write_json(content: Dict[str, Any], path: str) -> None:
+    """The JSON report. InputError where the disk takes no more."""
+    _write(json.dumps(content, indent=1, ensure_ascii=False) + '\n', path, '--json')
+
+
+def write_list(findings: List[Finding], path: str) -> None:
+    """A line for each finding: kind, name, reason, parted by tabs. InputError where the disk takes no more."""
+    _write(''.join('\t'.join(finding) + '\n' for finding in findings), path, '--list')
+
+
+def _write(text: str, path: str, flag: str) -> None:
+    what = {'--list': 'the list', '--json': 'the report'}[flag]
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8', newline='\n') as stream:
+            stream.write(text)
+    except OSError as error:
+        raise errors.InputError(f'{flag}: found {path}, which cannot be written ({error.strerror}), expected room for '
+                                f'{what}: free some or type another name') from error
+
+
+def refuse_to_overwrite(path: str, flag: str = '--list') -> None:
+    """Raise InputError where `path` cannot become the list or report, or holds something else."""
+    files.require_writable(os.path.dirname(path), flag)
+    try:
+        with open(path, encoding='utf-8') as stream:
+            first = stream.readline() + stream.readline()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):
+        first = 'unreadable'
+    if flag == '--json':
+        earlier, what, name = f'"format": "{FORMAT}"' in first, 'report of this command', 'report'
+    else:
+        earlier, what, name = first.split('\t')[0] in [kind for kind, _, _ in CHECKS], 'list of findings', 'list'
+    if first and not earlier:
+        raise errors.InputError(f'{flag}: found {path}, which is no {what}, expected a new file or an earlier {name}: '
+                                'type another name')
+
+
+def clean_lines(checked: Checked) -> List[str]:
+    """The label lines, as they stand, without those that a finding speaks of.
+
+    Left out: bad lines, labels without a photograph or with one that cannot be decoded, further labels of a
+    photograph that has one, and training photographs that are validation photographs too. Of CSV and JSON the labels
+    become lines of AVA.txt.
+    """
+    dataset = checked.dataset
+    unwanted = {name for name, _ in findings.duplicates_across_split(checked)} | set(checked.reasons)
+    twice = {image_id for image_id, _ in findings.labels_of_one_image(checked)}
+    kept = [row for row, (image_id, path) in enumerate(zip(dataset.labels.ids, dataset.paths))
+            if dataset.found[row] and os.path.basename(path) not in unwanted and image_id not in twice]
+    if label_tables.is_table(dataset.labels_path):
+        votes = dataset.labels.shares * dataset.labels.totals[:, np.newaxis]
+        return [ava_lines.to_line(index, dataset.labels.ids[row], votes[row]) for index, row in enumerate(kept, 1)]
+    bad = {line for line, _ in dataset.labels.bad}
+    lines = [line.decode('utf-8') for number, line in enumerate(ava.read_text(dataset.labels_path).splitlines(), 1)
+             if line.strip() and number not in bad]
+    return [lines[row] for row in kept]

@@ -1,0 +1,136 @@
+"""Photographs that a person names: reading them by content, many at a time, each bad one at its own cost."""
+import collections
+import concurrent.futures
+import io
+import os
+from typing import Any, BinaryIO, Deque, Iterator, Optional, Sequence, Tuple, Union
+
+import numpy as np
+import tensorflow as tf
+
+from utils.base.defaults import IMAGE_SIZE
+from utils.base.errors import InputError
+from utils.data import image_guard, pipeline
+
+KINDS = 'JPEG, PNG, GIF, BMP or WebP'
+MAX_BYTES = 4 * image_guard.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
+_STARTS = {b'\xff\xd8\xff': 'JPEG', b'\x89PNG\r\n\x1a\n': 'PNG', b'GIF8': 'GIF', b'BM': 'BMP'}
+_TENSORFLOW_READS = 'JPEG', 'PNG', 'GIF'
+
+Found = Union[np.ndarray, InputError]
+
+
+class PhotographReader:
+    """Photographs as val_batches reads them, in a graph and a host-only session of its own."""
+
+    def __init__(self, *, image_size: int = IMAGE_SIZE, resize: str = 'bilinear',
+                 session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
+        with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
+            self._data = tf.compat.v1.placeholder(tf.string, ())
+            self._image = pipeline.scale(pipeline.decode(self._data, image_size, resize))
+        self._session = pipeline.host_session(graph, session_config)
+
+    def read(self, path: str) -> np.ndarray:
+        """The photograph as float32 [S, S, 3] in [-1, 1]; the first picture of a file that holds several.
+
+        What TensorFlow does not read (BMP, WebP, a moving GIF) is read by Pillow and handed on as a PNG, so that it is
+        resized in the same way. Neither turns it as its EXIF data says. InputError where neither can read the file, or
+        its header says more than MAX_PIXELS.
+        """
+        return self.read_with_data(path)[1]
+
+    def read_with_data(self, path: str) -> Tuple[bytes, np.ndarray]:
+        """The bytes that were decoded, which are the file's own or a PNG, and what read() gives."""
+        data, kind = _contents(path)
+        reason = 'TensorFlow 1.15 does not read this kind'
+        if kind in _TENSORFLOW_READS:
+            try:
+                return data, self._decoded(data)
+            except tf.errors.OpError as error:
+                reason = image_guard.reason(error)
+        try:
+            png = _as_png(data)
+            return png, self._decoded(png)
+        except ImportError as error:
+            reason += ', and Pillow, which may, is not installed'
+            raise _undecodable(path, kind, reason) from error
+        except Exception as error:  # Pillow fails in many ways on broken files
+            if kind not in _TENSORFLOW_READS:
+                reason = ' '.join(str(error).split()) or type(error).__name__
+            raise _undecodable(path, kind, reason) from error
+
+    def read_all(self, files: Sequence[str], *, workers: int, ahead: int) -> Iterator[Tuple[str, Found]]:
+        """Each file with its photograph, or with the InputError that reading it gave, in the order of `files`.
+
+        `workers` read at the same time, up to `ahead` photographs before the one that is asked for.
+        """
+        waiting: Deque[Tuple[str, Any]] = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            try:
+                for file in files:
+                    waiting.append((file, pool.submit(self._read_or_error, file)))
+                    if len(waiting) > ahead:
+                        first, future = waiting.popleft()
+                        yield first, future.result()
+                while waiting:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def close(self) -> None:
+        self._session.close()
+
+    def _decoded(self, data: bytes) -> np.ndarray:
+        return self._session.run(self._image, {self._data: data})
+
+    def _read_or_error(self, path: str) -> Found:
+        try:
+            return self.read(path)
+        except InputError as error:
+            return error
+
+
+def open_with_pillow(stream: BinaryIO) -> Any:
+    """Pillow's picture of a file, its first one, not yet decoded; ValueError beyond MAX_PIXELS."""
+    from PIL import Image
+    picture = Image.open(stream)
+    pixels = picture.size[0] * picture.size[1]
+    if pixels > image_guard.MAX_PIXELS:
+        raise ValueError(f'more than {image_guard.MAX_PIXELS // 10 ** 6} megapixels: {pixels}')
+    return picture
+
+
+def _contents(path: str) -> Tuple[bytes, str]:
+    """The bytes of a file and its kind; InputError where it is of no kind of KINDS."""
+    try:
+        with open(path, 'rb') as stream:
+            start = stream.read(24)
+            kind = _kind(start)
+            if kind is None:
+                raise InputError(f'{path}: found a file of another kind, expected a {KINDS}')
+            size = os.fstat(stream.fileno()).st_size
+            if size > MAX_BYTES:
+                raise InputError(f'{path}: found {size} bytes, expected a photograph of at most {MAX_BYTES}')
+            return start + stream.read(), kind
+    except OSError as error:
+        more = ', or a folder of some (-r looks into its folders too)' if isinstance(error, IsADirectoryError) else ''
+        raise InputError(f'{path}: found nothing to read ({error.strerror}), expected a photograph{more}') from error
+
+
+def _kind(start: bytes) -> Optional[str]:
+    if start[:4] == b'RIFF' and start[8:12] == b'WEBP':
+        return 'WebP'
+    return next((kind for magic, kind in _STARTS.items() if start.startswith(magic)), None)
+
+
+def _as_png(data: bytes) -> bytes:
+    """The picture in `data` as an RGB PNG, read by Pillow."""
+    buffer = io.BytesIO()
+    open_with_pillow(io.BytesIO(data)).convert('RGB').save(buffer, 'PNG', compress_level=0)
+    return buffer.getvalue()
+
+
+def _undecodable(path: str, kind: str, reason: str) -> InputError:
+    return InputError(f'{path}: found a {kind} file that cannot be decoded ({reason}), expected a whole {KINDS}')

@@ -1,0 +1,83 @@
+"""The one place where photographs are decoded, after a look at what their headers claim."""
+import re
+from typing import Optional
+
+import tensorflow as tf
+
+from utils.base.defaults import MAX_MEGAPIXELS
+
+# A few hundred bytes can claim billions of pixels, and are decoded into as many; this many take 300 MB.
+MAX_PIXELS = MAX_MEGAPIXELS * 10 ** 6
+SHRINK = 8, 4, 2  # by which a JPEG can be decoded smaller, the largest first
+
+
+def pixels_in_header(contents: tf.Tensor) -> tf.Tensor:
+    """Height times width, int64, as the header of a JPEG, PNG or GIF says; 0 for any other file.
+
+    Nothing is refused that decode_jpeg accepts.
+    """
+    head = _head(contents)
+    return tf.cond(_starts(head, b'\xff\xd8\xff'), lambda: tf.reduce_prod(_jpeg_sides(contents)),
+                   lambda: _pixels_of_others(head))
+
+
+def _head(contents: tf.Tensor) -> tf.Tensor:
+    """The start of a file, at least 24 bytes: cut from a string that is too short, tf.strings.substr can crash."""
+    return tf.strings.join([tf.strings.substr(contents, 0, 24), b'\0' * 24])
+
+
+def _starts(head: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.equal(tf.strings.substr(head, 0, len(magic)), magic)
+
+
+def _jpeg_sides(contents: tf.Tensor) -> tf.Tensor:
+    """Height and width, int64 [2]."""
+    return tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64)
+
+
+def _pixels_of_others(head: tf.Tensor) -> tf.Tensor:
+    def area(position: int, dtype: tf.DType, little_endian: bool) -> tf.Tensor:
+        sides = tf.io.decode_raw(tf.strings.substr(head, position, 2 * dtype.size), dtype, little_endian)
+        return tf.reduce_prod(tf.cast(sides, tf.int64))
+
+    return tf.case([
+        (_starts(head, b'\x89PNG'), lambda: area(16, tf.int32, little_endian=False)),
+        (_starts(head, b'GIF8'), lambda: area(6, tf.uint16, little_endian=True)),
+    ], default=lambda: tf.constant(0, tf.int64))
+
+
+def decode(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least: Optional[int] = None) -> tf.Tensor:
+    """A photograph's file as uint8 [H, W, 3], RGB; fails as decode_jpeg does, and beyond `max_pixels`.
+
+    With `at_least`, a JPEG whose shorter side is more than twice as long is decoded to a half, a quarter or an
+    eighth of its size, the smallest that keeps that many pixels: quicker, and other pixels.
+    """
+    pixels = pixels_in_header(contents)
+
+    def refuse() -> tf.Tensor:
+        claim = tf.strings.join([f'more than {max_pixels / 10 ** 6:g} megapixels: ', tf.strings.as_string(pixels)])
+        with tf.control_dependencies([tf.debugging.Assert(pixels <= max_pixels, [claim])]):
+            return tf.zeros([0, 0, 3], tf.uint8)
+
+    def accept() -> tf.Tensor:
+        return _decode_smaller(contents, at_least) if at_least else tf.image.decode_jpeg(contents, channels=3)
+
+    # Few operations run for a photograph as it should be: each costs microseconds, and there are many photographs.
+    return tf.cond(pixels <= max_pixels, accept, refuse)
+
+
+def _decode_smaller(contents: tf.Tensor, at_least: int) -> tf.Tensor:
+    def decode_by(ratio: int) -> tf.Tensor:
+        return tf.image.decode_jpeg(contents, channels=3, ratio=ratio)
+
+    def jpeg() -> tf.Tensor:
+        side = tf.reduce_min(_jpeg_sides(contents))
+        return tf.case([(side > at_least * ratio, lambda ratio=ratio: decode_by(ratio)) for ratio in SHRINK],
+                       default=lambda: decode_by(1))
+
+    return tf.cond(_starts(_head(contents), b'\xff\xd8\xff'), jpeg, lambda: decode_by(1))
+
+
+def reason(error: tf.errors.OpError) -> str:
+    """Why decode() failed, as a clause."""
+    return re.sub(r'^assertion failed: \[(.*)\]$', r'\1', error.message.splitlines()[0])

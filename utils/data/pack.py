@@ -1,0 +1,197 @@
+"""Writing a packed dataset: photographs resized on all cores into shards, each finished or not there."""
+import contextlib
+import json
+import os
+import zlib
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+import tensorflow as tf
+
+from utils.base import files
+from utils.base.defaults import MAX_BAD_IMAGES
+from utils.base.errors import InputError
+from utils.base.files import sha256
+from utils.base.progress import bar
+from utils.data import ava, packed, splits
+from utils.data.bad_images import BadImages
+from utils.data.image_guard import MAX_PIXELS
+from utils.data.pipeline import Pipeline, host_session, read_image
+
+SHARD_PHOTOGRAPHS = 1024
+BATCH = 32
+JPEG_QUALITY = 95
+
+Row = Tuple[int, int, int]  # offset of the image's bytes in the file, their number, their CRC-32
+_HEADER, _FOOTER = 12, 4    # of a TFRecord: length and its CRC; the data's CRC
+
+
+def pack(ratings: ava.Ratings, folder: str, *, use: str, image_size: int, resize: str, form: str,
+         max_bad_images: float = MAX_BAD_IMAGES, max_pixels: int = MAX_PIXELS,
+         shard_photographs: int = SHARD_PHOTOGRAPHS) -> Dict[str, Any]:
+    """Pack the photographs of `ratings` into `folder` and return the manifest.
+
+    `use` is 'training' or 'scoring', `form` 'raw', 'png' or 'jpeg'. Shards that an earlier start finished with the
+    same settings are kept. InputError where the folder holds another pack, or too many photographs are bad.
+    """
+    settings = {'format': packed.FORMAT, 'tensorflow': tf.__version__, 'use': use, 'image_size': image_size,
+                'side': packed.side_of(use, image_size), 'resize': resize, 'form': form, 'max_pixels': max_pixels,
+                'jpeg_quality': JPEG_QUALITY if form == 'jpeg' else None, 'photographs': ratings.count,
+                'labels_sha256': splits.data_hash(ratings), 'shard_photographs': shard_photographs}
+    files.require_writable(folder, '--output')
+    if os.path.exists(os.path.join(folder, packed.MANIFEST)):
+        return _finished_before(folder, settings)
+    bad = BadImages(ratings.count, share=max_bad_images, what='packed')
+    os.makedirs(folder, exist_ok=True)
+    pipeline = _pipeline(settings['side'], resize, form, max_pixels)
+    counter = bar(ratings.count, 'packing')
+    shards, reasons = [], {}
+    with contextlib.closing(pipeline), contextlib.closing(counter):
+        for number, first in enumerate(range(0, ratings.count, shard_photographs)):
+            part = ratings.take(slice(first, first + shard_photographs))
+            shard = _finished_shard(folder, number, settings) or _write_shard(folder, number, part, settings, pipeline)
+            for row, reason in shard.pop('bad').items():
+                bad.add(first + int(row), str(part.paths[int(row)]), reason)
+                reasons[str(first + int(row))] = reason
+            shards.append(shard)
+            counter.update(part.count)
+    manifest = {**settings, 'bad': reasons, 'shards': shards}
+    _write_json(os.path.join(folder, packed.MANIFEST), manifest)
+    for number in range(len(shards)):
+        os.remove(_note_of(folder, number))
+    return manifest
+
+
+def _finished_before(folder: str, settings: Dict[str, Any]) -> Dict[str, Any]:
+    manifest = packed.read_manifest(folder)
+    differs = [name for name, value in settings.items() if manifest.get(name) != value]
+    if differs:
+        raise _another_pack(folder, differs)
+    print(f'{folder}: packed before, nothing to do')
+    return manifest
+
+
+def _another_pack(folder: str, differs: List[str]) -> InputError:
+    return InputError(f'--output: found {folder}, which holds a packed dataset that differs in {", ".join(differs)}, '
+                      'expected a new folder, or one that was begun with the same settings: type another folder')
+
+
+def _pipeline(side: int, resize: str, form: str, max_pixels: int) -> Pipeline:
+    def read_row(path: tf.Tensor) -> Tuple[tf.Tensor]:
+        image = read_image(path, side, resize, max_pixels=max_pixels)
+        pixels = tf.cast(tf.round(image), tf.uint8)
+        if form == 'jpeg':
+            return tf.image.encode_jpeg(pixels, quality=JPEG_QUALITY, chroma_downsampling=False),
+        return tf.image.encode_png(pixels) if form == 'png' else pixels,
+
+    return Pipeline(read_row, ((tf.string, ()),), batchsize=BATCH, max_pixels=max_pixels)
+
+
+def _note_of(folder: str, number: int) -> str:
+    """What the manifest will say of a finished shard, until there is a manifest."""
+    return os.path.join(folder, packed.shard_name(number) + '.json')
+
+
+def _finished_shard(folder: str, number: int, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+    """What an earlier start noted of a shard that it finished; None where it did not."""
+    try:
+        with open(_note_of(folder, number), encoding='utf-8') as stream:
+            note = json.load(stream)
+        shard = note['shard']
+        differs = [name for name, value in settings.items() if note['settings'].get(name) != value]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if differs:
+        raise _another_pack(folder, differs)
+    path = os.path.join(folder, shard['file'])
+    whole = os.path.isfile(path) and sha256(path) == shard['sha256']
+    return shard if whole else None
+
+
+def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str, Any],
+                 pipeline: Pipeline) -> Dict[str, Any]:
+    path = os.path.join(folder, packed.shard_name(number))
+    temporary = path + '.tmp'
+    try:
+        try:
+            rows, reasons = _write_records(temporary, part, pipeline)
+            _verify_records(temporary, part, rows)
+            with open(temporary, 'rb') as stream:
+                os.fsync(stream.fileno())
+            shard = {'file': os.path.basename(path), 'bytes': os.path.getsize(temporary),
+                     'sha256': sha256(temporary), 'bad': reasons,
+                     **dict(zip(('offsets', 'lengths', 'crc32'), map(list, zip(*rows))))}
+            os.replace(temporary, path)
+        except BaseException:  # Ctrl-C too
+            with contextlib.suppress(OSError):
+                os.remove(temporary)
+            raise
+        _write_json(_note_of(folder, number), {'settings': settings, 'shard': shard})
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        raise InputError(f'{path}: found that it cannot be written ({getattr(error, "strerror", None) or error}), '
+                         'expected room for a shard: free some and type the same command again, which goes on from '
+                         'here, or type another --output') from error
+    return shard
+
+
+def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[List[Row], Dict[str, str]]:
+    """Write the photographs that can be decoded; rows of all, and the others' reasons by row."""
+    rows: List[Row] = [(-1, 0, 0)] * part.count
+    position = 0
+    with tf.io.TFRecordWriter(path) as writer:
+        for numbers, images in pipeline.good_rows(part.paths):
+            for row, image in zip(numbers, images):
+                data = image if isinstance(image, bytes) else image.tobytes()
+                example = _example(data, part, row)
+                writer.write(example)
+                rows[row] = position + _HEADER + example.index(data), len(data), zlib.crc32(data)
+                position += _HEADER + len(example) + _FOOTER
+    missing = [row for row, (offset, _, _) in enumerate(rows) if offset < 0]
+    return rows, {str(row): pipeline.why_bad(part.paths[row]) or 'an error that came and went' for row in missing}
+
+
+def _example(data: bytes, part: ava.Ratings, row: int) -> bytes:
+    feature = tf.train.Feature
+    example = tf.train.Example(features=tf.train.Features(feature={
+        'image': feature(bytes_list=tf.train.BytesList(value=[data])),
+        'id': feature(bytes_list=tf.train.BytesList(value=[os.fsencode(part.ids[row])])),
+        'scores': feature(float_list=tf.train.FloatList(value=part.scores[row]))}))
+    return example.SerializeToString(deterministic=True)
+
+
+def _read_records(path: str) -> Iterator[bytes]:
+    """A shard's records by TensorFlow's own reader, which checks their CRCs."""
+    with tf.Graph().as_default() as graph:
+        following = tf.compat.v1.data.make_one_shot_iterator(tf.data.TFRecordDataset(path)).get_next()
+    with contextlib.closing(host_session(graph, None)) as session:
+        while True:
+            try:
+                yield session.run(following)
+            except tf.errors.OutOfRangeError:
+                return
+
+
+def _verify_records(path: str, part: ava.Ratings, rows: List[Row]) -> None:
+    """Raise InputError unless what stands on the disk is what was meant to be written."""
+    written = [row for row, (offset, _, _) in enumerate(rows) if offset >= 0]
+    try:
+        examples = [tf.train.Example.FromString(record) for record in _read_records(path)]
+        features = [example.features.feature for example in examples]
+        same = [os.fsdecode(each['id'].bytes_list.value[0]) for each in features] == list(part.ids[written])
+    except (tf.errors.DataLossError, ValueError):
+        same = False
+    with open(path, 'rb') as stream:
+        data = stream.read()
+    same = same and all(zlib.crc32(data[offset:offset + length]) == crc32
+                        for offset, length, crc32 in (rows[row] for row in written))
+    if not same:
+        raise InputError(f'{path}: found other bytes than were written, expected a disk that keeps them: check it and '
+                         'type the same command again, which goes on from here, or type another --output')
+
+
+def _write_json(path: str, content: Dict[str, Any]) -> None:
+    temporary = path + '.tmp'
+    with open(temporary, 'w', encoding='utf-8') as stream:
+        json.dump(content, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)

@@ -1,0 +1,168 @@
+"""Which photographs are for training and which for validation, and how two such choices are told apart."""
+import collections
+import hashlib
+import os
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import numpy as np
+
+from utils.base.defaults import VAL_SIZE
+from utils.base.errors import InputError
+from utils.data import ava, image_names
+
+LAST, OFFICIAL = 'last', 'official'  # any other split is the path of a list
+OFFICIAL_LIST = 'generic_test.jpgl'
+# Where AVA's own list tends to stand, seen from the label file's folder: beside it, or as AVA is unpacked.
+_LIST_FOLDERS = ('', 'aesthetics_image_lists', 'AVA_dataset/aesthetics_image_lists')
+SHORT = 12  # characters of a hash on the screen
+
+Parts = Tuple[ava.Ratings, ava.Ratings]
+
+
+def data_hash(ratings: ava.Ratings) -> str:
+    """SHA-256, in hexadecimal, of ids and vote shares in their order: the same for the same data in any file."""
+    digest = hashlib.sha256('\n'.join(ratings.ids).encode('utf-8', 'surrogateescape'))
+    digest.update(np.ascontiguousarray(ratings.scores, '<f8').tobytes())
+    return digest.hexdigest()
+
+
+def split_hash(val: ava.Ratings) -> str:
+    """SHA-256, in hexadecimal, of the ids of the photographs that are for validation, in any order."""
+    return hashlib.sha256('\n'.join(sorted(val.ids)).encode('utf-8', 'surrogateescape')).hexdigest()
+
+
+def describe(split: str, val: ava.Ratings) -> str:
+    """The split as it is printed beside a score: 'split last 5000, hash 1a2b3c4d5e6f'."""
+    return f'split {name(split, val)}, hash {split_hash(val)[:SHORT]}'
+
+
+def name(split: str, val: ava.Ratings) -> str:
+    """The split's name and the number of its photographs, such as 'last 5000'; of a list its file's name."""
+    return f'{os.path.basename(split)} {val.count}'
+
+
+def record(split: str, train: ava.Ratings, val: ava.Ratings) -> Dict[str, str]:
+    """What a checkpoint's record says of the data: the split's name, its hash, and the hash of all labels used.
+
+    `labels_hash` is data_hash() of the training photographs, in their order, followed by those for validation.
+    """
+    used = ava.Ratings(*(np.concatenate(columns) for columns in zip(train, val)))
+    return {'split': name(split, val), 'split_hash': split_hash(val), 'labels_hash': data_hash(used)}
+
+
+def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Optional[str]:
+    """A warning, in one sentence, where `data` of the checkpoint at `path` names another split than is scored.
+
+    `data` is what record() gave when it was trained; None, and anything else, says nothing of a split.
+    """
+    trained = data.get('split_hash') if isinstance(data, dict) else None
+    if not isinstance(trained, str) or trained == split_hash(val):
+        return None
+    return (f'{path}: found a model that was trained with split {data.get("split", "unknown")}, hash '
+            f'{trained[:SHORT]}, expected the one that is scored, {describe(split, val)}: it may have been trained on '
+            'some of these photographs')
+
+
+def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = None, *, labels: str = '',
+           to_train: int = 1, report: Optional[Callable[[str], Any]] = None) -> Parts:
+    """The training and the validation ratings.
+
+    `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which stands near the label file
+    `labels`; or the path of a list of ids or file names, one a line. The listed photographs, in the list's order and
+    only the first `val_size` where it is given, are for validation; what the list does not name is for training.
+    `report`, such as print, gets one sentence on a list's entries that are left out.
+
+    Raises InputError where validation has no photograph or training fewer than `to_train`, 0 or 1, the two share a
+    file, or the list cannot be used.
+    """
+    if split == LAST:
+        parts = ava.split(ratings, VAL_SIZE if val_size is None else val_size, to_train=to_train)
+    else:
+        parts = _listed(ratings, find_official(labels) if split == OFFICIAL else split, val_size, to_train,
+                        report)
+    _refuse_overlap(*parts)
+    return parts
+
+
+def find_official(labels: str) -> str:
+    """The path of AVA's own test list, near the label file `labels`; InputError where there is none."""
+    folder = os.path.dirname(os.path.abspath(labels))
+    places = [os.path.normpath(os.path.join(folder, below, OFFICIAL_LIST)) for below in _LIST_FOLDERS]
+    for place in places:
+        if os.path.isfile(place):
+            return place
+    raise InputError(f'--split official: found no {", no ".join(places)}, expected the list of test photographs that '
+                     f"AVA comes with: put AVA's folder aesthetics_image_lists beside the label file, or type "
+                     f'--split with the path of {OFFICIAL_LIST}')
+
+
+def read_list(path: str) -> List[str]:
+    """The lines of a list of photographs, without blank ones; InputError where it is no text or has none."""
+    try:
+        with open(path, encoding='utf-8-sig') as stream:
+            lines = [line.strip() for line in stream.read().splitlines()]
+    except OSError as error:
+        raise InputError(f'--split: found nothing to read at {path} ({error.strerror}), expected {LAST}, {OFFICIAL} or '
+                         'a list of photographs, one id or file name a line: correct the path') from error
+    except UnicodeDecodeError as error:
+        raise InputError(f'--split: found {path}, which is no UTF-8 text, expected a list of photographs, one id or '
+                         'file name a line: give such a list or save it as UTF-8') from error
+    lines = [line for line in lines if line]
+    if not lines:
+        raise InputError(f'--split: found {path} without a line, expected a list of photographs, one id or file name a '
+                         'line: give such a list')
+    return lines
+
+
+def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int], to_train: int,
+            report: Optional[Callable[[str], Any]]) -> Parts:
+    lines = read_list(path)
+    row_of = _rows_by_name(ratings)
+    rows = [_row(row_of, line) for line in lines]
+    listed = list(collections.OrderedDict.fromkeys(row for row in rows if row is not None))
+    unknown = [line for line, row in zip(lines, rows) if row is None]
+    if not listed:
+        raise InputError(f'--split: found none of the {len(lines)} photographs of {path} among the {ratings.count} '
+                         f'that have a label and a file, the first is {unknown[0][:40]!r}, expected ids or file names '
+                         'as in the label file: give the list that belongs to these labels')
+    if report and len(listed) < len(lines):
+        first = f', first {unknown[0][:40]}' if unknown else ''
+        report(f'{path}: {len(listed)} of {len(lines)} lines are used; left out without label or photograph: '
+               f'{len(unknown)}{first}; listed again: {len(lines) - len(listed) - len(unknown)}')
+    if ratings.count - len(listed) < to_train:
+        raise InputError(f'--split: found all {ratings.count} photographs in {path}, expected some that are not, to '
+                         'train on: take some off the list')
+    if val_size is not None and val_size > len(listed):
+        raise InputError(f'val_size: found {val_size}, expected at most the {len(listed)} photographs of {path}: type '
+                         'less, or leave it out to take all')
+    training = np.ones(ratings.count, bool)
+    training[listed] = False  # also those beyond val_size: they are no training photographs
+    return ratings.take(training), ratings.take(np.array(listed[:val_size]))
+
+
+def _rows_by_name(ratings: ava.Ratings) -> Dict[str, int]:
+    """The row of each photograph by its file's name, with and without ending, and, before these, by its id."""
+    row_of: Dict[str, int] = {}
+    files = [os.path.basename(path) for path in ratings.paths]
+    for names in ([os.path.splitext(file)[0] for file in files], files, ratings.ids):
+        row_of.update(zip(names, range(ratings.count)))
+    return row_of
+
+
+def _row(row_of: Dict[str, int], line: str) -> Optional[int]:
+    """The row that a line of a list means: as it stands, percent-decoded, or without its ending."""
+    for text in (line, image_names.decode(line)):
+        stem, ending = os.path.splitext(text)
+        for name_listed in (text, stem) if ending.lower() in image_names.ENDINGS else (text,):
+            if name_listed in row_of:
+                return row_of[name_listed]
+    return None
+
+
+def _refuse_overlap(train: ava.Ratings, val: ava.Ratings) -> None:
+    """Raise InputError where one file is in both parts, under two ids."""
+    id_of = dict(zip(train.paths, train.ids))
+    for path, image_id in zip(val.paths, val.ids):
+        if path in id_of:
+            raise InputError(f'{path}: found a photograph that is for training, as {id_of[path]}, and for validation, '
+                             f'as {image_id}, expected it in one of the two: delete one of the two label lines')

@@ -1,0 +1,4 @@
+"""The demo dataset: drawn scenes and their votes.
+
+May import utils.base.
+"""

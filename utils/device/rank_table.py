@@ -1,0 +1,164 @@
+"""The rank table of HCCL: which NPU of which host is which rank. Read, or made from the devices of this host.
+
+    python3 -m utils.device.rank_table --table FILE    print this host's ranks in FILE: a line RANK DEVICE each
+    python3 -m utils.device.rank_table --output FILE   write a table of this host's devices, and print the same
+
+The first line is the number of ranks on all hosts. train_8p.sh uses it.
+"""
+import argparse
+import glob
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from utils.base import errors  # noqa: E402
+from utils.base.errors import InputError  # noqa: E402
+from utils.base.parser import make_parser, parse_flags, typed_path  # noqa: E402
+
+NODES = '/dev/davinci[0-9]*'
+ADDRESSES = '/etc/hccn.conf'  # address_0=192.168.100.101: the address of each device's own network port
+VISIBLE = 'ASCEND_VISIBLE_DEVICES'  # what the container runtime was asked for, such as 0-3,6
+
+
+class Rank(NamedTuple):
+    """A process to start on this host."""
+
+    rank: int
+    device: int
+
+
+def devices() -> List[int]:
+    """The numbers of this host's devices: those of ASCEND_VISIBLE_DEVICES, or else those in /dev."""
+    text = os.environ.get(VISIBLE, '')
+    if text:
+        return _listed(text)
+    found = sorted(int(re.sub(r'\D', '', os.path.basename(node))) for node in glob.glob(NODES))
+    if not found:
+        raise InputError(f'{NODES}: found no device, expected those of an Ascend host: start the container with '
+                         f'--device=/dev/davinci0 and so on, or set {VISIBLE}; for one device without HCCL use bash '
+                         'train_1p.sh, on CPUs and GPUs horovodrun')
+    return found
+
+
+def _listed(text: str) -> List[int]:
+    """The numbers that '0-3,6' names."""
+    numbers: List[int] = []
+    for each in text.split(','):
+        ends = re.fullmatch(r'\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*', each)
+        if not ends or int(ends.group(2) or ends.group(1)) < int(ends.group(1)):
+            raise InputError(f"{VISIBLE}: found {text!r}, expected numbers and rising ranges such as '0-3,6': set it "
+                             'anew or unset it')
+        numbers += range(int(ends.group(1)), int(ends.group(2) or ends.group(1)) + 1)
+    if len(set(numbers)) < len(numbers):
+        raise InputError(f'{VISIBLE}: found {text!r}, which names a device twice, expected each once: set it anew')
+    return numbers
+
+
+def address(device: int) -> str:
+    """The IP address of a device's own port, from /etc/hccn.conf or from hccn_tool."""
+    texts = []
+    if os.path.isfile(ADDRESSES):
+        with open(ADDRESSES, encoding='utf-8', errors='replace') as stream:
+            texts.append((rf'^\s*address_{device}\s*=\s*(\S+)', stream.read()))
+    try:
+        done = subprocess.run(['hccn_tool', '-i', str(device), '-ip', '-g'], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, timeout=60)
+        texts.append((r'^\s*ipaddr\s*:\s*(\S+)', done.stdout))
+    except (OSError, subprocess.TimeoutExpired):
+        pass
+    for pattern, text in texts:
+        found = re.search(pattern, text, re.MULTILINE)
+        if found:
+            return found.group(1)
+    raise InputError(f'{ADDRESSES}: found no address of device {device}, and hccn_tool gave none, expected a line '
+                     f'address_{device}=IP: set it with hccn_tool -i {device} -ip -s address IP netmask MASK, or give '
+                     'your own RANK_TABLE_FILE')
+
+
+def make(numbers: Sequence[int]) -> Dict[str, Any]:
+    """The table of one host whose devices have these numbers; ranks follow them."""
+    listed = [{'device_id': str(number), 'device_ip': address(number), 'rank_id': str(rank)}
+              for rank, number in enumerate(numbers)]
+    return {'version': '1.0', 'server_count': '1', 'status': 'completed',
+            'server_list': [{'server_id': (_own_names() or ['127.0.0.1'])[0], 'device': listed}]}
+
+
+def _own_names() -> List[str]:
+    """The addresses and names by which a table may call this host, SERVER_ID before all."""
+    if os.environ.get('SERVER_ID'):
+        return [os.environ['SERVER_ID']]
+    try:
+        listed = subprocess.run(['hostname', '-I'], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                text=True).stdout.split()
+    except OSError:
+        listed = []
+    return [*listed, socket.gethostname()]
+
+
+def read(path: str) -> Dict[str, Any]:
+    """A table; InputError where it is none, or where its ranks are not 0, 1, 2, ..."""
+    try:
+        with open(path, encoding='utf-8') as stream:
+            table = json.load(stream)
+        ranks = sorted(int(device['rank_id']) for server in table['server_list'] for device in server['device'])
+        if ranks != list(range(len(ranks))) or not ranks:
+            raise ValueError(f'ranks {ranks}')
+        for server in table['server_list']:
+            str(server['server_id']), [int(device['device_id']) for device in server['device']]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f'{path}: found no rank table ({type(error).__name__}: {error}), expected JSON with '
+                         'server_list[server_id, device[device_id, device_ip, rank_id]] and ranks from 0: correct '
+                         'RANK_TABLE_FILE, or unset it to have a table made of the devices of this host') from error
+    return table
+
+
+def ranks_here(table: Dict[str, Any], path: str) -> List[Rank]:
+    """The ranks of a table that run on this host; a table of one host is this one's."""
+    servers = table['server_list']
+    if len(servers) > 1:
+        names = _own_names()
+        known = [server['server_id'] for server in servers]
+        servers = [server for server in servers if server['server_id'] in names]
+        if len(servers) != 1:
+            raise InputError(f'{path}: found the hosts {", ".join(map(str, known))}, expected one that is this host '
+                             f'({", ".join(names)}): set SERVER_ID to the server_id of this host')
+    return sorted(Rank(int(device['rank_id']), int(device['device_id'])) for device in servers[0]['device'])
+
+
+def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of this command: one of `table` and `output`."""
+    parser = make_parser("The ranks of this host's Ascend devices, for HCCL: the number of ranks on all hosts, then a "
+                         'line RANK DEVICE for each of this host.')
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument('--table', type=typed_path, metavar='FILE', help='rank table to read')
+    one.add_argument('--output', type=typed_path, metavar='FILE',
+                     help='rank table to write, of the devices in ASCEND_VISIBLE_DEVICES or else all of this host')
+    return parse_flags(parser, argv)
+
+
+def main(argv: Optional[List[str]] = None) -> List[Rank]:
+    """Read or make a table as the flags say; prints and returns the ranks of this host."""
+    flags = _flags(argv)
+    path = flags.table or flags.output
+    if flags.table:
+        table = read(path)
+    else:
+        table = make(devices())
+        with open(path, 'w', encoding='utf-8') as stream:
+            json.dump(table, stream, indent=1)
+    found = ranks_here(table, path)
+    print(sum(len(server['device']) for server in table['server_list']))
+    for each in found:
+        print(each.rank, each.device)
+    return found
+
+
+if __name__ == '__main__':
+    errors.run(main, 'rank_table')

@@ -1,0 +1,67 @@
+"""The inference graph of a model as one GraphDef: weights as constants, learning phase 0, names that never differ."""
+import contextlib
+from typing import Callable, Dict, Iterator, Optional
+
+import numpy as np
+import tensorflow as tf
+
+from utils.data.pipeline import host_session
+
+INPUT, OUTPUT = 'input_1', 'dense/Softmax'
+
+Scorer = Callable[[np.ndarray], np.ndarray]  # images [N, S, S, 3] -> vote shares [N, 10]
+
+
+def freeze(model: tf.keras.Model, batchsize: Optional[int] = None) -> tf.compat.v1.GraphDef:
+    """The graph from INPUT, float32 [batchsize or any, S, S, 3] in [-1, 1], to OUTPUT, vote shares [same, 10].
+
+    `model` is one of checkpoint.load_for_scoring(), whose weights stand in Keras's session. What its first and last
+    operation were called before (a second network of a graph begins with input_1_1) does not matter.
+    """
+    session = tf.compat.v1.keras.backend.get_session()
+    names = {model.input.op.name: INPUT, model.output.op.name: OUTPUT}
+    graph_def = tf.compat.v1.graph_util.convert_variables_to_constants(
+        session, session.graph.as_graph_def(), [model.output.op.name])
+    graph_def = _renamed(tf.compat.v1.graph_util.remove_training_nodes(graph_def, [model.output.op.name]), names)
+    for node in graph_def.node:
+        if node.name == INPUT:
+            shape = tf.TensorShape([batchsize, *model.input_shape[1:]])
+            node.attr['shape'].shape.CopyFrom(shape.as_proto())
+    return graph_def
+
+
+def _renamed(graph_def: tf.compat.v1.GraphDef, names: Dict[str, str]) -> tf.compat.v1.GraphDef:
+    """`graph_def`, changed in place; another operation that has one of the new names gets an underscore more."""
+    taken = {node.name for node in graph_def.node}
+    for new in names.values():
+        if new in taken and new not in names:
+            names = {**names, new: new + '_'}
+
+    def rename(text: str) -> str:
+        control = '^' if text.startswith('^') else ''
+        name, *output = text[len(control):].split(':')
+        return control + ':'.join([names.get(name, name), *output])
+
+    for node in graph_def.node:
+        node.name = rename(node.name)
+        inputs = [rename(each) for each in node.input]
+        del node.input[:]
+        node.input.extend(inputs)
+    return graph_def
+
+
+def write(graph_def: tf.compat.v1.GraphDef, path: str) -> None:
+    """The same graph always gives the same bytes."""
+    with open(path, 'wb') as stream:
+        stream.write(graph_def.SerializeToString(deterministic=True))
+
+
+@contextlib.contextmanager
+def running(path: str) -> Iterator[Scorer]:
+    """What the frozen graph in a file computes, in a fresh graph and a session of its own on the CPU."""
+    with open(path, 'rb') as stream:
+        graph_def = tf.compat.v1.GraphDef.FromString(stream.read())
+    with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
+        tf.import_graph_def(graph_def, name='')
+    with contextlib.closing(host_session(graph, None)) as session:
+        yield lambda images: session.run(OUTPUT + ':0', {INPUT + ':0': images})

@@ -1,0 +1,56 @@
+"""What is written beside an exported model: the model card, as JSON."""
+import json
+import os
+from typing import Any, Dict
+
+from utils.base.defaults import SCORES, VERSION
+from utils.base.files import sha256
+from utils.model import metadata, model_file
+
+CARD, PARITY = 'model_card.json', 'parity.json'
+
+
+def card(checkpoint: str, preprocessing: Dict[str, Any], *, kind: str, tensorflow: str, inputs: Dict[str, Any],
+         outputs: Dict[str, Any], files: Dict[str, str]) -> Dict[str, Any]:
+    """The card of an export of the file `checkpoint` to the format `kind`.
+
+    `files` maps the names of the exported files to their SHA-256; of the checkpoint no path is told. There is no date
+    in it: the same export is the same card.
+    """
+    record = model_file.read(checkpoint).record or {}
+    run = record.get('run', {})
+    return {
+        'model': 'NIMA: shares of the votes from 1 to 10 that people would give a photograph',
+        'source': 'arXiv:1709.05424',
+        'format': kind,
+        'checkpoint': {'file': os.path.basename(checkpoint), 'sha256': sha256(checkpoint)},
+        'preprocessing': {**preprocessing, 'colours': 'RGB', 'exif_rotation': 'not made'},
+        'inputs': inputs,
+        'outputs': outputs,
+        'scores': [int(score) for score in SCORES],
+        'epoch': record.get('epoch'),
+        'origin': record.get('origin'),
+        'training': {name: value for name, value in run.items() if name != 'metrics'} or None,
+        'metrics': run.get('metrics'),
+        'files': files,
+        'exported_with': {**metadata.versions(tensorflow), 'nima': VERSION},
+    }
+
+
+def hashes(folder: str) -> Dict[str, str]:
+    """The SHA-256 of every file below `folder`, by its name from there."""
+    found = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            found[os.path.relpath(path, folder)] = sha256(path)
+    return dict(sorted(found.items()))
+
+
+def write(folder: str, content: Dict[str, Any], parity: Dict[str, Any]) -> None:
+    """Write the card and the parity report into `folder`, which is made."""
+    os.makedirs(folder, exist_ok=True)
+    for name, value in ((CARD, content), (PARITY, parity)):
+        with open(os.path.join(folder, name), 'w', encoding='utf-8') as stream:
+            json.dump(value, stream, indent=1, allow_nan=False)
+            stream.write('\n')

@@ -1,0 +1,96 @@
+"""How a checkpoint came about: the part `run` of its record (model_file.py), made and checked.
+
+    flags      name -> value, as the flags of train.py stood
+    seed       whole number
+    threads    of the CPU, whole number; null where the system chose
+    device     'cpu', 'gpu' or 'npu'
+    devices    how many of them trained together, whole number
+    data       labels_hash and split_hash (splits.py), split in words, train_images, val_images; photographs:
+               'files', or 'packed' and the form
+    metrics    name -> number of the epoch's end, such as val_srcc; null where it is undefined
+    versions   python, tensorflow, numpy, h5py and nima
+    position   epoch: epochs that are complete; images: photographs of the next one that were trained
+               on, by all devices; loss_sum and seconds: of that epoch so far
+
+Each part may be missing.
+"""
+import math
+import numbers
+import platform
+from typing import Any, Callable, Dict, Optional
+
+from utils.base.defaults import VERSION
+from utils.base.errors import InputError
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set('0123456789abcdef')
+
+
+def _each(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(kind, value.values()))
+
+
+def _or_null(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or kind(value)
+
+
+def _is_flag(value: Any) -> bool:
+    return value is None or isinstance(value, (bool, int, float, str, list, dict))
+
+
+_DATA = {'labels_hash': _is_hash, 'split': _is_text, 'split_hash': _is_hash, 'train_images': _is_count,
+         'val_images': _is_count, 'photographs': _is_text}
+_POSITION = {'epoch': _is_count, 'images': _is_count, 'loss_sum': _is_number, 'seconds': _is_number}
+_RUN: Dict[str, Any] = {
+    'flags': _each(_is_flag), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
+    'devices': _is_count, 'data': _DATA,
+    'metrics': _each(_or_null(_is_number)), 'versions': _each(_is_text), 'position': _POSITION,
+}
+_RECORD: Dict[str, Any] = {'preprocessing': _each(_is_flag), 'epoch': _is_count, 'origin': _each(_is_text), 'run': _RUN}
+
+
+def versions(tensorflow: str) -> Dict[str, str]:
+    """The versions of what computes, for the record; `tensorflow` is tf.__version__."""
+    import h5py
+    import numpy as np
+    return {'python': platform.python_version(), 'tensorflow': tensorflow, 'numpy': np.__version__,
+            'h5py': h5py.__version__, 'nima': VERSION}
+
+
+def metrics(logs: Dict[str, Any]) -> Dict[str, Optional[float]]:
+    """Keras's logs as plain numbers; None for what is no finite one, as JSON knows no NaN."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in logs.items()
+            if isinstance(value, numbers.Real)}
+
+
+def check(record: Dict[str, Any], path: str) -> None:
+    """InputError, which names `path` and the field, where a record holds what this version does not know."""
+    _check(record, _RECORD, path, '')
+
+
+def _check(found: Any, fields: Dict[str, Any], path: str, where: str) -> None:
+    if not isinstance(found, dict):
+        raise InputError(f'{path}: found {found!r} as {where[:-1]!r} of its record, expected an object: use the '
+                         'version that wrote the file')
+    for name, value in found.items():
+        kind = fields.get(name)
+        if isinstance(kind, dict):
+            _check(value, kind, path, f'{where}{name}.')
+        elif kind is None or not kind(value):
+            text = repr(value)
+            raise InputError(f'{path}: found {where + name!r} of {text[:60]} in its record, expected what this version '
+                             f'knows ({", ".join(sorted(fields))}, each of its own type): use the version that wrote '
+                             'the file')

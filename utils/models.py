@@ -1,0 +1,136 @@
+"""Model files: import other people's NIMA weights, describe a file.
+
+    python3 -m utils.models import FILE --resize bilinear|nearest --padding tf|symmetric -o MODEL.h5
+    python3 -m utils.models describe FILE [--json]
+"""
+import argparse
+import json
+import os
+import sys
+from typing import Any, Dict, List, Optional, Sequence
+
+if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
+    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+from utils.base import (
+    errors,  # noqa: E402
+    files,  # noqa: E402
+)
+from utils.base.defaults import DROPOUT, IMAGE_SIZE, PADDINGS, RESIZES, SCORES  # noqa: E402
+from utils.base.errors import InputError  # noqa: E402
+from utils.base.files import sha256  # noqa: E402
+from utils.base.parser import make_parser, parse_flags, typed_path  # noqa: E402
+from utils.model import model_file  # noqa: E402
+
+
+def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of this command: `command` is 'import' or 'describe'."""
+    parser = make_parser("Model files: import other people's NIMA weights, describe a file.")
+    commands = parser.add_subparsers(dest='command', metavar='import|describe')
+    commands.required = True
+
+    importing = commands.add_parser(
+        'import', allow_abbrev=False, help='turn the weights of a NIMA-MobileNet into a checkpoint',
+        description='Turn the weights of a NIMA-MobileNet into a checkpoint that eval.py, predict.py and train.py '
+                    'take. How photographs were resized and images padded in its training stands in no such file '
+                    'and moves the scores by half a point and more, so both must be said.',
+        epilog="idealo's weights_mobilenet_*.hdf5 need nearest and symmetric. titu1994's mobilenet_weights.h5 was "
+               'trained with bilinear; its padding is taken to be tf, which was not checked against published scores.')
+    importing.add_argument('file', type=typed_path, metavar='FILE', help='Keras weights, .h5 or .hdf5')
+    importing.add_argument('--resize', choices=RESIZES, required=True, help='of the photographs it was trained on')
+    importing.add_argument('--padding', choices=PADDINGS, required=True,
+                           help='of stride-2 convolutions: tf is ((0, 1), (0, 1)); symmetric is ((1, 1), (1, 1)), '
+                                'as in Keras 2.1.5 and 2.1.6')
+    importing.add_argument('-o', '--output', type=typed_path, required=True, metavar='MODEL.h5',
+                           help='checkpoint to write; must not exist')
+
+    describing = commands.add_parser('describe', allow_abbrev=False, help='print what stands in a model file',
+                                     description='Print the record of a model file, its layers, parameters and size.')
+    describing.add_argument('file', type=typed_path, metavar='FILE', help='a checkpoint or Keras weights')
+    describing.add_argument('--json', action='store_true', help='as one JSON object')
+    return parse_flags(parser, argv, commands=(importing, describing))
+
+
+def import_weights(path: str, output: str, *, resize: str, padding: str) -> None:
+    """Write the checkpoint `output` from the weights of a NIMA-MobileNet (alpha 1, images of side 224).
+
+    InputError where `path` is no such file, is a checkpoint already, or `output` exists.
+    """
+    import tensorflow as tf
+
+    from utils import nima
+    from utils.model import checkpoint
+    contents = model_file.read(path, 'the weights of a NIMA-MobileNet')
+    if contents.record is not None:
+        raise InputError(f'{path}: found a checkpoint that says its pre-processing already, expected weights without '
+                         'a record: use the file as it is')
+    if contents.head is None:
+        raise InputError(f'{path}: found no layer for {len(SCORES)} votes, expected the weights of a whole NIMA, '
+                         'head included: for pre-trained weights without it type train.py --weights')
+    if os.path.exists(output):
+        raise InputError(f'{output}: found a file that is there already, expected none: remove it or type another -o')
+    files.require_writable(os.path.dirname(output), '-o')
+    tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+    tf.compat.v1.keras.backend.clear_session()
+    size = IMAGE_SIZE
+    base_model = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
+    model = nima.with_head(nima.with_padding(base_model, padding), DROPOUT)
+    nima.load_weights(model, path)
+    checkpoint.save(model, output, {
+        'preprocessing': model_file.preprocessing(size, resize, padding),
+        'origin': {'file': os.path.basename(path), 'sha256': sha256(path)}})
+
+
+def describe(path: str) -> Dict[str, Any]:
+    """What stands in a model file, ready for JSON; `record` is None where there is none."""
+    contents = model_file.read(path, 'a checkpoint or Keras weights')
+    return {'file': path, 'bytes': os.path.getsize(path), 'network': contents.has_network,
+            'layers': contents.layer_count, 'layers_with_weights': len(contents.shapes),
+            'parameters': contents.parameters, 'head': contents.head, 'optimizer': contents.optimizer,
+            'record': contents.record}
+
+
+def _one_line(value: Any) -> str:
+    """A part of a record; what was not set, such as a flag without a value, is left out."""
+    if not isinstance(value, dict):
+        return str(value)
+    return ', '.join(f'{key} {part:.4f}' if isinstance(part, float) and 0.001 < abs(part) < 1000 else f'{key} {part}'
+                     for key, part in value.items() if part not in (None, {}, [], ''))
+
+
+def described(found: Dict[str, Any]) -> str:
+    """What describe() found, in lines for people."""
+    head = f"10 votes, layer {found['head']!r}" if found['head'] else 'none for 10 votes'
+    lines = [f"{found['file']}: {found['bytes'] / 1e6:.1f} MB",
+             f"contents        {'network and weights' if found['network'] else 'weights alone'}, optimiser "
+             f"{found['optimizer'] or 'none'}",
+             f"layers          {found['layers']}, {found['layers_with_weights']} of them with weights",
+             f"parameters      {found['parameters']:,}",
+             f'head            {head}']
+    record = found['record']
+    if record is None:
+        return '\n'.join([*lines, 'record          none'])
+    how = record['preprocessing']
+    lines.append(f"pre-processing  images of side {how['image_size']}, resize {how['resize']}, scaling "
+                 f"{how['scaling']}, padding {how['padding']}")
+    others = {name: value for name, value in record.items() if name not in ('preprocessing', 'run')}
+    for name, value in {**others, **record.get('run', {})}.items():
+        lines.append(f'{name:<15} {_one_line(value)}')
+    return '\n'.join(lines)
+
+
+def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
+    """Import or describe, as the flags say; returns what describe() says of the file."""
+    flags = _flags(argv)
+    if flags.command == 'import':
+        import_weights(flags.file, flags.output, resize=flags.resize, padding=flags.padding)
+        found = describe(flags.output)
+        print(f'imported {flags.file}\n{described(found)}')
+        return found
+    found = describe(flags.file)
+    print(json.dumps(found, indent=2) if flags.json else described(found))
+    return found
+
+
+if __name__ == '__main__':
+    errors.run(main, 'models')

@@ -1,0 +1,133 @@
+"""The flags of eval.py and predict.py. No TensorFlow here, so that --help is instant."""
+import argparse
+import os
+from typing import Optional, Sequence
+
+from utils.base.defaults import DEMO, from_root
+from utils.base.flags import (
+    add_checkpoint,
+    add_checkpoint_folder,
+    add_dataset_paths,
+    add_device,
+    add_engine,
+    add_npu,
+    add_reading,
+    add_skip_bad_labels,
+    add_split,
+    add_val_size,
+    set_val_size,
+    settle_engine,
+)
+from utils.base.parser import (
+    count,
+    make_parser,
+    parse_flags,
+    part,
+    typed_name,
+    typed_path,
+)
+
+PREDICT_FORMATS = 'table', 'csv', 'json', 'jsonl'
+RESUMABLE_FORMATS = 'csv', 'jsonl'
+
+
+def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of eval.py; --demo changes the defaults of those that were not typed."""
+    parser = make_parser('Score a NIMA checkpoint on the validation photographs: SRCC, LCC, accuracy, EMD.')
+    card = parser.add_argument_group("the model card's flags")
+    card.add_argument('--batchsize', type=count, default=100, metavar='N',
+                      help='photographs a step; the scores do not depend on it (default: 100)')
+    add_val_size(card)
+
+    run = parser.add_argument_group('run')
+    add_checkpoint(run)
+    run.add_argument('--demo', action='store_true', help='score what train.py --demo trained')
+    run.add_argument('--compare', type=typed_name, nargs='+', default=[], metavar='MODEL',
+                     help="score these models too, on the same photographs, each with its own pre-processing: names "
+                          'in TMP_MODEL_PATF or paths')
+    run.add_argument('--report', type=typed_path, metavar='DIR',
+                     help='write metrics.json, predictions.csv, report.html and its figures into this folder, over '
+                          'those of an earlier report (needs requirements-report.txt)')
+    add_split(run)
+    add_skip_bad_labels(run)
+    add_reading(run)
+    add_device(run)
+    add_engine(run)
+    add_npu(parser)
+
+    paths = parser.add_argument_group('paths (typed ones count from the current folder)')
+    add_dataset_paths(paths)
+    add_checkpoint_folder(paths)
+    paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
+                       help="folder of the training's train.csv, for the report's curves (default: the repository's "
+                            'log/)')
+    return settle_engine(parser, set_val_size(parse_flags(parser, argv, demo=DEMO)))
+
+
+def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of predict.py; `format` is that of the ending of --output where it is not typed."""
+    parser = make_parser('Predict the votes that photographs would get: their mean score, from 1 to 10, its percentile '
+                         'among the means of 43,533 real AVA photographs, and the standard deviation of the votes. '
+                         'A file that is no photograph is named and does not stop the rest; the exit code is then 1.')
+    _add_photographs(parser)
+    _add_output(parser)
+    model = parser.add_argument_group('model')
+    add_checkpoint(model)
+    add_checkpoint_folder(model)
+    model.add_argument('--batchsize', type=count, default=32, metavar='N',
+                       help='photographs a step; the scores do not depend on it (default: 32)')
+    add_device(model)
+    add_engine(model)
+    add_npu(parser)
+    flags = settle_engine(parser, parse_flags(parser, argv))
+    if flags.format is None:
+        ending = os.path.splitext(flags.output or '')[1].lower()[1:]
+        flags.format = ending if ending in PREDICT_FORMATS else PREDICT_FORMATS[0]
+    wrong = _senseless(flags.resume, flags.format, flags.output, rank=flags.rank or flags.top is not None,
+                       sheet=flags.contact_sheet)
+    if wrong:
+        parser.error(wrong)
+    return flags
+
+
+def _add_photographs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('photographs', nargs='+', metavar='PATH',
+                        help='a photograph (JPEG, PNG, GIF; with Pillow also BMP and WebP), a folder of them, a '
+                             "pattern in quotes such as '*.jpg', or - for a list on standard input, one name a line")
+    parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
+    parser.add_argument('--shard', type=part, metavar='I/N',
+                        help='score only the I-th of every N photographs, I from 1 to N: a part for each of N '
+                             'machines')
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    output = parser.add_argument_group('output')
+    output.add_argument('--format', choices=PREDICT_FORMATS,
+                        help='json is one array of objects, jsonl an object on each line (default: the ending of '
+                             '--output, or table)')
+    output.add_argument('--shares', action='store_true', help='print the ten predicted shares of votes too')
+    output.add_argument('--rank', action='store_true', help='the highest mean first, once all are scored')
+    output.add_argument('--top', type=count, metavar='N', help='only the N highest means, ranked')
+    output.add_argument('--output', type=typed_path, metavar='FILE',
+                        help='new file for the scores, written as they come (default: standard output)')
+    output.add_argument('--resume', action='store_true',
+                        help='go on with an --output in csv or jsonl: what stands there is not scored again')
+    output.add_argument('--contact_sheet', type=typed_path, metavar='FILE',
+                        help='PNG of the highest ranked pictures, 100 or --top, with their scores; needs Pillow')
+
+
+def _senseless(resume: bool, kind: str, output: Optional[str], *, rank: bool, sheet: Optional[str]) -> Optional[str]:
+    """What is wrong with flags of predict.py that do not go together; None where they do."""
+    if sheet is not None and sheet == output:
+        return 'found the same FILE in --output and --contact_sheet, expected two'
+    if not resume:
+        return None
+    if output is None:
+        return 'found --resume without --output, expected the FILE to go on with: add --output FILE'
+    if kind not in RESUMABLE_FORMATS:
+        return f'found --resume with the format {kind}, expected one that grows by lines: type --format csv or jsonl'
+    if rank or sheet is not None:
+        what = '--rank or --top' if rank else '--contact_sheet'
+        return (f'found --resume with {what}, expected one of them: ranking needs the scores of all photographs, so '
+                'leave out --resume')
+    return None

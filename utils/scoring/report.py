@@ -1,0 +1,160 @@
+"""The report of eval.py --report: metrics.json, predictions.csv, the figures as PNG, and report.html."""
+import base64
+import contextlib
+import io
+import json
+import os
+import re
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from utils import score_utils
+from utils.base import errors, files
+from utils.base.errors import InputError
+from utils.base.text import finite, printable
+from utils.scoring import analysis, figures, report_page
+from utils.scoring.report_page import Photograph
+from utils.scoring.results import Results, as_json, predictions_name, write_csv
+from utils.training import log
+
+PAGE = 'report.html'
+PACKAGES = {'matplotlib': 'matplotlib', 'PIL': 'Pillow'}  # as imported, as installed
+SHOWN = 8                # photographs of a kind, at most
+THUMBNAIL = 400, 300     # pixels, at most
+THUMBNAIL_QUALITY = 80
+_OWN = re.compile(r'metrics\.json|predictions(_\d+)?\.csv|report\.html|'
+                  r'(scatter|histograms|calibration|curve_loss|curve_srcc)\.png')
+
+
+def check(folder: str) -> None:
+    """Raise InputError where no report can be made: a package is missing, or `folder` cannot be written."""
+    errors.require_packages('--report', PACKAGES, 'what the report is drawn with', 'requirements-report.txt')
+    files.require_writable(folder, '--report')
+
+
+def write(folder: str, results: Results, *, training: str) -> str:
+    """Write the report on the first of the models, and the comparison where there are more; returns the page's path.
+
+    An earlier report's files in `folder` are replaced, each at once, others stay. `training` is the train.csv of the
+    curves. InputError where a file cannot be written.
+    """
+    rows, curves = training_curves(training, results.models[0].record.get('epoch'))
+    drawn, captions = _figures(results, rows)
+    captions['curves'] = curves
+    photographs = _photographs(results, captions)
+    files: Dict[str, bytes] = {f'{name}.png': figure.png for name, figure in drawn.items()}
+    for number, model in enumerate(results.models, 1):
+        table = io.StringIO()
+        write_csv(table, results.val, model.predicted)
+        files[predictions_name(number)] = table.getvalue().encode('utf-8')
+    files['metrics.json'] = json.dumps(finite(as_json(results)), indent=1, allow_nan=False).encode('utf-8')
+    files[PAGE] = report_page.page(results, drawn, photographs, captions).encode('utf-8', 'backslashreplace')
+    path = os.path.join(folder, PAGE)
+    with _writing(folder):
+        os.makedirs(folder, exist_ok=True)
+        for name in os.listdir(folder):  # what is left of a report on more models
+            if _OWN.fullmatch(name) and name not in files:
+                os.remove(os.path.join(folder, name))
+        for name, data in files.items():
+            _replace(os.path.join(folder, name), data)
+    return path
+
+
+def training_curves(path: str, epoch: Optional[int]) -> Tuple[List[Dict[str, float]], str]:
+    """The rows of train.csv up to the model's `epoch`, and a sentence on them; no rows where they are not the model's.
+
+    `epoch` is None for a model that train.py did not write.
+    """
+    shown = printable(path)
+    if epoch is None:
+        return [], 'No training curves: the model’s file does not say after which epoch of a training it was written.'
+    try:
+        rows = [row for row in log.read_csv(path) if row.get('epoch', epoch + 1) <= epoch]
+    except OSError as error:
+        return [], f'No training curves: {shown} cannot be read ({error.strerror}).'
+    if not rows or rows[-1]['epoch'] != epoch:
+        return [], f'No training curves: {shown} has none of a training up to epoch {epoch}.'
+    return rows, f'The epochs up to the model’s, {epoch}, as {shown} has them.'
+
+
+def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, figures.Figure], Dict[str, str]]:
+    """The figures and their captions, by name."""
+    predicted, true = results.models[0].predicted, results.val.scores
+    means = score_utils.mean_score(true), score_utils.mean_score(predicted)
+    stds = score_utils.std_score(true), score_utils.std_score(predicted)
+    error = means[1] - means[0]
+    shift = f'{error.mean():+.3f}'.replace('-', '−')
+    drawn = {'scatter': figures.scatter(*means), 'histograms': figures.histograms(*means)}
+    captions = {
+        'scatter': 'Predicted against true mean score, stronger in colour where there are more photographs; on the '
+                   f'dashed line both are equal. Mean error {shift}, mean absolute error {abs(error).mean():.3f} '
+                   'points.',
+        'histograms': f'Mean scores of the photographs: true {_about(means[0])}, predicted {_about(means[1])}.'}
+    bins = analysis.spread_calibration(*stds)
+    if bins:
+        drawn['calibration'] = figures.calibration(bins)
+        parts = (f'in {len(bins)} equal parts by predicted standard deviation' if len(bins) > 1
+                 else 'too few to part them')
+        captions['calibration'] = (
+            f'Calibration of the spread: the photographs, {parts}; points are the mean true one, bars its '
+            'quartiles. On the dashed line both are equal.')
+    if rows:
+        drawn['curve_loss'] = figures.curve(rows, {
+            'loss': 'training', 'val_loss': 'validation', 'val_constant_emd_r2': 'constant predictor'}, 'EMD, r=2')
+        drawn['curve_srcc'] = figures.curve(rows, {'val_srcc': 'validation'}, 'SRCC of the mean')
+        captions['curve_loss'] = 'The loss, EMD with r=2; dashed, what a constant predictor reaches.'
+        captions['curve_srcc'] = 'SRCC of the mean score on the validation photographs.'
+    return drawn, captions
+
+
+def _about(values: Any) -> str:
+    return f'{values.mean():.2f}\u00a0±\u00a0{values.std():.2f}'
+
+
+def _photographs(results: Results, captions: Dict[str, str]) -> Dict[str, List[Photograph]]:
+    """The photographs to show, by kind; their headings come into `captions`."""
+    val, predicted = results.val, results.models[0].predicted
+    means = score_utils.mean_score(val.scores), score_utils.mean_score(predicted)
+    stds = score_utils.std_score(val.scores), score_utils.std_score(predicted)
+    chosen = analysis.extremes(*means, count=max(1, min(SHOWN, val.count // 2)))
+    captions.update(best='Best: the highest predicted means', worst='Worst: the lowest predicted means',
+                    mistaken='Most mistaken: the largest differences of predicted and true mean')
+    return {kind: [Photograph(val.ids[index], thumbnail(val.paths[index]), val.scores[index], predicted[index],
+                              [each[index] for each in means], [each[index] for each in stds]) for index in indices]
+            for kind, indices in chosen.items()}
+
+
+def thumbnail(path: str) -> Optional[str]:
+    """A photograph of at most THUMBNAIL pixels as a data URI; None where Pillow cannot read it."""
+    from PIL import Image
+    buffer = io.BytesIO()
+    try:
+        with Image.open(path) as image:
+            image.draft('RGB', THUMBNAIL)  # a large JPEG is decoded at a fraction of its size
+            small = image.convert('RGB')
+            small.thumbnail(THUMBNAIL)
+            small.save(buffer, 'JPEG', quality=THUMBNAIL_QUALITY)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+        return None
+    return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode('ascii')
+
+
+def _replace(path: str, data: bytes) -> None:
+    """Write a file whole or leave it as it is."""
+    temporary = path + '.tmp'
+    try:
+        with open(temporary, 'wb') as stream:
+            stream.write(data)
+        os.replace(temporary, path)
+    except BaseException:  # Ctrl-C too
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def _writing(folder: str) -> Iterator[Any]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f'{error.filename or folder}: found that it cannot be written ({error.strerror}), expected a '
+                         'place for the report: free some room, or type another --report') from error

@@ -1,0 +1,253 @@
+"""Scores of photographs as text: a table, CSV, JSON or JSON lines, written as they come, and gone on with."""
+import contextlib
+import csv
+import heapq
+import io
+import json
+import os
+import sys
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TextIO, Tuple
+
+import numpy as np
+
+from utils import score_utils
+from utils.base import files, progress
+from utils.base.defaults import SCORES
+from utils.base.errors import InputError
+from utils.base.text import printable
+from utils.scoring.percentiles import percentile
+
+FILE, MEAN, STD, PERCENTILE = COLUMNS = ('file', 'mean_score_1_to_10', 'standard_deviation',
+                                         'percentile_among_ava_means')
+SHARES = tuple(f'share_of_{score:.0f}' for score in SCORES)
+DECIMALS, SHARE_DECIMALS = 6, 8
+SAME_MEAN = 0.01  # further apart than one model's scores on two devices
+EXIT_BROKEN_PIPE = 128 + 13  # as the shell shows a process that SIGPIPE ended
+
+Scored = Tuple[str, np.ndarray]  # a file and the predicted vote shares [10]
+Row = Dict[str, Any]
+
+
+def columns(with_shares: bool) -> Tuple[str, ...]:
+    """The names of what is said of each photograph."""
+    return COLUMNS + SHARES if with_shares else COLUMNS
+
+
+def as_row(scored: Scored, with_shares: bool = False) -> Row:
+    """A file and its predicted vote shares [10] as a dict with the keys columns()."""
+    file, shares = scored
+    mean = float(score_utils.mean_score(shares))
+    row = {FILE: printable(file), MEAN: round(mean, DECIMALS),
+           STD: round(float(score_utils.std_score(shares)), DECIMALS), PERCENTILE: round(percentile(mean), 1)}
+    if with_shares:
+        row.update(zip(SHARES, (round(float(share), SHARE_DECIMALS) for share in shares)))
+    return row
+
+
+class Best:
+    """The photographs with the highest mean scores, up to `limit`, among those that watch() let pass."""
+
+    def __init__(self, limit: Optional[int] = None) -> None:
+        self._limit = limit
+        self._heap: List[Tuple[float, int, Scored]] = []
+
+    def watch(self, scored: Iterable[Scored]) -> Iterator[Scored]:
+        """`scored` as it is."""
+        for number, one in enumerate(scored):
+            entry = (round(float(score_utils.mean_score(one[1])), DECIMALS), -number, one)
+            if self._limit is None or len(self._heap) < self._limit:
+                heapq.heappush(self._heap, entry)
+            else:
+                heapq.heappushpop(self._heap, entry)
+            yield one
+
+    def ranked(self) -> List[Scored]:
+        """The highest mean first; equal ones in the order in which they passed."""
+        return [one for _, _, one in sorted(self._heap, reverse=True, key=lambda entry: entry[:2])]
+
+
+def ranked(scored: Iterable[Scored], limit: Optional[int]) -> Iterator[Scored]:
+    """Once all are there, those with the `limit` highest means, or all of them, the highest first."""
+    best = Best(limit)
+    for _ in best.watch(scored):
+        pass
+    yield from best.ranked()
+
+
+# --- text: generators of whole lines, the first of them with the first row, so that an early error prints nothing
+
+def table(rows: Iterable[Row], names: Sequence[str], header: bool = True) -> Iterator[str]:
+    """Aligned lines for people, the scale in the header."""
+    shares = [name for name in names if name in SHARES]
+    head = 'mean score (1 to 10)  standard deviation  percentile among AVA  '
+    head += ''.join(f'{name.replace("_", " "):>11}  ' for name in shares) + 'file\n'
+    for row in rows:
+        line = f'{row[MEAN]:20.4f}  {row[STD]:18.4f}  {row[PERCENTILE]:20.1f}  '
+        yield head + line + ''.join(f'{row[name]:11.6f}  ' for name in shares) + row[FILE] + '\n'
+        head = ''
+    yield head
+
+
+def comma_separated(rows: Iterable[Row], names: Sequence[str], header: bool = True) -> Iterator[str]:
+    """CSV with `names` as its header."""
+    head = _csv_line(names) if header else ''
+    for row in rows:
+        yield head + _csv_line([row[name] for name in names])
+        head = ''
+    yield head
+
+
+def json_lines(rows: Iterable[Row], names: Sequence[str], header: bool = True) -> Iterator[str]:
+    """A JSON object on each line."""
+    for row in rows:
+        yield json.dumps(row, allow_nan=False, ensure_ascii=False) + '\n'
+
+
+def json_array(rows: Iterable[Row], names: Sequence[str], header: bool = True) -> Iterator[str]:
+    """A JSON array with one object for each photograph; whole once all rows have come."""
+    before = '[\n'
+    for row in rows:
+        yield before + ' ' + json.dumps(row, allow_nan=False, ensure_ascii=False)
+        before = ',\n'
+    yield '[]\n' if before == '[\n' else '\n]\n'
+
+
+FORMATS: Dict[str, Callable[..., Iterator[str]]] = {
+    'table': table, 'csv': comma_separated, 'json': json_array, 'jsonl': json_lines}
+
+
+def _csv_line(values: Iterable[Any]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator='\n').writerow(list(values))
+    return stream.getvalue()
+
+
+# --- where it goes
+
+def write(chunks: Iterable[str], path: Optional[str], *, append: bool = False) -> None:
+    """Write each chunk as it comes to the file at `path`, or to standard output where that is None.
+
+    The file is made with the first chunk. A reader of standard output that went away ends the process without a word.
+    """
+    if path is None:
+        _print_all(chunks)
+        return
+    stream: Optional[TextIO] = None
+    try:
+        for chunk in chunks:
+            try:
+                stream = stream or _opened(path, append)
+                stream.write(chunk)
+                stream.flush()
+            except OSError as error:
+                raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for the '
+                                 'scores: free some, or type another --output; what stands in it is whole up to its '
+                                 'last line break') from error
+    finally:
+        if stream is not None:
+            with contextlib.suppress(OSError):  # each chunk was flushed: closing can only repeat its error
+                stream.close()
+
+
+def _opened(path: str, append: bool) -> TextIO:
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    return open(path, 'a' if append else 'x', encoding='utf-8', newline='\n')
+
+
+def _print_all(chunks: Iterable[str]) -> None:
+    for chunk in chunks:
+        try:
+            progress.write(chunk, sys.stdout)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+            sys.exit(EXIT_BROKEN_PIPE)
+
+
+class Started(NamedTuple):
+    """What an output file holds already."""
+
+    means: Dict[str, float]  # by printable() name
+    header: bool             # whether its header is still missing
+
+
+def prepare(path: Optional[str], kind: str, names: Sequence[str], *, resume: bool) -> Started:
+    """What stands in the output already, nothing unless `resume`; a last line that was cut short is removed.
+
+    InputError where the file is there without `resume`, cannot be written, or holds something else.
+    """
+    if path is None:
+        return Started({}, True)
+    if os.path.lexists(path) and not resume:
+        more = ', or type --resume to go on with it' if kind in ('csv', 'jsonl') else ''
+        raise InputError(f'{path}: found a file that is there already, expected none: remove it, type another '
+                         f'--output{more}')
+    if not os.path.lexists(path):
+        files.require_writable(os.path.dirname(path), '--output')
+        return Started({}, True)
+    try:
+        with open(path, 'r+b') as stream:
+            return _go_on(stream, path, kind, names)
+    except OSError as error:
+        raise InputError(f'{path}: found that it cannot be gone on with ({error.strerror}), expected an output of '
+                         'predict.py: type another --output') from error
+
+
+def still_to_score(files: Iterable[str], started: Started) -> List[str]:
+    """The files that do not stand in the output, after the last one that does, for same_model() to compare."""
+    files = list(files)
+    new = [file for file in files if printable(file) not in started.means]
+    before = [file for file in files if printable(file) in started.means and os.path.isfile(file)]
+    return before[-1:] + new if new else []
+
+
+def same_model(scored: Iterable[Scored], started: Started, path: Optional[str]) -> Iterator[Scored]:
+    """`scored` without what stands in the output at `path` already; InputError where its mean is another now."""
+    for one in scored:
+        name = printable(one[0])
+        if name not in started.means:
+            yield one
+            continue
+        mean, before = float(score_utils.mean_score(one[1])), started.means[name]
+        if abs(mean - before) > SAME_MEAN:
+            raise InputError(f'{path}: found a mean score of {before:.4f} for {name}, expected {mean:.4f}, which this '
+                             'model predicts: type the --checkpoint with which the file was begun, or another --output')
+
+
+def _go_on(stream: Any, path: str, kind: str, names: Sequence[str]) -> Started:
+    means: Dict[str, float] = {}
+    end = 0
+    for number, line in enumerate(stream, 1):
+        if not line.endswith(b'\n'):
+            break
+        end += len(line)
+        if kind == 'csv' and number == 1:
+            if line.decode('utf-8', 'replace') != _csv_line(names):
+                raise _another(f'{path}:1', names)
+        else:
+            file, mean = _read_row(line, kind, names, f'{path}:{number}')
+            means[file] = mean
+    stream.seek(end)
+    if end == 0 and not _csv_line(names).encode().startswith(stream.read()) and kind == 'csv':
+        raise _another(f'{path}:1', names)
+    stream.truncate(end)
+    return Started(means, end == 0)
+
+
+def _read_row(line: bytes, kind: str, names: Sequence[str], where: str) -> Tuple[str, float]:
+    try:
+        text = line.decode('utf-8')
+        row = next(csv.reader([text])) if kind == 'csv' else json.loads(text)
+        values = row if kind == 'csv' else [row[name] for name in names]
+        mean = float(values[names.index(MEAN)])
+        if len(row) == len(names) and SCORES[0] <= mean <= SCORES[-1]:
+            return str(values[names.index(FILE)]), mean
+    except (ValueError, TypeError, KeyError, csv.Error):
+        pass
+    raise _another(where, names)
+
+
+def _another(where: str, names: Sequence[str]) -> InputError:
+    shares = ' and the ten shares' if len(names) > len(COLUMNS) else ''
+    return InputError(f'{where}: found another line than predict.py writes with these flags, expected '
+                      f'{", ".join(COLUMNS)}{shares}: type the same --format and --shares as before, or another '
+                      '--output')

@@ -1,0 +1,149 @@
+"""The flags of train.py. No TensorFlow here, so that --help is instant."""
+import argparse
+import os
+from typing import Optional, Sequence
+
+from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, from_root
+from utils.base.flags import (
+    add_dataset_paths,
+    add_device,
+    add_distribute,
+    add_npu,
+    add_reading,
+    add_skip_bad_labels,
+    add_split,
+    add_val_records,
+    add_val_size,
+    set_val_size,
+)
+from utils.base.parser import (
+    count,
+    make_parser,
+    not_negative,
+    parse_flags,
+    rate,
+    seed,
+    share,
+    size,
+    typed_name,
+    typed_path,
+)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    model = parser.add_argument_group('model and optimiser')
+    model.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
+                       help="side of the model's input in pixels; photographs are resized to S*256/224 and "
+                            f'cropped (default: {IMAGE_SIZE})')
+    model.add_argument('--weights', type=typed_name, metavar='NAME|PATH|none',
+                       help='pre-trained MobileNet without top, or a whole NIMA, whose head, resize and padding are '
+                            'then taken too: a name in TMP_WEIGHTS_PATH, a path, or none (default: the line in '
+                            'train.py)')
+    model.add_argument('--dropout', type=share, default=DROPOUT, metavar='P',
+                       help=f'share of features dropped before the last layer (default: {DROPOUT})')
+    model.add_argument('--optimizer', choices=('sgd', 'adam'), default='sgd',
+                       help='sgd is the card\'s, adam is what the published code ran (default: sgd)')
+    model.add_argument('--learning_rate', type=rate, default=1e-4, metavar='R', help='(default: 1e-4)')
+    model.add_argument('--momentum', type=share, default=0.9, metavar='M',
+                       help='of SGD, with Nesterov (default: 0.9)')
+    model.add_argument('--decay', type=not_negative, default=1e-6, metavar='D',
+                       help="Keras's decay of the learning rate: R / (1 + D * steps); the card calls it weight "
+                            'decay (default: 1e-6)')
+    model.add_argument('--loss_scale', type=rate, default=1.0, metavar='X',
+                       help='multiplies the loss and divides its gradients, which keeps small ones from vanishing '
+                            'in half precision (default: 1)')
+
+
+def _add_trainable(parser: argparse.ArgumentParser) -> None:
+    head = parser.add_argument_group('what is trained')
+    head.add_argument('--trainable', choices=('all', 'head'), default='all',
+                      help='head trains the last layer alone, on features of the photographs that are computed once '
+                           'and kept on disk; --weights CHECKPOINT goes on from there with all layers (default: all)')
+    head.add_argument('--crops', type=count, metavar='K',
+                      help='with --trainable head: features of K random crops of each training photograph, one an '
+                           'epoch in turn, as all layers would be trained on (default: of the whole photograph)')
+    head.add_argument('--features', type=typed_path, metavar='DIR',
+                      help='with --trainable head: folder that keeps the features, 4 KB for each crop (default: '
+                           'features/ in TMP_LOG_PATH)')
+
+
+def _alone(flags: argparse.Namespace) -> Optional[str]:
+    """What is wrong with flags of train.py that need another one; None where they have it."""
+    if flags.keep_best and flags.keep is None:
+        return '--keep_best: found without --keep, expected both: without --keep all checkpoints stay'
+    for name in ('crops', 'features'):
+        if getattr(flags, name) is not None and flags.trainable != 'head':
+            return f'--{name}: found without --trainable head, expected both: all layers are trained on photographs'
+    return None
+
+
+def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
+    saving = parser.add_argument_group('checkpoints')
+    saving.add_argument('--resume', action='store_true',
+                        help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
+                             '--checkpoint_steps or a signal saved; type the same flags as at the start')
+    saving.add_argument('--overwrite', action='store_true',
+                        help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
+                             '--resume, they are a reason not to start')
+    saving.add_argument('--checkpoint_steps', type=count, metavar='N',
+                        help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
+                             'after every epoch only)')
+    saving.add_argument('--keep', type=count, metavar='N',
+                        help='keep the checkpoints of the N newest epochs and remove older ones (default: keep all)')
+    saving.add_argument('--keep_best', action='store_true',
+                        help='with --keep: also keep the epoch with the highest validation SRCC')
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    run = parser.add_argument_group('run')
+    run.add_argument('--demo', action='store_true',
+                     help='train on a small dataset drawn on the spot, with settings that fit it')
+    add_split(run)
+    add_skip_bad_labels(run)
+    add_reading(run)
+    add_val_records(run)
+    run.add_argument('--seed', type=seed, default=0, metavar='N',
+                     help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
+    run.add_argument('--validate_every', type=count, default=1, metavar='N',
+                     help='score the validation photographs after every N-th epoch, and always after the last '
+                          '(default: 1)')
+    add_device(run)
+    add_distribute(run)
+
+
+def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    """The flags of train.py; --demo changes the defaults of those that were not typed."""
+    parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
+    card = parser.add_argument_group("the model card's flags")
+    card.add_argument('--epochs', type=count, default=7, metavar='N', help='epochs to train (default: 7)')
+    card.add_argument('--batchsize', type=count, default=100, metavar='N',
+                      help='photographs a step of each device (default: 100)')
+    card.add_argument('--train_size', type=count, default=250502, metavar='N',
+                      help="photographs an epoch, the first N of the epoch's shuffle (default: 250502)")
+    add_val_size(card)
+
+    _add_model(parser)
+    _add_trainable(parser)
+    _add_run(parser)
+    _add_checkpoints(parser)
+    add_npu(parser)
+
+    _add_training_paths(parser)
+    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
+    wrong = _alone(flags)
+    if wrong:
+        parser.error(wrong)
+    flags.features = flags.features or os.path.join(flags.TMP_LOG_PATH, 'features')
+    return flags
+
+
+def _add_training_paths(parser: argparse.ArgumentParser) -> None:
+    paths = parser.add_argument_group('paths (typed ones count from the current folder)')
+    add_dataset_paths(paths)
+    paths.add_argument('--TMP_WEIGHTS_PATH', type=typed_path, metavar='DIR',
+                       help='folder of pre-trained weights (default: the line in train.py)')
+    paths.add_argument('--TMP_MODEL_PATF', type=typed_path, default=from_root('./model'), metavar='DIR',
+                       help="folder that receives model_001.h5, ... (default: the repository's model/)")
+    paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
+                       help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
+                            "repository's log/)")
