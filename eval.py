@@ -39,19 +39,19 @@ def main(argv=None):
                                             engine={'engine': flags.engine, 'fast': flags.fast}) for path in paths))
 
     val, split = val.take(~bad.mask), splits.describe(flags.split, val)
-    metrics = score_utils.metrics(val.scores, predictions[0])
+    metrics = score_utils.metrics(val.distributions, predictions[0])
     left_out = f', {bad.count} left out' if bad.count else ''
     print(f'{", ".join(paths)}: {val.count} photographs{left_out}, {split}')
     if flags.report or flags.compare:
         found = results.evaluate(val, paths, scored, predictions, split=split)
         print(results.text(found))
     else:
-        constant = score_utils.metrics(val.scores, score_utils.constant_prediction(val.scores))
+        constant = score_utils.metrics(val.distributions, score_utils.constant_prediction(val.distributions))
         print(score_utils.table({'model': metrics, 'constant': constant}))
     if flags.report:
         training = os.path.join(flags.TMP_LOG_PATH, 'train.csv')
         print(f'report: {report.write(flags.report, found, training=training)}')
-    reason = score_utils.undefined_reason(*map(score_utils.mean_score, (val.scores, predictions[0])))
+    reason = score_utils.undefined_reason(*map(score_utils.mean_score, (val.distributions, predictions[0])))
     if reason:
         print(f'SRCC is undefined: {reason}')
     print(f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')

@@ -64,7 +64,7 @@ def original(folder: str, size: int) -> Callable[[int], Any]:
 
     from utils import nima
     ratings = ratings_of(folder)
-    batches = _one_by_one(ratings.paths, ratings.scores.astype('float32'), size)
+    batches = _one_by_one(ratings.paths, ratings.distributions.astype('float32'), size)
     model = tf.keras.models.load_model(os.path.join(folder, 'model_001.h5'),
                                        custom_objects={'earth_mover_loss': nima.earth_mover_loss})
     steps = -(-ratings.count // ORIGINAL_BATCH)

@@ -127,7 +127,7 @@ def batches_of(way: str, folder: str) -> Iterator[Any]:
     if way == JPEG:  # a long epoch, as AVA's is: at its end the threads have nothing to do for a moment
         ratings = ratings.take(np.tile(np.arange(ratings.count), EPOCH // ratings.count + 1))
     ways: Dict[str, Callable[[], Iterator[Any]]] = {
-        PUBLISHED: lambda: published(ratings.paths, ratings.scores.astype('float32')),
+        PUBLISHED: lambda: published(ratings.paths, ratings.distributions.astype('float32')),
         DECODE: lambda: decoding(ratings.paths, False), RESIZE: lambda: decoding(ratings.paths, True)}
     return ways[way]() if way in ways else loader(ratings, folder, PACKED.get(way))
 

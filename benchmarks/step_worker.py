@@ -115,7 +115,7 @@ def reference(flags: argparse.Namespace, answers: turns.Answers) -> None:
     ratings = ava.read(os.path.join(flags.folder, 'AVA.txt'), os.path.join(flags.folder, 'images'))
     flags.fed_phase = True
     model = built(flags)
-    model.fit_generator(_session_generator(ratings.paths, ratings.scores.astype('float32'), flags.batchsize,
+    model.fit_generator(_session_generator(ratings.paths, ratings.distributions.astype('float32'), flags.batchsize,
                                            flags.image_size),
                         steps_per_epoch=ratings.count // flags.batchsize, verbose=2,
                         callbacks=[turns_callback(answers)])

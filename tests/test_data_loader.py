@@ -83,7 +83,7 @@ def test_training_batches_equal_the_plain_formula_bit_for_bit(dataset):
                 crop = session.run(resized, {path: ratings.paths[index]})[top:top + SIZE, left:left + SIZE]
                 expected = (crop[:, ::-1] if plan.flip[place] else crop)
                 np.testing.assert_array_equal(images[row], (expected - np.float32(127.5)) / np.float32(127.5))
-                np.testing.assert_array_equal(scores[row], ratings.scores[index].astype(np.float32))
+                np.testing.assert_array_equal(scores[row], ratings.distributions[index].astype(np.float32))
 
 
 def test_validation_reads_every_photograph_once_in_order(dataset):
@@ -92,7 +92,7 @@ def test_validation_reads_every_photograph_once_in_order(dataset):
     assert [len(images) for images, _ in batches] == [5, 5, 12 - 2 * 5]
     assert batches[0][0].dtype == batches[0][1].dtype == np.float32
     np.testing.assert_array_equal(np.concatenate([scores for _, scores in batches]),
-                                  ratings.scores.astype(np.float32))
+                                  ratings.distributions.astype(np.float32))
     expected = legacy_bilinear(decode(ratings.paths[11]), SIZE) / 127.5 - 1
     np.testing.assert_allclose(batches[2][0][1], expected, rtol=0, atol=1e-5)
 
@@ -111,7 +111,7 @@ def test_the_users_calls_with_the_edited_paths(dataset, monkeypatch):
     assert images.shape == (8, 224, 224, 3) and scores.shape == (8, 10)
     assert take(data_loader.val_generator(3), 2)[1][0].shape == (4 - 3, 224, 224, 3)
     _, unshuffled = take(data_loader.train_generator(8, shuffle=False), 1)[0]
-    np.testing.assert_array_equal(unshuffled, read(dataset).scores[:8].astype(np.float32))
+    np.testing.assert_array_equal(unshuffled, read(dataset).distributions[:8].astype(np.float32))
 
 
 def test_same_seed_same_batches_other_seed_others(dataset):
@@ -176,7 +176,7 @@ def test_train_size_limits_the_epoch(dataset):
     for epoch in (0, 1):
         order = data_loader.epoch_plan(12, epoch, limit=7, image_size=SIZE).order
         np.testing.assert_array_equal(np.concatenate([scores for _, scores in batches[2 * epoch:2 * epoch + 2]]),
-                                      ratings.scores[order[:6]].astype(np.float32))
+                                      ratings.distributions[order[:6]].astype(np.float32))
 
 
 def test_a_batch_larger_than_the_epoch_is_an_error(dataset):

@@ -68,7 +68,7 @@ def test_results_are_those_of_evals_pipeline(model, dataset, tmp_path):
     ratings = ava.read(*dataset.flags[1::2])
     with contextlib.closing(data_loader.val_batches(ratings, 7, image_size=32, resize='nearest')) as batches:
         images, _ = next(batches)
-    with contextlib.closing(image_files.PhotographReader(image_size=32, resize='nearest')) as reader:
+    with contextlib.closing(image_files.ImageReader(image_size=32, resize='nearest')) as reader:
         np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
     tf.compat.v1.keras.backend.clear_session()
     shares = nima.predict(checkpoint.load_for_scoring(str(model)), images, 7)

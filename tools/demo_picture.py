@@ -19,14 +19,14 @@ def scenes_and_votes(checkout):
     from utils.model import checkpoint
     _, val = data_loader.read_split(defaults.DEMO['val_size'], labels=str(checkout / 'AVA_dataset/demo/AVA.txt'),
                                     images=str(checkout / 'AVA_dataset/demo/image/images'))
-    order = np.argsort(-(val.scores @ np.arange(1, 11)))
+    order = np.argsort(-(val.distributions @ np.arange(1, 11)))
     few = val.take(order[np.linspace(0.02 * val.count, 0.98 * val.count, SHOWN).astype(int)])
     with device.open_run('cpu') as run:
         model = checkpoint.load_for_scoring(str(checkout / 'model/demo/model_007.h5'))
         run.initialise()
         images, _ = next(data_loader.val_batches(few, SHOWN, image_size=model.input_shape[1],
                                                  session_config=run.host_config))
-        return few.paths, few.scores, nima.predict(model, images, SHOWN)
+        return few.paths, few.distributions, nima.predict(model, images, SHOWN)
 
 
 def draw(paths, true, predicted, output):

@@ -18,7 +18,7 @@ A_LINE = 10
 
 def percentiles(labels):
     """The number of photographs in a label file, and the percentiles 0, 1, ..., 100 of their means, to 4 decimals."""
-    shares = ava.read_labels(labels).shares
+    shares = ava.read_labels(labels).distributions
     return len(shares), np.round(np.percentile(score_utils.mean_score(shares), np.arange(101)), 4)
 
 

@@ -17,9 +17,9 @@ from utils.data.epoch_plan import (
     EpochPlan,
     epoch_plan,
     part,
+    replacements,
     resize_before_crop,
-    substitutes,
-    training_places,
+    training_positions,
     whole_plan,
 )
 from utils.data.image_guard import MAX_PIXELS
@@ -96,7 +96,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
     """Training batches for ever: images float32 [B, S, S, 3] in [-1, 1], vote shares float32 [B, 10].
 
     The first batch begins at the place `first_image` of the epoch `first_epoch`, both counted from 0. `shard` is which
-    of how many devices reads, see epoch_plan.training_places(): all of them together read what one would.
+    of how many devices reads, see epoch_plan.training_positions(): all of them together read what one would.
 
     Each epoch is a shuffle of the whole list, of which the first `train_size` photographs are taken; what
     does not fill a batch is left out of that epoch. In the place of a photograph that cannot be decoded stands
@@ -110,7 +110,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
         train_size = ratings.count
     steps_per_epoch(ratings.count, train_size, batchsize, devices=shard[1])
     train_size = min(train_size, ratings.count)
-    paths, scores = ratings.paths, ratings.scores.astype(np.float32)
+    paths, scores = ratings.paths, ratings.distributions.astype(np.float32)
     bad = bad or BadImages(ratings.count)
     if packed:
         pipeline: AnyPipeline = _packed_pipeline(packed, ratings, bad, image_size, batchsize, drop_remainder=True)
@@ -120,13 +120,13 @@ def train_generator(batchsize: int, shuffle: bool = True, *, ratings: Optional[a
         for epoch in itertools.count(first_epoch):
             plan = whole_plan(ratings.count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
             # Nothing is decoded that no batch takes.
-            places = training_places(first_image if epoch == first_epoch else 0, train_size, batchsize, shard)
+            places = training_positions(first_image if epoch == first_epoch else 0, train_size, batchsize, shard)
 
             def rows_of(chosen: np.ndarray, plan: EpochPlan = plan) -> List[np.ndarray]:
                 return [paths[chosen], plan.top[chosen], plan.left[chosen], plan.flip[chosen], scores[chosen]]
 
             def draw(place: int, epoch: int = epoch) -> Iterator[int]:
-                return substitutes(len(paths), epoch, place, seed=seed)
+                return replacements(len(paths), epoch, place, seed=seed)
 
             yield from pipeline.run(Pass(plan.order[places], rows_of, bad, draw, places))
 
@@ -201,7 +201,7 @@ def val_generator(batchsize: int, *, ratings: Optional[ava.Ratings] = None, imag
 def _val_pipeline(ratings: ava.Ratings, batchsize: int, image_size: int, resize: str,
                   session_config: Optional[tf.compat.v1.ConfigProto], bad: Optional[BadImages],
                   packed: Optional[Records], decoding: Dict[str, Any]) -> Tuple[AnyPipeline, Pass]:
-    paths, scores = ratings.paths, ratings.scores.astype(np.float32)
+    paths, scores = ratings.paths, ratings.distributions.astype(np.float32)
 
     def read_row(path: tf.Tensor, row: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
         return scale(read_image(path, image_size, resize, **decoding)), row
@@ -215,7 +215,7 @@ def _val_pipeline(ratings: ava.Ratings, batchsize: int, image_size: int, resize:
     # Substitutes keep the pipeline's batches full; _val_pass cuts them out.
     places = np.arange(ratings.count)
     return pipeline, Pass(places, lambda chosen: [paths[chosen], scores[chosen]], bad,
-                          lambda place: substitutes(ratings.count, 0, place), places)
+                          lambda place: replacements(ratings.count, 0, place), places)
 
 
 def _val_pass(pipeline: AnyPipeline, whole: Pass, batchsize: int) -> Iterator[Batch]:
@@ -236,7 +236,7 @@ def in_order(ratings: ava.Ratings, batchsize: int, *, bad: BadImages, preprocess
     size, resize = preprocessing['image_size'], preprocessing['resize']
     pipeline, whole = _val_pipeline(ratings, batchsize, size, resize, session_config, bad, packed, decoding)
     if epoch is not None:
-        paths, scores = ratings.paths, ratings.scores.astype(np.float32)
+        paths, scores = ratings.paths, ratings.distributions.astype(np.float32)
         plan = whole_plan(ratings.count, epoch, seed=seed, shuffle=False, image_size=size)
         whole = whole._replace(rows_of=lambda chosen: [paths[chosen], plan.top[chosen], plan.left[chosen],
                                                        plan.flip[chosen], scores[chosen]])

@@ -170,7 +170,7 @@ def _measure(model: Any, exported: Dict[str, parity.Predict], typed: Optional[Se
              preprocessing: Dict[str, Any], run: Any) -> Dict[str, Any]:
     """The parity report of an exported model."""
     from utils.data import image_files
-    reader = image_files.PhotographReader(image_size=preprocessing['image_size'], resize=preprocessing['resize'],
+    reader = image_files.ImageReader(image_size=preprocessing['image_size'], resize=preprocessing['resize'],
                                           session_config=run.host_config)
     with contextlib.closing(reader), _photographs(typed) as (source, files):
         return parity.measure(_read(reader, files, strict=bool(typed)), _on_pixels(model.predict_on_batch, None),

@@ -131,7 +131,7 @@ def test_the_histogram_is_of_the_labels_with_an_image(dataset, capsys):
     os.remove(str(dataset.images / '1000.jpg'))
     check(dataset)
     printed = capsys.readouterr().out
-    means = ava.read_labels(str(dataset.labels)).shares[1:] @ ava.SCORES
+    means = ava.read_labels(str(dataset.labels)).distributions[1:] @ ava.SCORES
     assert f'mean scores of the {12 - 1} labels with an image' in printed
     assert f'mean {means.mean():.2f}, above 5: {100 * np.mean(means > 5):.1f} %' in printed
 

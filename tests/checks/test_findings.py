@@ -90,7 +90,7 @@ def test_a_first_look_decodes_nothing_and_is_right(broken, monkeypatch, capsys):
     from utils.data import image_files
     dataset, rows = broken
     monkeypatch.delattr(data_loader, 'verdicts')
-    monkeypatch.delattr(image_files, 'PhotographReader')
+    monkeypatch.delattr(image_files, 'ImageReader')
     run = Run(dataset, '--headers_only')
     unseen = {'fake_gif_animated.jpg', 'bomb_max_size.jpg', 'fuzz_huffman_overflow.jpg'} - set(
         run.found('undecodable_image'))

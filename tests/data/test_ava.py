@@ -61,8 +61,8 @@ def test_shares_are_votes_over_their_sum(write):
     labels = ava.read_labels(write(line() + '\n'))
     total = 0 + 1 + 5 + 17 + 38 + 36 + 15 + 6 + 5 + 1
     assert labels.ids.tolist() == ['953619']
-    assert labels.shares.dtype == np.float64
-    assert labels.shares.tolist() == [[0 / total, 1 / total, 5 / total, 17 / total, 38 / total,
+    assert labels.distributions.dtype == np.float64
+    assert labels.distributions.tolist() == [[0 / total, 1 / total, 5 / total, 17 / total, 38 / total,
                                        36 / total, 15 / total, 6 / total, 5 / total, 1 / total]]
     assert labels.bad == []
 
@@ -82,14 +82,15 @@ def test_shares_are_votes_over_their_sum(write):
 def test_variants_of_a_text_file_read_the_same(write, text):
     labels = ava.read_labels(write(text))
     assert labels.ids.tolist() == ['7', '8']
-    np.testing.assert_array_equal(labels.shares, ava.read_labels(write(line('7') + '\n' + line('8'))).shares)
+    expected = ava.read_labels(write(line('7') + '\n' + line('8'))).distributions
+    np.testing.assert_array_equal(labels.distributions, expected)
 
 
 def test_votes_may_be_decimals_and_large(write):
     long = '123456789012'  # more digits than the fast path takes
     for first, last, share in (('0.5', '1.5', 0.75), ('1e300', '3e300', 0.75), (long, long, 0.5)):
         labels = ava.read_labels(write(line(votes=first + ' 0' * 8 + ' ' + last)))
-        assert labels.shares.tolist() == [[1 - share] + [0] * 8 + [share]]
+        assert labels.distributions.tolist() == [[1 - share] + [0] * 8 + [share]]
 
 
 def test_ids_stay_text_and_may_be_file_names(write):
@@ -106,7 +107,7 @@ def test_real_labels():
     votes = np.array([row[2:12] for row in rows], dtype=np.float64)
     assert len(labels.ids) == 43533
     assert labels.ids.tolist() == [row[1] for row in rows]
-    np.testing.assert_array_equal(labels.shares, votes / votes.sum(axis=1, keepdims=True))
+    np.testing.assert_array_equal(labels.distributions, votes / votes.sum(axis=1, keepdims=True))
 
 
 def test_real_photographs_are_found():
@@ -351,7 +352,7 @@ def test_read_keeps_the_labels_that_have_an_image(images, write):
     ratings = ava.read(path, folder, skip_bad=True, report=told.append)
     assert ratings.ids.tolist() == ['7', '9']
     assert ratings.paths.tolist() == [os.path.join(folder, '7.png'), os.path.join(folder, '9.jpg')]
-    assert ratings.scores.tolist() == [[1] + [0] * 9, [0] * 9 + [1]]
+    assert ratings.distributions.tolist() == [[1] + [0] * 9, [0] * 9 + [1]]
     assert told == [
         f"{path}: bad lines left out: 1, first line 4: found 1 of 12 columns, 'junk', "
         f'expected index, id and ten votes: correct or delete the line',
@@ -381,7 +382,7 @@ def test_take_takes_the_same_rows_of_all():
         taken = ratings.take(indices)
         assert sorted(taken.ids) == ['1', '4']
         assert taken.paths.tolist() == [name + '.jpg' for name in taken.ids]
-        assert taken.scores.shape == (2, 10)
+        assert taken.distributions.shape == (2, 10)
 
 
 def test_the_last_rows_are_for_validation():
@@ -422,7 +423,7 @@ def test_what_is_written_is_read(write, votes_of, blank, line_end, bom):
     lines = [blank.join(map(str, [0, image_id, *votes])) for image_id, votes in votes_of.items()]
     labels = ava.read_labels(write('\ufeff' * bom + line_end.join(lines)))
     assert labels.ids.tolist() == list(votes_of)
-    for shares, votes in zip(labels.shares, votes_of.values()):
+    for shares, votes in zip(labels.distributions, votes_of.values()):
         np.testing.assert_allclose(shares, [vote / sum(votes) for vote in votes], rtol=1e-12)
         assert math.isclose(shares.sum(), 1, rel_tol=1e-12)
 
@@ -454,7 +455,7 @@ def test_junk_is_one_sentence_or_labels(write, junk):
             assert str(error).startswith(path)
             assert '\n' not in str(error)
         else:
-            np.testing.assert_allclose(labels.shares.sum(axis=1), 1)
+            np.testing.assert_allclose(labels.distributions.sum(axis=1), 1)
 
 
 @quick

@@ -77,7 +77,8 @@ def test_substitutes_follow_from_seed_epoch_and_place_alone(broken, batchsize):
     for epoch in range(3):
         for place, index in enumerate(expected_order(epoch)):
             np.testing.assert_array_equal(images[epoch * COUNT + place], whole[epoch][index])
-            np.testing.assert_array_equal(scores[epoch * COUNT + place], ratings.scores[index].astype(np.float32))
+            np.testing.assert_array_equal(scores[epoch * COUNT + place],
+                                          ratings.distributions[index].astype(np.float32))
     assert list(np.flatnonzero(bad.mask)) == list(BROKEN) and bad.count == len(said) == 3
     assert any(re.search(r'1003\.jpg: cannot be decoded \(.*unknown format.*\), another photograph takes its place$',
                          line) for line in said)
@@ -104,7 +105,7 @@ def test_whole_photographs_keep_their_places(broken):
 def test_draws_go_on_until_one_is_whole():
     order = np.arange(10)
     is_broken = np.arange(10) != 7
-    replaced = epoch_plan.replace_broken(order, is_broken, lambda place: epoch_plan.substitutes(10, 0, place))
+    replaced = epoch_plan.replace_unreadable(order, is_broken, lambda place: epoch_plan.replacements(10, 0, place))
     assert list(replaced) == [7] * 10
 
 
@@ -118,7 +119,7 @@ def test_scoring_leaves_them_out_and_counts_them(broken):
         scores = np.concatenate([scores for _, scores in passes])
         kept = ratings.take(~bad.mask)
         assert kept.count == COUNT - 3
-        np.testing.assert_array_equal(scores, np.tile(kept.scores.astype(np.float32), (2, 1)))
+        np.testing.assert_array_equal(scores, np.tile(kept.distributions.astype(np.float32), (2, 1)))
         assert [len(images) for images, _ in passes] == [len(scores) for _, scores in passes]
 
 
@@ -195,7 +196,7 @@ def test_every_odd_file_through_the_loader_mixed_with_good_ones(shared, tmp_path
     good = read(dataset)
     odd = sorted(readable)
     paths = np.array([*good.paths, *(str(shared / 'bad_images' / name) for name in odd)], dtype=object)
-    scores = np.tile(good.scores[:1], (len(paths), 1))
+    scores = np.tile(good.distributions[:1], (len(paths), 1))
     ratings = ava.Ratings(np.array(list(map(str, range(len(paths)))), dtype=object), paths, scores)
     said = []
     bad = BadImages(len(paths), share=0.5, report=said.append)
@@ -251,7 +252,7 @@ def test_mutated_files_do_no_harm(tmp_path, count):
     wrong = np.array([reason is not None for reason in verdicts])
     assert 0.2 * count < wrong.sum() < 0.9 * count
     names = np.array(paths, dtype=object)
-    whole = ava.Ratings(names, names, np.tile(good.scores[:1], (count, 1)))
+    whole = ava.Ratings(names, names, np.tile(good.distributions[:1], (count, 1)))
     bad = BadImages(count, share=0.95, report=[].append)
     found = batches(whole, count // 50, 50, bad=bad, max_pixels=10 ** 6)
     assert all(len(images) == 50 and np.isfinite(images).all() and np.abs(images).max() <= 1 for images, _ in found)

@@ -16,7 +16,7 @@ PIXELS = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8
 
 @pytest.fixture(scope='module', params=['bilinear', 'nearest'])
 def reader(request):
-    with contextlib.closing(image_files.PhotographReader(image_size=SIZE, resize=request.param)) as opened:
+    with contextlib.closing(image_files.ImageReader(image_size=SIZE, resize=request.param)) as opened:
         yield opened
 
 
@@ -91,7 +91,7 @@ def test_read_all_keeps_the_order_and_reads_no_further_than_asked(tmp_path, monk
     begun = []
     gate = threading.Event()
 
-    class Slow(image_files.PhotographReader):
+    class Slow(image_files.ImageReader):
         def __init__(self):  # no graph
             pass
 

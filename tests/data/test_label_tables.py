@@ -37,7 +37,7 @@ def error_of(function, *args, **kwargs):
 
 def means(path, **kwargs):
     read = ava.read_labels(path, **kwargs)
-    return dict(zip(read.ids, read.shares @ ava.SCORES))
+    return dict(zip(read.ids, read.distributions @ ava.SCORES))
 
 
 # --- what is read
@@ -56,7 +56,7 @@ def means(path, **kwargs):
 def test_ten_votes_in_many_tables(table, text):
     read = ava.read_labels(table(text))
     assert read.ids.tolist() == ['a b.jpg']
-    np.testing.assert_allclose(read.shares, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
+    np.testing.assert_allclose(read.distributions, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
     assert read.totals.tolist() == [sum(VOTES)] and read.bad == []
 
 
@@ -64,7 +64,7 @@ def test_idealos_json_is_read_as_it_is(table):
     text = json.dumps([{'image_id': '953619', 'label': VOTES}, {'image_id': '953958', 'label': [0.1] * 10}])
     read = ava.read_labels(table(text, 'ava_labels_train.json'))
     assert read.ids.tolist() == ['953619', '953958']
-    np.testing.assert_allclose(read.shares, [np.array(VOTES) / sum(VOTES), np.full(10, 0.1)], rtol=1e-12)
+    np.testing.assert_allclose(read.distributions, [np.array(VOTES) / sum(VOTES), np.full(10, 0.1)], rtol=1e-12)
 
 
 @pytest.mark.parametrize('text, name, expected', [
@@ -81,7 +81,8 @@ def test_a_mean_alone_on_its_range(table, text, name, expected):
     path = table(text, name)
     assert list(means(path)) == ['a.jpg', 'b.jpg', 'c.jpg']
     np.testing.assert_allclose(list(means(path).values()), expected, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(ava.read_labels(path).shares, distributions.from_means(np.array(expected)), atol=1e-9)
+    np.testing.assert_allclose(ava.read_labels(path).distributions, distributions.from_means(np.array(expected)),
+                               atol=1e-9)
 
 
 @pytest.mark.parametrize('text, name', [
@@ -90,7 +91,7 @@ def test_a_mean_alone_on_its_range(table, text, name, expected):
     ('file,mean_0_90,sd\na.jpg,50,15\n', 'a.csv'),
     ('[{"file": "a.jpg", "mean": 6, "std": 1.5}]', 'a.json')])
 def test_a_mean_and_a_deviation(table, text, name):
-    shares, = ava.read_labels(table(text, name)).shares
+    shares, = ava.read_labels(table(text, name)).distributions
     mean = shares @ ava.SCORES
     assert mean == pytest.approx(6, abs=1e-9)
     assert np.sqrt(shares @ (ava.SCORES - mean) ** 2) == pytest.approx(1.5, abs=1e-8)
@@ -178,7 +179,7 @@ def test_junk_is_one_sentence_or_labels(table, junk, name):
         except InputError as error:
             assert str(error).startswith(path) and '\n' not in str(error)
         else:
-            np.testing.assert_allclose(read.shares.sum(axis=1), 1)
+            np.testing.assert_allclose(read.distributions.sum(axis=1), 1)
 
 
 # --- the command
@@ -264,7 +265,7 @@ def test_real_names_from_a_table_to_scores(tmp_path, capsys):
     direct, through = (ava.read(str(path), str(dataset.images)) for path in (table, converted))
     assert direct.ids.tolist() == through.ids.tolist() == names
     assert direct.paths.tolist() == through.paths.tolist()
-    np.testing.assert_array_equal(direct.scores, through.scores)
+    np.testing.assert_array_equal(direct.distributions, through.distributions)
 
     model = str(tmp_path / 'model')
     listing = tmp_path / 'validation list.txt'

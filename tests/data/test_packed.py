@@ -66,7 +66,7 @@ def test_any_reader_of_tfrecords_finds_id_scores_and_pixels(packs, use):
     whole = np.arange(12) != 5
     assert [example['id'].bytes_list.value[0].decode() for example in examples] == list(ratings.ids[whole])
     np.testing.assert_array_equal([example['scores'].float_list.value for example in examples],
-                                  ratings.scores[whole].astype(np.float32))
+                                  ratings.distributions[whole].astype(np.float32))
     side = SIDE[use]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path = tf.compat.v1.placeholder(tf.string, ())
@@ -148,9 +148,9 @@ def test_changed_labels_are_refused(packs):
     ratings, folder = packs
     with pytest.raises(InputError, match='of photographs, numbering 12, expected 11'):
         opened(folder / 'training', ratings.take(slice(1, None)))
-    scores = ratings.scores.copy()
+    scores = ratings.distributions.copy()
     scores[3] = scores[3][::-1]
-    for other in (ratings._replace(scores=scores), ratings.take(slice(None, None, -1))):
+    for other in (ratings._replace(distributions=scores), ratings.take(slice(None, None, -1))):
         with pytest.raises(InputError, match='of labels with the SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}'):
             opened(folder / 'training', other)
 

@@ -37,7 +37,7 @@ def trained(tmp_path_factory):
 
 def test_overfitted_the_loss_falls_below_the_constant_predictors(trained, shared):
     _, history = trained
-    scores = ava.read(*dataset_flags(shared)[1::2]).scores[:8]
+    scores = ava.read(*dataset_flags(shared)[1::2]).distributions[:8]
     constant = score_utils.emd(scores, score_utils.constant_prediction(scores), 2)
     assert np.mean(history.history['loss'][-5:]) < constant
 

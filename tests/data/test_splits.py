@@ -21,9 +21,9 @@ def test_the_hash_of_the_data_is_that_of_ids_and_shares():
     moved = RATINGS._replace(paths=np.array(['b'] * 3, object))
     assert splits.data_hash(moved) == expected
     assert splits.data_hash(RATINGS.take([1, 0, 2])) != expected
-    other = RATINGS.scores.copy()
+    other = RATINGS.distributions.copy()
     other[2, 9] += 1e-16
-    assert splits.data_hash(RATINGS._replace(scores=other)) != expected
+    assert splits.data_hash(RATINGS._replace(distributions=other)) != expected
 
 
 def test_the_hash_of_a_split_is_that_of_its_photographs_in_any_order():
@@ -149,7 +149,7 @@ def test_last_is_the_cards_split_and_its_size_the_cards():
 
 def test_the_real_official_list(shared):
     labels = ava.read_labels(str(shared / 'ava_labels' / 'AVA_43533.txt'))
-    ratings = ava.Ratings(labels.ids, labels.ids + '.jpg', labels.shares)
+    ratings = ava.Ratings(labels.ids, labels.ids + '.jpg', labels.distributions)
     told = []
     train, val = splits.choose(ratings, 'official', labels=str(shared / 'ava_labels' / 'AVA_43533.txt'),
                                report=told.append)

@@ -25,7 +25,7 @@ def predictions(folder):
         predicted = np.concatenate([nima.predict(model, images, 50) for images, _ in batches])
     with open(defaults.DEMO_DATASET + '/demo.json') as stream:
         scenes = json.load(stream)['scenes']
-    return val.scores @ ava.SCORES, predicted @ ava.SCORES, np.array([scenes[name]['kind'] for name in val.ids])
+    return val.distributions @ ava.SCORES, predicted @ ava.SCORES, np.array([scenes[name]['kind'] for name in val.ids])
 
 
 @pytest.mark.parametrize('seed', ['0', '1', '2'])

@@ -16,7 +16,7 @@ from utils import data_loader, score_utils
 from utils.base.errors import InputError
 from utils.data import ava
 from utils.data.bad_images import BadImages
-from utils.data.epoch_plan import part, training_places
+from utils.data.epoch_plan import part, training_positions
 from utils.device import device, distribute
 from utils.training import callbacks, log, run_state
 
@@ -27,7 +27,7 @@ sizes = st.integers(1, 9)
 
 @given(first=st.integers(0, 40), count=st.integers(0, 200), batchsize=sizes, size=sizes)
 def test_all_devices_together_read_the_common_order_once(first, count, batchsize, size):
-    shares = [training_places(first, count, batchsize, (rank, size)) for rank in range(size)]
+    shares = [training_positions(first, count, batchsize, (rank, size)) for rank in range(size)]
     steps = max(0, count - first) // (size * batchsize)
     assert [len(share) for share in shares] == [steps * batchsize] * size  # nobody waits for ever
     for rank, share in enumerate(shares):

@@ -37,7 +37,7 @@ def expected(model, images):
     """Pixels of the photographs and the shares that the checkpoint gives them."""
     tf.compat.v1.keras.backend.clear_session()
     network = checkpoint.load_for_scoring(str(model))
-    reader = image_files.PhotographReader(image_size=SIZE, resize='nearest')
+    reader = image_files.ImageReader(image_size=SIZE, resize='nearest')
     pixels = np.stack([reader.read(str(path)) for path in sorted(images.iterdir())])
     reader.close()
     shares = network.predict_on_batch(pixels)

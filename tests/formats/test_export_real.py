@@ -67,7 +67,7 @@ def test_every_format_keeps_the_srcc(trained, evaluated, kind, tmp_path):
     with contextlib.closing(data_loader.val_batches(val, COUNT, resize='nearest')) as batches:
         pixels, _ = next(batches)
     files = [open(file, 'rb').read() for file in val.paths]  # noqa: SIM115
-    metrics = score_utils.metrics(val.scores, shares_of(kind, folder, pixels, files))
+    metrics = score_utils.metrics(val.distributions, shares_of(kind, folder, pixels, files))
     assert metrics == pytest.approx(evaluated, abs=1e-5)
     assert metrics['srcc_mean'] == pytest.approx(evaluated['srcc_mean'], abs=1e-6)
 

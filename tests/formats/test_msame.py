@@ -87,7 +87,7 @@ def test_inputs_and_labels_are_those_of_the_photographs(model, dataset, tmp_path
     assert [row['id'] for row in rows] == list(ratings.ids[-COUNT:])
     assert [row['file'] for row in rows] == sorted(path.name for path in (tmp_path / 'bins' / 'inputs').iterdir())
     np.testing.assert_array_equal([[float(row[f'share_of_{score}']) for score in range(1, 11)] for row in rows],
-                                  ratings.scores[-COUNT:])
+                                  ratings.distributions[-COUNT:])
     pixels = np.fromfile(str(tmp_path / 'bins' / 'inputs' / '000000.bin'), np.float32)
     assert pixels.shape == (SIZE * SIZE * 3,) and -1 <= pixels.min() < pixels.max() <= 1
 

@@ -55,7 +55,7 @@ def test_onnx_says_the_same_in_onnx_runtime(model, dataset, batchsize, tmp_path,
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     assert {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())} == {
         'input_1': [batchsize or 'N', SIZE, SIZE, 3], 'dense/Softmax': [batchsize or 'N', 10]}
-    reader = image_files.PhotographReader(image_size=SIZE, resize='nearest')
+    reader = image_files.ImageReader(image_size=SIZE, resize='nearest')
     pixels = np.stack([reader.read(str(file)) for file in sorted(dataset.images.iterdir())[:3]])
     reader.close()
     tf.compat.v1.keras.backend.clear_session()

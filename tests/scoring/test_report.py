@@ -43,7 +43,7 @@ def ratings(folder, count, name='{}'):
 
 def predictions(val, seed, weight=0.5):
     noise = np.random.RandomState(seed).dirichlet(np.ones(10), val.count)
-    return weight * val.scores + (1 - weight) * noise
+    return weight * val.distributions + (1 - weight) * noise
 
 
 def evaluated(val, *predicted, paths=('/m/a.h5', '/m/b.h5', '/m/c.h5')):
@@ -124,9 +124,9 @@ def test_the_numbers_in_the_files_are_numpys(tmp_path):
     with open(str(tmp_path / 'out' / 'predictions.csv'), newline='') as stream:
         header, *rows = csv.reader(stream)
     assert header == list(results.COLUMNS)
-    means, spreads = ([shares @ RANKS for shares in (val.scores, predicted)],
+    means, spreads = ([shares @ RANKS for shares in (val.distributions, predicted)],
                       [np.sqrt(((RANKS - (shares @ RANKS)[:, None]) ** 2 * shares).sum(axis=1))
-                       for shares in (val.scores, predicted)])
+                       for shares in (val.distributions, predicted)])
     assert [row[0] for row in rows] == list(val.ids)
     columns = np.column_stack([means[0], spreads[0], means[1], spreads[1], means[1] - means[0], predicted])
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float), columns, rtol=0, atol=5.1e-7)
@@ -134,7 +134,7 @@ def test_the_numbers_in_the_files_are_numpys(tmp_path):
     model = found['models'][0]
     assert model['metrics']['srcc_mean'] == pytest.approx(spearmanr(*np.round(means, 6))[0], abs=1e-12)
     assert model['metrics']['emd_r1'] == pytest.approx(
-        np.abs(np.cumsum(val.scores, 1) - np.cumsum(predicted, 1)).mean(), abs=1e-12)
+        np.abs(np.cumsum(val.distributions, 1) - np.cumsum(predicted, 1)).mean(), abs=1e-12)
     assert model['mean_absolute_error'] == pytest.approx(np.abs(means[1] - means[0]).mean(), abs=1e-12)
     assert found['photographs'] == 30 and found['constant_predictor']['srcc_mean'] is None
     assert model['srcc_mean_interval']['resamples'] == analysis.RESAMPLES
@@ -214,7 +214,7 @@ def test_the_curves_are_the_models_own(tmp_path):
 @pytest.mark.parametrize('count', [1, 2, 7])
 def test_a_model_that_says_the_same_for_everything(tmp_path, count):
     val = ratings(tmp_path, count)
-    found = evaluated(val, np.tile(val.scores.mean(axis=0), (count, 1)), predictions(val, 2))
+    found = evaluated(val, np.tile(val.distributions.mean(axis=0), (count, 1)), predictions(val, 2))
     write(tmp_path / 'out', found)
     metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     assert metrics['models'][0]['metrics']['srcc_mean'] is None
@@ -368,8 +368,8 @@ def test_the_report_in_a_browser(tmp_path):
     found = check_report.check(str(tmp_path / 'out'))
     assert {name: each['wrong'] for name, each in found.items()} == {
         name: [] for name in ('phone light', 'desk light', 'phone dark', 'desk dark', 'print')}
-    shown = len({index for indices in analysis.extremes(val.scores @ RANKS, predictions(val, 1) @ RANKS, 8).values()
-                 for index in indices if index % 2 == 0})
+    extremes = analysis.extremes(val.distributions @ RANKS, predictions(val, 1) @ RANKS, 8)
+    shown = len({index for indices in extremes.values() for index in indices if index % 2 == 0})
     assert found['phone dark']['pictures'] >= shown > 0
 
 

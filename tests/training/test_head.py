@@ -47,7 +47,7 @@ def shares_by_keras(path, dataset):
     tf.compat.v1.keras.backend.clear_session()
     images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
     model = checkpoint.load_for_scoring(str(path))
-    return model.predict(images), ratings.scores
+    return model.predict(images), ratings.distributions
 
 
 def emd(true, predicted):

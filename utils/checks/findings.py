@@ -74,7 +74,7 @@ def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LA
     images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(image_names.ENDINGS))
     parts, told = None, ''
     try:
-        parts = splits.choose(ava.Ratings(labels.ids, paths, labels.shares).take(found), split, val_size,
+        parts = splits.choose(ava.Ratings(labels.ids, paths, labels.distributions).take(found), split, val_size,
                               labels=labels_path)
         told = splits.describe(split, parts[1])
     except InputError as error:
@@ -133,7 +133,7 @@ def _one_coloured(dataset: Dataset, reasons: Dict[str, str]) -> List[str]:
     """Names of labelled photographs in which the network sees one colour; only files small enough are decoded."""
     from utils.data import image_files
     names = [name for name in dataset.label_of if name not in reasons and _may_be_one_colour(dataset.facts[name])]
-    reader, found = image_files.PhotographReader(), []
+    reader, found = image_files.ImageReader(), []
     try:
         for name in progress(names, len(names), 'looking for one colour'):
             pixels = reader.read(os.path.join(dataset.images_folder, name))

@@ -49,7 +49,7 @@ def remarks(path: str, labels: Labels, unusable: Container[str]) -> Iterator[Tup
         if not FEWEST <= total <= MOST:
             yield image_id, f'has {total:g} votes; AVA has {FEWEST} to {MOST} for a photograph'
     if len(labels.ids) >= ENOUGH:
-        votes, score = labels.totals.mean(), float((labels.shares @ SCORES).mean())
+        votes, score = labels.totals.mean(), float((labels.distributions @ SCORES).mean())
         if abs(votes - MEAN_VOTES) > VOTES_WITHIN:
             yield 'votes', f'are {votes:.0f} for a photograph on average; AVA has {MEAN_VOTES}'
         if abs(score - MEAN_SCORE) > SCORE_WITHIN:

@@ -64,7 +64,7 @@ def causes(checked: Checked) -> Dict[str, int]:
 def report(checked: Checked, findings: List[Finding], remarks: List[Finding], list_path: str) -> str:
     """The summary for people: sizes, histogram of the labels in use, remarks, findings."""
     dataset = checked.dataset
-    means = score_utils.mean_score(dataset.labels.shares[dataset.found])
+    means = score_utils.mean_score(dataset.labels.distributions[dataset.found])
     good = np.round(means, score_utils.DECIMALS) > score_utils.GOOD
     lines = [f'labels: {len(dataset.labels.ids)} usable, {dataset.labels_path}',
              f'images: {len(dataset.images)}, {dataset.images_folder}', dataset.split]
@@ -93,7 +93,7 @@ def _first(findings: List[Finding]) -> List[str]:
 def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -> Dict[str, Any]:
     """The same for programs: every finding and remark, with the counts of each kind."""
     dataset = checked.dataset
-    means = score_utils.mean_score(dataset.labels.shares[dataset.found])
+    means = score_utils.mean_score(dataset.labels.distributions[dataset.found])
     parts = dataset.parts
     return {
         'format': FORMAT, 'headers_only': checked.headers_only,
@@ -164,7 +164,7 @@ def clean_lines(checked: Checked) -> List[str]:
     kept = [row for row, (image_id, path) in enumerate(zip(dataset.labels.ids, dataset.paths))
             if dataset.found[row] and os.path.basename(path) not in unwanted and image_id not in twice]
     if label_tables.is_table(dataset.labels_path):
-        votes = dataset.labels.shares * dataset.labels.totals[:, np.newaxis]
+        votes = dataset.labels.distributions * dataset.labels.totals[:, np.newaxis]
         return [ava_lines.to_line(index, dataset.labels.ids[row], votes[row]) for index, row in enumerate(kept, 1)]
     bad = {line for line, _ in dataset.labels.bad}
     lines = [line.decode('utf-8') for number, line in enumerate(ava.read_text(dataset.labels_path).splitlines(), 1)

@@ -27,7 +27,7 @@ class Labels(NamedTuple):
     """The label file as it stands, whether or not the photographs are there."""
 
     ids: np.ndarray     # object (str) [N]: AVA's image id, or a file name
-    shares: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
+    distributions: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
     bad: List[BadLine]  # the lines left out; empty unless skip_bad
     totals: np.ndarray  # float64 [N]: the sum of a photograph's votes
 
@@ -37,7 +37,7 @@ class Ratings(NamedTuple):
 
     ids: np.ndarray     # object (str) [N]
     paths: np.ndarray   # object (str) [N]: path of the image file
-    scores: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
+    distributions: np.ndarray  # float64 [N, 10]: share of the votes for each of SCORES, rows sum to 1
 
     @property
     def count(self) -> int:  # type: ignore[override]  # len() of a NamedTuple would be its three fields
@@ -46,7 +46,7 @@ class Ratings(NamedTuple):
 
     def take(self, indices: Any) -> 'Ratings':
         """The ratings at `indices`: a slice, an int array or a bool mask [N]."""
-        return Ratings(self.ids[indices], self.paths[indices], self.scores[indices])
+        return Ratings(self.ids[indices], self.paths[indices], self.distributions[indices])
 
 
 def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
@@ -115,7 +115,7 @@ def read(ava_dataset_path: str, base_images_path: str, *, skip_bad: bool = False
     if report and not found.all():
         report(f'{ava_dataset_path}: labels left out because {base_images_path} has no such photograph: '
                f'{np.sum(~found)} of {len(found)}, first {labels.ids[~found][0]}')
-    return Ratings(labels.ids, paths, labels.shares).take(found)
+    return Ratings(labels.ids, paths, labels.distributions).take(found)
 
 
 def refuse_exchanged(ava_dataset_path: str, base_images_path: str) -> None:

@@ -1,4 +1,4 @@
-"""What one epoch reads, place by place: order, crops, flips, substitutes of broken photographs, shares of devices."""
+"""What one epoch reads, place by place: order, crops, flips, replacements of broken photographs, shares of devices."""
 from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -49,7 +49,7 @@ def epoch_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True, l
     return EpochPlan(order, top[order], left[order], flip[order])
 
 
-def substitutes(count: int, epoch: int, place: int, *, seed: int = 0) -> Iterator[int]:
+def replacements(count: int, epoch: int, place: int, *, seed: int = 0) -> Iterator[int]:
     """The photographs, by index, that may stand in for a broken one at a place of an epoch, without end.
 
     They follow from (seed, epoch, place) alone: the first of them that is not broken is the same in every run,
@@ -60,7 +60,7 @@ def substitutes(count: int, epoch: int, place: int, *, seed: int = 0) -> Iterato
         yield int(random.randint(count))
 
 
-def training_places(first: int, count: int, batchsize: int, shard: Tuple[int, int] = ALL) -> np.ndarray:
+def training_positions(first: int, count: int, batchsize: int, shard: Tuple[int, int] = ALL) -> np.ndarray:
     """The places of an epoch of `count` that one of several devices reads, from the place `first` on; int64 [N].
 
     With shard (r, R), step k takes the places first + (k R + r) B to first + (k R + r + 1) B - 1, B being `batchsize`:
@@ -78,7 +78,7 @@ def part(count: int, shard: Tuple[int, int] = ALL) -> slice:
     return slice(count * rank // size, count * (rank + 1) // size)
 
 
-def replace_broken(order: np.ndarray, is_broken: np.ndarray, draw: Callable[[int], Iterator[int]],
+def replace_unreadable(order: np.ndarray, is_broken: np.ndarray, draw: Callable[[int], Iterator[int]],
                    places: Optional[np.ndarray] = None) -> np.ndarray:
     """`order` with the first unbroken one of draw(place) wherever a photograph is broken; int64 [N].
 

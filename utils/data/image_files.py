@@ -20,7 +20,7 @@ _TENSORFLOW_READS = 'JPEG', 'PNG', 'GIF'
 Found = Union[np.ndarray, InputError]
 
 
-class PhotographReader:
+class ImageReader:
     """Photographs as val_batches reads them, in a graph and a host-only session of its own."""
 
     def __init__(self, *, image_size: int = IMAGE_SIZE, resize: str = 'bilinear',

@@ -154,7 +154,7 @@ def _example(data: bytes, part: ava.Ratings, row: int) -> bytes:
     example = tf.train.Example(features=tf.train.Features(feature={
         'image': feature(bytes_list=tf.train.BytesList(value=[data])),
         'id': feature(bytes_list=tf.train.BytesList(value=[os.fsencode(part.ids[row])])),
-        'scores': feature(float_list=tf.train.FloatList(value=part.scores[row]))}))
+        'scores': feature(float_list=tf.train.FloatList(value=part.distributions[row]))}))
     return example.SerializeToString(deterministic=True)
 
 

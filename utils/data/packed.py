@@ -19,7 +19,7 @@ from utils.base.errors import InputError
 from utils.base.files import sha256
 from utils.data import ava, splits
 from utils.data.bad_images import BadImages
-from utils.data.epoch_plan import replace_broken, resize_before_crop
+from utils.data.epoch_plan import replace_unreadable, resize_before_crop
 
 FORMAT = 'NIMA packed photographs, 1'
 MANIFEST = 'manifest.json'
@@ -196,7 +196,7 @@ class RecordsPipeline:
 
     def run(self, whole: Any) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, a pipeline.Pass, full whatever could not be decoded when it was packed."""
-        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.places)
+        chosen = replace_unreadable(whole.order, whole.bad.mask, whole.draw, whole.places)
         _, *augmentation, scores = whole.rows_of(chosen)
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         waiting: Any = collections.deque()

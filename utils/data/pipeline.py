@@ -11,7 +11,7 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 from utils.base import memory
 from utils.data import image_guard
 from utils.data.bad_images import BadImages
-from utils.data.epoch_plan import replace_broken, resize_before_crop
+from utils.data.epoch_plan import replace_unreadable, resize_before_crop
 
 PREFETCH_BATCHES = 2
 MOST_THREADS = 192
@@ -26,7 +26,7 @@ class Pass(NamedTuple):
     order: np.ndarray                                # int64 [N]: index of a photograph, by place
     rows_of: Callable[[np.ndarray], List[np.ndarray]]  # indices -> the pipeline's columns, their paths first
     bad: BadImages                                   # knows, and learns, which photographs are broken
-    draw: Callable[[int], Iterator[int]]             # place -> substitutes, as epoch_plan.substitutes gives them
+    draw: Callable[[int], Iterator[int]]             # place -> replacements, as epoch_plan.replacements gives them
     places: np.ndarray                               # int64 [N]: the place of the epoch that each stands at
 
 
@@ -125,8 +125,8 @@ class Pipeline:
         self._batchsize, self._max_pixels = batchsize, max_pixels
 
     def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
-        """The batches of one pass, full whatever is broken: its places hold substitutes."""
-        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.places)
+        """The batches of one pass, full whatever is broken: its places hold replacements."""
+        chosen = replace_unreadable(whole.order, whole.bad.mask, whole.draw, whole.places)
         self._session.run(self._start, feed_dict=dict(zip(self._feeds, whole.rows_of(chosen))))
         with contextlib.suppress(tf.errors.OutOfRangeError):
             for start in itertools.count(0, self._batchsize):
@@ -142,11 +142,11 @@ class Pipeline:
             return self._row_by_row(whole._replace(order=whole.order[rows], places=whole.places[rows]))
 
     def _row_by_row(self, batch: Pass) -> Tuple[np.ndarray, ...]:
-        """A batch in which something is broken, with substitutes; what was not known as broken is noted."""
+        """A batch in which something is broken, with replacements; what was not known as broken is noted."""
         rows: List[Any] = [None] * len(batch.order)
         before = np.full(len(batch.order), -1)
         while any(row is None for row in rows):
-            chosen = replace_broken(batch.order, batch.bad.mask, batch.draw, batch.places)
+            chosen = replace_unreadable(batch.order, batch.bad.mask, batch.draw, batch.places)
             places = np.flatnonzero(chosen != before)
             columns = batch.rows_of(chosen[places])
             for good in self.good_rows(*columns):

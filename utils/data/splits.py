@@ -22,7 +22,7 @@ Parts = Tuple[ava.Ratings, ava.Ratings]
 def data_hash(ratings: ava.Ratings) -> str:
     """SHA-256, in hexadecimal, of ids and vote shares in their order: the same for the same data in any file."""
     digest = hashlib.sha256('\n'.join(ratings.ids).encode('utf-8', 'surrogateescape'))
-    digest.update(np.ascontiguousarray(ratings.scores, '<f8').tobytes())
+    digest.update(np.ascontiguousarray(ratings.distributions, '<f8').tobytes())
     return digest.hexdigest()
 
 

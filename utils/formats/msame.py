@@ -96,7 +96,7 @@ def _write_labels(path: str, val: ava.Ratings, batchsize: int) -> None:
     with open(path, 'w', encoding='utf-8', errors='surrogateescape', newline='') as stream:
         writer = csv.writer(stream, lineterminator='\n')
         writer.writerow(['file', 'row', 'id', *_SHARES])
-        for number, (image_id, shares) in enumerate(zip(val.ids, val.scores)):
+        for number, (image_id, shares) in enumerate(zip(val.ids, val.distributions)):
             file = _stem(number // batchsize) + '.bin'
             writer.writerow([file, number % batchsize, image_id, *(repr(float(share)) for share in shares)])
 

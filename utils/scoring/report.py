@@ -78,7 +78,7 @@ def training_curves(path: str, epoch: Optional[int]) -> Tuple[List[Dict[str, flo
 
 def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, figures.Figure], Dict[str, str]]:
     """The figures and their captions, by name."""
-    predicted, true = results.models[0].predicted, results.val.scores
+    predicted, true = results.models[0].predicted, results.val.distributions
     means = score_utils.mean_score(true), score_utils.mean_score(predicted)
     stds = score_utils.std_score(true), score_utils.std_score(predicted)
     error = means[1] - means[0]
@@ -113,12 +113,12 @@ def _about(values: Any) -> str:
 def _photographs(results: Results, captions: Dict[str, str]) -> Dict[str, List[Photograph]]:
     """The photographs to show, by kind; their headings come into `captions`."""
     val, predicted = results.val, results.models[0].predicted
-    means = score_utils.mean_score(val.scores), score_utils.mean_score(predicted)
-    stds = score_utils.std_score(val.scores), score_utils.std_score(predicted)
+    means = score_utils.mean_score(val.distributions), score_utils.mean_score(predicted)
+    stds = score_utils.std_score(val.distributions), score_utils.std_score(predicted)
     chosen = analysis.extremes(*means, count=max(1, min(SHOWN, val.count // 2)))
     captions.update(best='Best: the highest predicted means', worst='Worst: the lowest predicted means',
                     mistaken='Most mistaken: the largest differences of predicted and true mean')
-    return {kind: [Photograph(val.ids[index], thumbnail(val.paths[index]), val.scores[index], predicted[index],
+    return {kind: [Photograph(val.ids[index], thumbnail(val.paths[index]), val.distributions[index], predicted[index],
                               [each[index] for each in means], [each[index] for each in stds]) for index in indices]
             for kind, indices in chosen.items()}
 

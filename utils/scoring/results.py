@@ -55,12 +55,12 @@ def evaluate(val: ava.Ratings, paths: Sequence[str], records: Sequence[Dict[str,
         if not np.isfinite(predicted).all():
             raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares of votes: its '
                              'training went astray, type another model')
-    intervals = analysis.srcc_intervals(score_utils.mean_score(val.scores),
+    intervals = analysis.srcc_intervals(score_utils.mean_score(val.distributions),
                                         [score_utils.mean_score(predicted) for predicted in predictions], seed=SEED)
-    models = [Model(name, path, record, predicted, score_utils.metrics(val.scores, predicted), srcc, difference)
+    models = [Model(name, path, record, predicted, score_utils.metrics(val.distributions, predicted), srcc, difference)
               for name, path, record, predicted, srcc, difference in zip(
                   _names(paths), paths, records, predictions, intervals['srcc'], intervals['difference'])]
-    constant = score_utils.metrics(val.scores, score_utils.constant_prediction(val.scores))
+    constant = score_utils.metrics(val.distributions, score_utils.constant_prediction(val.distributions))
     return Results(val, split, constant, models)
 
 
@@ -85,7 +85,7 @@ def shown(interval: Interval, signed: bool = False) -> str:
 
 def as_json(results: Results) -> Dict[str, Any]:
     """Everything but the predictions themselves; what is undefined is NaN, for finite()."""
-    true = [function(results.val.scores) for function in (score_utils.mean_score, score_utils.std_score)]
+    true = [function(results.val.distributions) for function in (score_utils.mean_score, score_utils.std_score)]
     models = []
     for number, model in enumerate(results.models, 1):
         error = score_utils.mean_score(model.predicted) - true[0]
@@ -109,8 +109,8 @@ def predictions_name(number: int) -> str:
 
 def write_csv(stream: TextIO, val: ava.Ratings, predicted: np.ndarray) -> None:
     """A row of COLUMNS for each photograph; the error is the predicted mean less the true one."""
-    means = score_utils.mean_score(val.scores), score_utils.mean_score(predicted)
-    stds = score_utils.std_score(val.scores), score_utils.std_score(predicted)
+    means = score_utils.mean_score(val.distributions), score_utils.mean_score(predicted)
+    stds = score_utils.std_score(val.distributions), score_utils.std_score(predicted)
     numbers = np.column_stack([means[0], stds[0], means[1], stds[1], means[1] - means[0], predicted])
     writer = csv.writer(stream, lineterminator='\n')
     writer.writerow(COLUMNS)

@@ -41,7 +41,7 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
             model, preprocessing, forward = engines.load(path, engine=engine, fast=fast, device=run.device,
                                                          threads=run.threads, batchsize=batchsize, report=print)
             run.initialise()
-        reader = stack.enter_context(contextlib.closing(image_files.PhotographReader(
+        reader = stack.enter_context(contextlib.closing(image_files.ImageReader(
             image_size=preprocessing['image_size'], resize=preprocessing['resize'], session_config=run.host_config)))
         workers = threads or device.usable_cores()
         read = reader.read_all(files, workers=workers, ahead=batchsize + workers)

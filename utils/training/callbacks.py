@@ -67,7 +67,7 @@ class Validation(tf.keras.callbacks.Callback):
         super().__init__()
         self._pause = pause
         self._forward = forward or batchsize
-        self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.scores, batchsize
+        self._twin, self._batches, self._scores, self._batchsize = model, batches, ratings.distributions, batchsize
         self._bad, self._every, self._group = bad, every, group
         self._told = [bad_part.count for bad_part in bad]  # the bad photographs that all devices know of
         self._seconds: List[float] = []

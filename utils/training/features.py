@@ -19,7 +19,7 @@ from utils.base.errors import InputError
 from utils.base.progress import bar
 from utils.data import ava
 from utils.data.bad_images import BadImages
-from utils.data.epoch_plan import replace_broken
+from utils.data.epoch_plan import replace_unreadable
 from utils.data.packed import Records
 from utils.device.signals import Watch
 
@@ -113,7 +113,7 @@ class FeaturesPipeline:
         """The batches of one pass, a pipeline.Pass, full whatever could not be decoded."""
         rows = self._rows[self._pass % len(self._rows)]
         self._pass += 1
-        chosen = replace_broken(whole.order, whole.bad.mask, whole.draw, whole.places)
+        chosen = replace_unreadable(whole.order, whole.bad.mask, whole.draw, whole.places)
         scores = whole.rows_of(chosen)[-1]
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         for start in range(0, last, self._batchsize):

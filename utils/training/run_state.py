@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils.base.errors import InputError
-from utils.data.epoch_plan import training_places
+from utils.data.epoch_plan import training_positions
 from utils.device.device import ALONE, Group
 from utils.device.signals import Watch, exit_code
 from utils.model import checkpoint
@@ -137,7 +137,7 @@ class RunState(tf.keras.callbacks.Callback):
 
     def _refuse_loss(self, loss: float) -> None:
         ids = self._ids(self.position.epoch)
-        places = training_places(self.position.images, len(ids), self._batchsize, self._group.shard)
+        places = training_positions(self.position.images, len(ids), self._batchsize, self._group.shard)
         names = ', '.join(ids[place] for place in places[:self._batchsize])
         raise InputError(f'epoch {self.position.epoch + 1}, step {self.step + 1} of {self.steps}: found a loss of '
                          f'{loss}, expected a number: {self._how_to_go_on()}; the photographs of this step were '
