@@ -1,4 +1,5 @@
 """What an earlier commit writes, by its own code in a folder of its own, and comparisons with it to the last bit."""
+import csv
 import json
 import os
 import re
@@ -219,8 +220,9 @@ def epoch_differences(before: Path, after: Path) -> List[str]:
 
 
 def epochs(folder: Path) -> List[Dict[str, Any]]:
-    """What the log of a training says of each epoch."""
-    return [json.loads(line) for line in (folder / 'log' / 'train.jsonl').read_text().splitlines()]
+    """The rows of a training's log."""
+    with open(str(folder / 'log' / 'train.csv'), newline='') as stream:
+        return list(csv.DictReader(stream))
 
 
 def stamps(folder: Path, name: str) -> Dict[str, int]:
