@@ -22,7 +22,7 @@ PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'mu
 
 VERSION = '1.0.0.dev0'  # as checkpoints carry it
 
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def from_root(path: str) -> str:
