@@ -50,7 +50,7 @@ def try_to_read(path: str) -> None:
         return
     with contextlib.suppress(subprocess.TimeoutExpired):
         done = subprocess.run([sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); '
-                               'from utils import trust; trust.read_all(sys.argv[1])', path],
+                               'from utils.model import trust; trust.read_all(sys.argv[1])', path],
                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                               timeout=TRIAL_SECONDS)
         if done.returncode >= 0:
