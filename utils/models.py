@@ -16,10 +16,11 @@ from utils.base import (
     errors,  # noqa: E402
     files,  # noqa: E402
 )
-from utils.base.defaults import DROPOUT, IMAGE_SIZE, PADDINGS, RESIZES, SCORES  # noqa: E402
+from utils.base.defaults import DROPOUT, IMAGE_SIZE, PADDINGS, RESIZES  # noqa: E402
 from utils.base.errors import InputError  # noqa: E402
 from utils.base.files import sha256  # noqa: E402
 from utils.base.parser import make_parser, parse_flags, typed_path  # noqa: E402
+from utils.base.scores import SCORES  # noqa: E402
 from utils.model import model_file  # noqa: E402
 
 

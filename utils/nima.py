@@ -7,8 +7,8 @@ from typing import Any, List, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from utils.base.defaults import SCORES
 from utils.base.errors import InputError
+from utils.base.scores import SCORES
 from utils.model import model_file
 
 CPU_FORWARD = 10  # photographs

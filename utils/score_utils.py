@@ -8,7 +8,7 @@ from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 
-from utils.base.defaults import SCORES
+from utils.base.scores import SCORES
 
 # Mean scores tie, and some are exactly 5; the last bits of float64 would break the ties and push 5 to either
 # side. Two different means of up to 549 votes, AVA's most, are at least 1 / (549 * 548) = 3.3e-6 apart.

@@ -2,10 +2,6 @@
 import os
 from typing import Any, Dict
 
-import numpy as np
-
-SCORES = np.arange(1, 11, dtype=np.float64)  # that people vote, and the network's ten outputs stand for
-
 # The model card's numbers, as far as they are the default of a flag and of a function.
 VAL_SIZE = 5000
 IMAGE_SIZE = 224

@@ -4,7 +4,7 @@ from typing import Container, Iterator, Tuple
 
 import numpy as np
 
-from utils.base.defaults import SCORES
+from utils.base.scores import SCORES
 from utils.data.ava import Labels
 
 # git hash-object of AVA.txt as published, and with Windows line ends.

@@ -6,8 +6,8 @@ from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, S
 
 import numpy as np
 
-from utils.base.defaults import SCORES
 from utils.base.errors import InputError
+from utils.base.scores import SCORES
 from utils.data import image_names, label_tables, path_hints
 
 ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]

@@ -8,7 +8,7 @@ from typing import Tuple
 
 import numpy as np
 
-from utils.base.defaults import SCORES
+from utils.base.scores import SCORES
 
 HALVINGS = 80        # of the interval of a parameter: to less than the last bit
 STEEPEST = 800.0     # exp() of its negative is 0 in float64

@@ -19,8 +19,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from utils.base.defaults import SCORES
 from utils.base.errors import InputError
+from utils.base.scores import SCORES
 from utils.data import distributions, image_names
 
 ENDINGS = ('.csv', '.json')

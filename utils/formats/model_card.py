@@ -3,8 +3,9 @@ import json
 import os
 from typing import Any, Dict
 
-from utils.base.defaults import SCORES, VERSION
+from utils.base.defaults import VERSION
 from utils.base.files import sha256
+from utils.base.scores import SCORES
 from utils.model import metadata, model_file
 
 CARD, PARITY = 'model_card.json', 'parity.json'

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
-from utils.base.defaults import SCORES
+from utils.base.scores import SCORES
 from utils.data.pipeline import decode, host_session, scale
 from utils.formats.frozen import INPUT, OUTPUT
 

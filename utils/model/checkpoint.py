@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from utils.base.defaults import DEMO_MODEL, SCORES
+from utils.base.defaults import DEMO_MODEL
 from utils.base.errors import InputError
+from utils.base.scores import SCORES
 from utils.base.text import short
 from utils.model import model_file, trust, trust_network
 

@@ -16,8 +16,9 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, NoReturn, Op
 
 import numpy as np
 
-from utils.base.defaults import IMAGE_SIZE, PADDINGS, RESIZES, SCORES
+from utils.base.defaults import IMAGE_SIZE, PADDINGS, RESIZES
 from utils.base.errors import InputError, command_of
+from utils.base.scores import SCORES
 from utils.base.text import printable, short
 from utils.model import metadata, trust, trust_network
 

@@ -4,7 +4,7 @@ The file's JSON is checked before Keras sees it; nothing here builds or runs wha
 """
 from typing import Any, Dict, FrozenSet, Iterator
 
-from utils.base.defaults import SCORES
+from utils.base.scores import SCORES
 from utils.base.text import short
 from utils.model.trust import DistrustError
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from utils import score_utils
 from utils.base import files, progress
-from utils.base.defaults import SCORES
 from utils.base.errors import InputError
+from utils.base.scores import SCORES
 from utils.base.text import printable
 from utils.scoring.percentiles import percentile
 
