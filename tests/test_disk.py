@@ -10,10 +10,9 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT, snapshot
 
-from utils.base import files, lock
+from utils.base import files
 from utils.base.errors import InputError
-from utils.model import checkpoint, model_file
-from utils.training import callbacks
+from utils.model import checkpoint, metadata, model_file
 from utils.training.flags import train_flags
 
 RECORD = {'preprocessing': model_file.preprocessing(32)}
@@ -35,11 +34,15 @@ def start(code, *arguments, **how):
 
 HOLDS = '''
     import sys
-    from utils import lock
-    with files.only_writer(sys.argv[1]):
+    from utils.base import files
+    with files.only_writer(sys.argv[1], '--TMP_MODEL_PATF'):
         print('holds', flush=True)
         sys.stdin.read()
 '''
+
+
+def only_writer(folder):
+    return files.only_writer(str(folder), '--TMP_MODEL_PATF')
 
 
 # --- one writer
@@ -47,13 +50,12 @@ HOLDS = '''
 def test_the_second_is_refused_with_the_process_id_of_the_first(tmp_path):
     first = start(HOLDS, tmp_path)
     assert first.stdout.readline() == 'holds\n'
-    with pytest.raises(InputError, match=rf'^{tmp_path}: found that the process {first.pid} is writing there, expected '
-                                         r'one run at a time: wait for it, stop it, or type another '
-                                         r'--TMP_MODEL_PATF$'), files.only_writer(str(tmp_path)):
+    with pytest.raises(InputError, match=rf'^{tmp_path} is in use: process {first.pid} writes there. Wait for it, stop '
+                                         r'it or choose another --TMP_MODEL_PATF$'), only_writer(tmp_path):
         pass
     first.communicate('')
     assert first.returncode == 0 and os.listdir(str(tmp_path)) == []
-    with files.only_writer(str(tmp_path)):
+    with only_writer(tmp_path):
         assert os.listdir(str(tmp_path)) == ['.lock']
 
 
@@ -65,15 +67,15 @@ def test_a_killed_one_leaves_neither_a_lock_nor_unfinished_files(tmp_path):
     first.send_signal(signal.SIGKILL)
     first.communicate()
     assert (tmp_path / '.lock').exists()
-    with files.only_writer(str(tmp_path)):
+    with only_writer(tmp_path):
         assert sorted(os.listdir(str(tmp_path))) == ['.lock', 'model_001.h5', 'notes.tmp']
     assert sorted(os.listdir(str(tmp_path))) == ['model_001.h5', 'notes.tmp']
 
 
 def test_only_the_writer_removes_unfinished_files(tmp_path):
-    with files.only_writer(str(tmp_path)):
+    with only_writer(tmp_path):
         (tmp_path / 'model_001.h5.tmp').write_text('mine')
-        with pytest.raises(InputError, match=f'the process {os.getpid()} is writing'), files.only_writer(str(tmp_path)):
+        with pytest.raises(InputError, match=f'process {os.getpid()} writes there'), only_writer(tmp_path):
             pass
         assert (tmp_path / 'model_001.h5.tmp').read_text() == 'mine'
 
@@ -82,7 +84,7 @@ def without_locks(monkeypatch, process, machine):
     """A disk that knows no locks, on which somebody left a lock's file."""
     def refuse(descriptor, operation):
         raise OSError(95, 'Operation not supported')
-    monkeypatch.setattr(lock.fcntl, 'flock', refuse)
+    monkeypatch.setattr(files.fcntl, 'flock', refuse)
     return f'{process} {machine}\n'
 
 
@@ -93,11 +95,11 @@ def test_a_lock_that_is_none_is_not_written(tmp_path, how):
     folder = tmp_path / 'model'
     folder.mkdir()
     if how == 'link':
-        (folder / lock.NAME).symlink_to(mine)
+        (folder / files.LOCK).symlink_to(mine)
     else:
-        (folder / lock.NAME).mkdir()
-    with pytest.raises(InputError, match=r'model/\.lock: found that it cannot be written \('), \
-            files.only_writer(str(folder)):
+        (folder / files.LOCK).mkdir()
+    with pytest.raises(InputError, match=r'cannot write .*model/\.lock: '), \
+            only_writer(folder):
         pass
     assert mine.read_text() == 'mine'
 
@@ -105,29 +107,30 @@ def test_a_lock_that_is_none_is_not_written(tmp_path, how):
 def test_a_disk_without_locks(tmp_path, monkeypatch):
     dead = subprocess.Popen([sys.executable, '-c', ''])
     dead.wait()
-    here = lock.socket.gethostname()
+    here = files.socket.gethostname()
     (tmp_path / '.lock').write_text(without_locks(monkeypatch, dead.pid, here))
-    with files.only_writer(str(tmp_path)):
+    with only_writer(tmp_path):
         assert (tmp_path / '.lock').read_text() == f'{os.getpid()} {here}\n'
     living = os.getppid()
-    for process, machine, said in ((living, here, f'process {living} is'), (7, 'other', 'process 7 on other is')):
+    for process, machine, said in ((living, here, f'process {living} writes'),
+                                   (7, 'other', 'process 7 on other writes')):
         (tmp_path / '.lock').write_text(without_locks(monkeypatch, process, machine))
-        with pytest.raises(InputError, match=rf'{said} writing there, .*remove {tmp_path}/\.lock'), \
-                files.only_writer(str(tmp_path)):
+        with pytest.raises(InputError, match=rf'{said} there.*remove {tmp_path}/\.lock'), \
+                only_writer(tmp_path):
             pass
         assert (tmp_path / '.lock').exists()
 
 
 def test_a_folder_that_was_not_there_goes_again_where_nothing_came_into_it(tmp_path):
-    with files.only_writer(str(tmp_path / 'a')):
+    with only_writer(tmp_path / 'a'):
         pass
     assert os.listdir(str(tmp_path)) == []
 
 
 def test_a_place_that_is_no_folder(tmp_path):
     (tmp_path / 'file').write_text('')
-    with pytest.raises(InputError, match='file/model: found a place that cannot be written .*--TMP_MODEL_PATF'), \
-            files.only_writer(str(tmp_path / 'file' / 'model')):
+    with pytest.raises(InputError, match='cannot write .*file/model: .*--TMP_MODEL_PATF'), \
+            only_writer(tmp_path / 'file' / 'model'):
         pass
 
 
@@ -136,11 +139,12 @@ def test_a_place_that_is_no_folder(tmp_path):
 SAVES = '''
     import resource, sys
     import tensorflow as tf
-    from utils import checkpoint, errors, lock, model_file
+    from utils.base import errors, files
+    from utils.model import checkpoint, model_file
     def main():
         inputs = tf.keras.Input((32, 32, 3))
         model = tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.Flatten()(inputs)))
-        with files.only_writer(sys.argv[1]):
+        with files.only_writer(sys.argv[1], '--TMP_MODEL_PATF'):
             checkpoint.save(model, sys.argv[1] + '/model_001.h5', {'preprocessing': model_file.preprocessing(32)})
             exec(sys.argv[2])
             checkpoint.save(model, sys.argv[1] + '/model_002.h5', {'preprocessing': model_file.preprocessing(32)})
@@ -165,9 +169,8 @@ def test_a_disk_on_which_no_more_fits(tmp_path):
     code, said = save_twice(tmp_path, 'import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
                                       'resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))')
     assert code == 1
-    assert said == (f'train.py: error: {tmp_path}/model_002.h5: found that it cannot be written (File too large), '
-                    'expected room for a checkpoint: free some, or type another folder; the checkpoints before it are '
-                    'whole')
+    assert said == (f'train.py: error: cannot write {tmp_path}/model_002.h5: File too large. Free space or choose '
+                    'another --TMP_MODEL_PATF; earlier checkpoints are intact')
     assert os.listdir(str(tmp_path)) == ['model_001.h5'] and is_whole(tmp_path / 'model_001.h5')
 
 
@@ -180,7 +183,7 @@ def test_a_small_disk(tmp_path):
         pytest.skip('this user may not mount a small disk')
     try:
         code, said = save_twice(folder, '')
-        assert code == 1 and 'model_002.h5: found that it cannot be written (No space left on device)' in said
+        assert code == 1 and 'model_002.h5: No space left on device.' in said
         assert os.listdir(str(folder)) == ['model_001.h5'] and is_whole(folder / 'model_001.h5')
     finally:
         subprocess.run(['umount', str(folder)], check=True)
@@ -196,8 +199,7 @@ def test_a_disk_that_does_not_keep_what_is_written(model, tmp_path, monkeypatch)
 
     monkeypatch.setattr(os, 'fsync', lose)
     for name in ('model_001.h5', 'model_002.h5'):
-        with pytest.raises(InputError, match=rf'{name}: found that it cannot be written \(it does not read back as it '
-                                             r'was written\)'):
+        with pytest.raises(InputError, match=rf'cannot write .*{name}: it does not read back as it was written\.'):
             checkpoint.save(model, str(tmp_path / name), RECORD)
     assert snapshot(tmp_path) == before
 
@@ -223,11 +225,10 @@ def test_a_read_only_folder(model, tmp_path):
     folder.mkdir()
     undo = read_only(folder)
     try:
-        with pytest.raises(InputError, match=r'folder: found a place that cannot be written \(.*\), .*'
-                                             r'--TMP_MODEL_PATF'), files.only_writer(str(folder)):
+        with pytest.raises(InputError, match=r'cannot write .*folder: .*--TMP_MODEL_PATF'), only_writer(folder):
             pass
-        with pytest.raises(InputError, match=r'model_001\.h5: found that it cannot be written \((Read-only file system|'
-                                             r'Operation not permitted|Permission denied)\)'):
+        with pytest.raises(InputError, match=r'cannot write .*model_001\.h5: (Read-only file system|Operation not '
+                                             r'permitted|Permission denied)'):
             checkpoint.save(model, str(folder / 'model_001.h5'), RECORD)
     finally:
         undo()
@@ -244,7 +245,7 @@ def test_a_folder_that_goes_away_is_made_again(tmp_path):
 def test_a_file_takes_the_folders_place(model, tmp_path):
     folder = tmp_path / 'model'
     folder.write_text('mine')
-    with pytest.raises(InputError, match=r'written \((File exists|Not a directory)\), expected room'):
+    with pytest.raises(InputError, match=r'model_001\.h5: (File exists|Not a directory)\.'):
         checkpoint.save(model, str(folder / 'model_001.h5'), RECORD)
     assert folder.read_text() == 'mine'
 
@@ -256,7 +257,7 @@ def written(folder, srccs):
     model = tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.GlobalAveragePooling2D()(inputs)))
     for epoch, srcc in enumerate(srccs, 1):
         checkpoint.save(model, checkpoint.path_of(str(folder), epoch), {**RECORD, 'epoch': epoch, 'run': {
-            'metrics': callbacks.origin.metrics({'val_srcc': srcc})}})
+            'metrics': metadata.metrics({'val_srcc': srcc})}})
 
 
 @pytest.mark.parametrize('srccs, keep, keep_best, kept', [

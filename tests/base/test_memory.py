@@ -50,7 +50,7 @@ def measured(code):
 
 
 def test_freed_memory_is_used_again_without_page_faults():
-    code = ('import resource\nfrom utils import memory\nasked = memory.keep_freed()\n'
+    code = ('import resource\nfrom utils.base import memory\nasked = memory.keep_freed()\n'
             'for _ in range(30):\n'
             '    if _ == 10: before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n'
             '    block = bytearray(60 << 20); del block\n'
@@ -60,7 +60,7 @@ def test_freed_memory_is_used_again_without_page_faults():
 
 def test_more_than_two_gibibytes_are_kept_too():
     """-1 is never, 2 ** 31 - 1 is not; what is taken here is never touched."""
-    code = ('import numpy as np\nfrom utils import memory\nasked = memory.keep_freed()\n'
+    code = ('import numpy as np\nfrom utils.base import memory\nasked = memory.keep_freed()\n'
             'try: block = np.empty(5 << 29, np.uint8); del block\n'
             'except MemoryError: asked = False\n'
             'print(asked, int(open("/proc/self/statm").read().split()[0]) * 4096)')

@@ -30,7 +30,7 @@ def test_without_tqdm_progress_is_plain_lines():
 
 def test_plain_lines_come_at_intervals_and_carry_the_loss():
     done = run('import sys; sys.modules["tqdm"] = None\n'
-               'from utils import progress\n'
+               'from utils.base import progress\n'
                'progress.PLAIN_LINE_SECONDS = 0\n'
                'bar = progress.bar(2, "epoch 1/1")\n'
                'bar.set_postfix_str("loss 0.5")\n'

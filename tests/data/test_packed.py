@@ -250,7 +250,7 @@ def test_a_disk_that_keeps_other_bytes_is_noticed(dataset, tmp_path, monkeypatch
 
 def test_killed_at_any_moment_no_half_shard_has_its_final_name(dataset, tmp_path):
     folder = tmp_path / 'pack'
-    code = ('import sys; sys.path.insert(0, sys.argv[1]); from utils import ava, pack\n'
+    code = ('import sys; sys.path.insert(0, sys.argv[1]); from utils.data import ava, pack\n'
             'for _ in range(50): pack.pack(ava.read(*sys.argv[2:4]), sys.argv[4] + "/" + str(_), use="training", '
             'form="raw", image_size=32, resize="bilinear", shard_photographs=1)')
     process = subprocess.Popen([sys.executable, '-c', code, str(ROOT), str(dataset.labels), str(dataset.images),

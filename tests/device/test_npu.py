@@ -63,7 +63,7 @@ class Adapter:
         facts.write(str(CONTRACT), release, str(folder / 'facts.json'))
 
     def start(self, script, *arguments, environment=()):
-        code = f'{self.prelude}\nimport sys, {script}\nfrom utils import errors\n' \
+        code = f'{self.prelude}\nimport sys, {script}\nfrom utils.base import errors\n' \
                f'errors.run({script}.main, "{script}")\n' \
                f'assert ("npu_bridge.npu_init" in sys.modules) is {self.prelude == NPU_INIT}'
         environment = {**os.environ, 'PYTHONPATH': f'{self.root}:{STAND_IN}', 'NPU_STAND_IN_FACTS': str(
@@ -166,7 +166,8 @@ def test_prediction_keeps_the_contract(trained, data, release):
 def test_the_demo_keeps_the_contract(tmp_path):
     """With all of its settings but the sizes, in a copy of the project, which receives the demo's folders."""
     project = copy_project(tmp_path / 'project')
-    small = 'from utils import defaults; defaults.DEMO.update(train_size=10, val_size=6, image_size=32, batchsize=4)'
+    small = ('from utils.base import defaults; '
+             'defaults.DEMO.update(train_size=10, val_size=6, image_size=32, batchsize=4)')
     adapter = Adapter(tmp_path / 'demo', 'r1.2.0', small, project)
     demo = ['--demo', '--device', 'npu']
     printed, (npu, *_) = adapter.run('train', *demo, '--epochs', '1')

@@ -9,7 +9,7 @@ from conftest import ROOT
 
 # A loop in C that no handler in Python can interrupt, as TensorFlow's step is one.
 BUSY = 'import hashlib; hashlib.pbkdf2_hmac("sha256", b"", b"", 10 ** 9)'
-START = ['import os, signal, sys, time', 'from utils import interruption']
+START = ['import os, signal, sys, time', 'from utils.device import signals']
 
 
 def start(*lines, ignored=()):
@@ -36,7 +36,7 @@ def send(process, number):
                                                  (signal.SIGINT, signal.SIGTERM, 143),
                                                  (signal.SIGTERM, signal.SIGTERM, 143)])
 def test_a_second_signal_ends_a_process_that_is_busy_in_c(first, second, code):
-    process = start('with interruption.watched():', '    print("busy")', f'    {BUSY}')
+    process = start('with signals.watched():', '    print("busy")', f'    {BUSY}')
     send(process, first)
     assert process.poll() is None
     process.send_signal(second)
@@ -47,7 +47,7 @@ def test_a_second_signal_ends_a_process_that_is_busy_in_c(first, second, code):
 
 @pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_first_signal_is_noted_and_interrupts_nothing(number, code):
-    process = start('with interruption.watched() as watch:', '    print("at work")',
+    process = start('with signals.watched() as watch:', '    print("at work")',
                     '    while watch.signal is None: time.sleep(0.01)', '    print("step ended")',
                     'sys.exit(watch.exit_code)')
     send(process, number)
@@ -56,16 +56,16 @@ def test_the_first_signal_is_noted_and_interrupts_nothing(number, code):
 
 
 def test_the_actions_of_before_are_back_afterwards():
-    process = start('before = [signal.getsignal(each) for each in interruption.SIGNALS]',
-                    'with interruption.watched():',
-                    '    print([signal.getsignal(each) for each in interruption.SIGNALS] == before)',
-                    'print([signal.getsignal(each) for each in interruption.SIGNALS] == before)',
+    process = start('before = [signal.getsignal(each) for each in signals.SIGNALS]',
+                    'with signals.watched():',
+                    '    print([signal.getsignal(each) for each in signals.SIGNALS] == before)',
+                    'print([signal.getsignal(each) for each in signals.SIGNALS] == before)',
                     'print(signal.set_wakeup_fd(-1))')
     assert process.communicate() == ('False\nTrue\n-1\n', '')
 
 
 def test_a_signal_that_is_ignored_stays_so():
-    process = start('with interruption.watched() as watch:', '    print("at work")',
+    process = start('with signals.watched() as watch:', '    print("at work")',
                     '    while watch.signal is None: time.sleep(0.01)', 'print(watch.exit_code)',
                     ignored=[signal.SIGINT])
     process.stdout.readline()
@@ -78,8 +78,8 @@ def test_a_signal_that_is_ignored_stays_so():
 
 def test_another_signal_is_not_heeded_and_other_threads_watch_nothing():
     process = start('import threading', 'signal.signal(signal.SIGUSR1, lambda *_: None)',
-                    'with interruption.watched() as watch:', '    os.kill(os.getpid(), signal.SIGUSR1)',
+                    'with signals.watched() as watch:', '    os.kill(os.getpid(), signal.SIGUSR1)',
                     '    time.sleep(0.2)', '    print(watch.signal)', 'def elsewhere():',
-                    '    with interruption.watched() as watch: print(watch.signal)',
+                    '    with signals.watched() as watch: print(watch.signal)',
                     'thread = threading.Thread(target=elsewhere); thread.start(); thread.join()')
     assert process.communicate() == ('None\nNone\n', '')

@@ -20,8 +20,9 @@ DOORS = r'''
 import contextlib, io, json, shutil, sys
 import tensorflow as tf
 import eval as score, predict
-from utils import nima, resume
-from utils.errors import InputError
+from utils import models, nima
+from utils.base.errors import InputError
+from utils.training import resume
 flags, photograph, folder, paths = json.loads(sys.argv[1])
 model = nima.with_head(tf.keras.applications.MobileNet((32, 32, 3), include_top=False, pooling='avg', weights=None), 0)
 

@@ -59,8 +59,16 @@ def new_file(path: str) -> Iterator[str]:
 
 def write(path: str, content: Any) -> None:
     """Write bytes, a memoryview or text (UTF-8) into `path`, whole or not at all; OSError where that fails."""
-    with new_file(path) as temporary, open(temporary, 'wb') as stream:
-        stream.write(content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
+    with new_file(path) as temporary:
+        flush(temporary, content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
+
+
+def flush(path: str, content: Any) -> None:
+    """Write bytes or a memoryview into `path` and flush them to the disk; OSError where that fails."""
+    with open(path, 'wb') as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def write_json(path: str, value: Any, indent: int = 1) -> None:
@@ -69,9 +77,8 @@ def write_json(path: str, value: Any, indent: int = 1) -> None:
 
 
 def require_same(path: str, content: memoryview) -> None:
-    """OSError where the disk does not hold `content` after it was flushed."""
+    """OSError where the disk does not hold `content`, which was flushed to it."""
     with open(path, 'rb') as stream:
-        os.fsync(stream.fileno())
         if hasattr(os, 'posix_fadvise'):  # drop the page cache, so that the disk is read
             os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         starts = range(0, len(content) + 1, BLOCK)

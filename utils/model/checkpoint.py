@@ -1,6 +1,5 @@
 """Checkpoints: their names, writing them whole or not at all, finding and loading them."""
 import contextlib
-import errno
 import io
 import json
 import os
@@ -12,6 +11,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
+from utils.base import files
 from utils.base.defaults import DEMO_MODEL
 from utils.base.errors import InputError
 from utils.base.scores import SCORES
@@ -68,49 +68,13 @@ def save(model: tf.keras.Model, path: str, record: Dict[str, Any]) -> None:
     with h5py.File(buffer, 'w') as file:
         model.save(file)
         model_file.write_record(file, record)
-    temporary = path + '.tmp'
-    folder = os.path.dirname(path) or '.'
-    try:
-        os.makedirs(folder, exist_ok=True)
-        try:
-            _write_and_read_back(temporary, buffer.getbuffer())
-            trust.trust_own(temporary)
-            with model_file.opened(temporary, whole=True):
-                pass
-            os.replace(temporary, path)
-            _flush_folder(folder)
-        except BaseException:  # Ctrl-C too
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
-            raise
-    except OSError as error:
-        raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for a checkpoint: '
-                         'free some, or type another folder; the checkpoints before it are whole') from error
-
-
-def _write_and_read_back(path: str, content: memoryview) -> None:
-    """OSError where the disk does not hold `content` after it was flushed."""
-    with open(path, 'wb') as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    block = 1 << 20
-    with open(path, 'rb') as stream:
-        if hasattr(os, 'posix_fadvise'):  # forget what is in memory, so that the disk is asked
-            os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        starts = range(0, len(content) + 1, block)
-        if any(stream.read(block) != content[start:start + block] for start in starts):
-            raise OSError(errno.EIO, 'it does not read back as it was written')
-
-
-def _flush_folder(folder: str) -> None:
-    """Let the new name reach the disk; some network disks cannot, and need not."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    cure = 'Free space or choose another --TMP_MODEL_PATF; earlier checkpoints are intact'
+    with files.writing(path, cure), files.new_file(path) as temporary:
+        files.flush(temporary, buffer.getbuffer())
+        files.require_same(temporary, buffer.getbuffer())
+        trust.trust_own(temporary)
+        with model_file.opened(temporary, whole=True):
+            pass
 
 
 def prune(folder: str, keep: int, *, keep_best: bool) -> List[str]:
