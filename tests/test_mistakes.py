@@ -110,7 +110,7 @@ def test_a_dataset_that_was_unpacked_into_a_folder_of_its_own_name(desk, nested)
     sentence = desk.stop('train.py', '--ava_dataset_path', labels, '--base_images_path', 'AVA_dataset/image/images')
     if nested == 'AVA.txt':
         assert sentence == (f'{desk.folder}/AVA_dataset/AVA.txt: found nothing, expected the label file: set '
-                            f'ava_dataset_path {HOW} to {target}/AVA.txt, which is there')
+                            f'ava_dataset_path {HOW} to {target}/AVA.txt, which exists')
     else:
         assert sentence == (f'{desk.folder}/AVA_dataset/image/images: found nothing, expected the folder of '
                             f'photographs: set base_images_path {HOW} to {target}/image/images, where photographs are')
@@ -125,7 +125,7 @@ def test_the_two_paths_the_wrong_way_round(desk):
 def test_no_image_for_any_label(desk):
     desk.relabel(lambda lines: ['{} x{} {}'.format(*line.split(' ', 2)) for line in lines])
     assert desk.stop('eval.py', '--checkpoint', 'model_001.h5') == (
-        f'{desk.data.images}: found none of the 12 labelled photographs, expected the folder of photographs: set '
+        f'{desk.data.images}: found none of the 12 labelled images, expected the folder of images: set '
         f'base_images_path {HOW} to the folder of ID.jpg')
 
 
@@ -170,11 +170,11 @@ def test_windows_labels_are_read(desk):
 
 @pytest.mark.parametrize('script, argv, message', [
     ('train.py', ['--val_size', '5000'],
-     'val_size: found 5000, expected 1 to 11 of the 12 photographs: type --val_size 1'),
+     'val_size: found 5000, expected 1 to 11 of the 12 images: type --val_size 1'),
     ('train.py', ['--val_size', '12'],
-     'val_size: found 12, expected 1 to 11 of the 12 photographs: type --val_size 1'),
+     'val_size: found 12, expected 1 to 11 of the 12 images: type --val_size 1'),
     ('eval.py', ['--val_size', '13', '--checkpoint', 'model_001.h5'],
-     'val_size: found 13, expected 1 to 12 of the 12 photographs: type --val_size 12'),
+     'val_size: found 13, expected 1 to 12 of the 12 images: type --val_size 12'),
     ('train.py', ['--batchsize', '100'], 'batchsize: found 100, expected at most the 8 training photographs of an '
                                          'epoch: type --batchsize 8 or less'),
 ])

@@ -1,24 +1,18 @@
 """Draw the demo dataset: scenes, each degraded by a known amount, with votes that fall with it.
 
-    python3 -m utils.demo_dataset [--output DIR] [--train_size N] [--val_size N] [--seed N]
+    bash run.sh -m utils.demo_dataset [--output DIR] [--train_size N] [--val_size N] [--seed N]
 
 Nothing is downloaded.
 """
 import argparse
-import os
-import sys
 from typing import List, Optional, Sequence
 
-if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from utils.base.defaults import DEMO, DEMO_DATASET  # noqa: E402
-from utils.base.errors import run  # noqa: E402
-from utils.base.parser import count, make_parser, parse_flags, seed, typed_path  # noqa: E402
+from utils.base.defaults import DEMO, DEMO_DATASET
+from utils.base.errors import run
+from utils.base.parser import count, make_parser, parse_flags, seed, typed_path
 
 
-def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags of this command."""
+def _flags(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser = make_parser('Draw a demo dataset: small scenes, degraded by known amounts, with votes that fall with '
                          'them.')
     parser.add_argument('--output', type=typed_path, default=DEMO_DATASET, metavar='DIR',

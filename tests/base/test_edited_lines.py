@@ -113,8 +113,8 @@ def test_edited_names_with_a_folder_count_from_the_root(project, unedited, tmp_p
     sed(project, 'eval.py', 's#"model_007.h5"#"mine/model_001.h5"#')
     copy_checkpoint(unedited, project / 'mine')
     assert run(project, 'eval.py', '--val_size', '4', cwd=tmp_path)[0] == 0
-    photograph = project / 'AVA_dataset' / 'image' / 'images' / '1000.jpg'
-    assert run(project, 'predict.py', str(photograph), cwd=tmp_path)[0] == 0
+    image = project / 'AVA_dataset' / 'image' / 'images' / '1000.jpg'
+    assert run(project, 'predict.py', str(image), cwd=tmp_path)[0] == 0
 
 
 def test_edited_checkpoint_folder_and_name(project, unedited):

@@ -1,4 +1,4 @@
-"""utils/base/errors.py: how a command ends, and which folders can be written."""
+"""utils/base/errors.py: how a command ends, and the command that an error names."""
 import os
 import re
 import subprocess
@@ -7,7 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from utils.base import errors, files
+from utils.base import errors
 
 
 def raising(error):
@@ -30,20 +30,33 @@ def test_how_a_command_ends(error, code, text, capsys):
 
 
 @pytest.mark.parametrize('name', ['numpy', 'tensorflow.keras'])
-def test_a_python_without_the_packages(name):
+def test_a_python_without_the_packages(name, monkeypatch):
+    monkeypatch.setattr(sys, 'argv', [str(ROOT / 'utils' / 'labels.py'), 'my labels.csv'])
     with pytest.raises(SystemExit) as stopped:
-        errors.run(raising(ModuleNotFoundError(name=name)), 'command')
-    text = str(stopped.value.code)
-    assert text.startswith(f'command: error: {sys.executable}: found a Python without the package '
-                           f'{name.split(".")[0]}, expected one with what requirements.txt names: start with bash ')
-    assert f'source {ROOT}/.venv/bin/activate' in text
+        errors.run(raising(ModuleNotFoundError(name=name)), 'labels')
+    assert stopped.value.code == (f'labels: error: {sys.executable} has no package {name.split(".")[0]}. Start it with '
+                                  f"bash {ROOT}/run.sh -m utils.labels 'my labels.csv'")
 
 
-@pytest.mark.parametrize('command', [['predict.py', 'x.jpg'], ['eval.py'], ['train.py'], ['train.py', '--demo']])
+@pytest.mark.parametrize('file, words', [('predict.py', 'predict.py'), ('benchmarks/run.py', 'benchmarks/run.py'),
+                                         ('utils/device/rank_table.py', '-m utils.device.rank_table')])
+def test_the_command_of_a_file(file, words):
+    assert errors.command_of(file) == f'bash {ROOT}/run.sh {words}'
+
+
+def test_a_named_command_runs_from_any_folder(tmp_path):
+    done = subprocess.run(errors.command_of('utils/labels.py') + ' --help', shell=True, cwd=str(tmp_path),
+                          capture_output=True, text=True)
+    assert done.returncode == 0 and '--shuffle' in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize('command', [['predict.py', 'x.jpg'], ['eval.py'], ['train.py', '--demo'],
+                                     ['-m', 'utils.check_dataset'], ['-m', 'utils.labels', 'a.csv', '-o', 'b.txt']])
 def test_a_script_started_with_such_a_python(command):
     done = subprocess.run([sys.executable, '-S', *command], cwd=str(ROOT), capture_output=True, text=True, env={})
     assert done.returncode == 1
-    assert 'found a Python without the package' in done.stderr and done.stderr.count('\n') == 1
+    assert ' has no package ' in done.stderr and done.stderr.count('\n') == 1
+    assert done.stderr.endswith(f"Start it with bash {ROOT}/run.sh {' '.join(command)}\n")
 
 
 def test_the_packages_are_those_that_the_requirements_call_needed():
@@ -61,32 +74,6 @@ def test_other_missing_modules_are_bugs(name):
 def test_other_errors_are_bugs_and_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         errors.run(raising(ZeroDivisionError()), 'command')
-
-
-def test_a_trial_leaves_nothing_and_keeps_what_was_there(tmp_path):
-    (tmp_path / 'old').mkdir()
-    (tmp_path / 'old' / 'file').write_text('')
-    for folder in ('new/below', 'old'):
-        files.require_writable(str(tmp_path / folder), '--flag')
-    assert sorted(os.listdir(str(tmp_path))) == ['old'] and os.listdir(str(tmp_path / 'old')) == ['file']
-
-
-@pytest.mark.parametrize('name, reason', [('file', 'File exists'), ('file/below', 'Not a directory'),
-                                          ('a/' + 300 * 'x', 'File name too long')])
-def test_a_place_that_cannot_be_written(tmp_path, name, reason):
-    (tmp_path / 'file').write_text('')
-    with pytest.raises(errors.InputError, match=rf'a place that cannot be written \({reason}\), .* another --flag'):
-        files.require_writable(str(tmp_path / name), '--flag')
-    assert os.listdir(str(tmp_path)) == ['file']
-
-
-def test_a_read_only_disk_that_permissions_do_not_tell_of(tmp_path, monkeypatch):
-    def refused(**_):
-        raise OSError(30, 'Read-only file system')
-
-    monkeypatch.setattr(errors.tempfile, 'TemporaryFile', refused)
-    with pytest.raises(errors.InputError, match=r'\(Read-only file system\)'):
-        files.require_writable(str(tmp_path), '--flag')
 
 
 def test_tensorflows_notes_are_off_unless_they_are_asked_for(monkeypatch):

@@ -1,4 +1,4 @@
-"""utils/check_dataset.py: every kind of finding, the verdicts on real broken files, both ways to start it."""
+"""utils/check_dataset.py: every kind of finding, the verdicts on real unreadable files, both ways to start it."""
 import csv
 import os
 import shutil
@@ -12,7 +12,7 @@ from conftest import ROOT, SHARED, make_dataset, snapshot
 
 from utils import check_dataset, data_loader
 from utils.base.errors import InputError
-from utils.checks import findings, summary
+from utils.checks import findings, report
 from utils.data import ava
 
 
@@ -30,8 +30,18 @@ def check(dataset, *more):
 def test_a_clean_dataset(dataset, capsys):
     assert check(dataset) == []
     printed = capsys.readouterr()
-    assert printed.out.splitlines()[-1] == 'nothing found'
+    reason = 'val_size: found 5000, expected 1 to 11 of the 12 images: type --val_size 1'
+    assert printed.out.splitlines()[-2:] == [f'training images that are validation images too: not checked: {reason}',
+                                             'nothing found in what was checked']
     assert 'decoding: 100%' in printed.err
+    assert check(dataset, '--val_size', '4') == []
+    assert capsys.readouterr().out.splitlines()[-1] == 'nothing found'
+
+
+def test_a_typed_val_size_that_leaves_nothing_to_train_is_a_finding(dataset, capsys):
+    reason = 'val_size: found 12, expected 1 to 11 of the 12 images: type --val_size 1'
+    assert check(dataset, '--val_size', '12') == [('duplicate_across_split', '--val_size', f'not checked: {reason}')]
+    assert f'training images that are validation images too: not checked: {reason}\n' in capsys.readouterr().out
 
 
 def test_every_kind_of_finding(dataset, capsys):
@@ -50,8 +60,8 @@ def test_every_kind_of_finding(dataset, capsys):
                                    'or delete the line'),
         ('bad_label', 'AVA.txt:13', 'found id 1000, which line 1 has too, expected each id once: delete one of the two '
                                     'lines'),
-        ('label_without_image', '2000', 'found no 2000.jpg in the folder: add the photograph or delete the line'),
-        ('label_without_image', '2001.png', 'found no 2001.png in the folder: add the photograph or delete the line'),
+        ('label_without_image', '2000', 'found no 2000.jpg in the folder: add the image or delete the line'),
+        ('label_without_image', '2001.png', 'found no 2001.png in the folder: add the image or delete the line'),
         ('image_without_label', '1001.png', no_label),
         ('image_without_label', '1003.jpg', no_label),
         ('image_without_label', 'Stray.JPG', no_label)]
@@ -113,14 +123,14 @@ def test_names_that_are_not_utf8_and_folders_that_look_like_images(dataset):
     (dataset.images / '1012.jpg').mkdir()
     findings = check(dataset)
     assert [finding[:2] for finding in findings] == [
-        ('image_without_label', '1012.jpg'), ('image_without_label', '\\xff .jpg'),
-        ('undecodable_image', '1012.jpg'), ('undecodable_image', '\\xff .jpg')]
+        ('image_without_label', '1012.jpg'), ('image_without_label', '\\xff\\x09.jpg'),
+        ('undecodable_image', '1012.jpg'), ('undecodable_image', '\\xff\\x09.jpg')]
     assert 'Is a directory' in findings[2].reason
 
 
 def test_the_histogram():
     means = np.array([2.5, 2.5, 2.75, 3.6, 10])
-    rows = [line.split() for line in summary.histogram(means).splitlines()]
+    rows = [line.split() for line in report.histogram(means).splitlines()]
     assert [float(row[0]) for row in rows] == np.arange(2.5, 10, 0.5).tolist()
     assert [int(row[3]) for row in rows] == [3, 0, 1] + [0] * 11 + [1]  # 10 belongs to the last bar
     assert [row[4] for row in rows[:3]] == ['60.0', '0.0', '20.0']
@@ -146,7 +156,7 @@ def test_the_list_replaces_an_older_list(dataset):
 @pytest.mark.parametrize('name', ['AVA.txt', 'image/images/1000.jpg'])
 def test_the_list_replaces_nothing_else(dataset, name):
     before = snapshot(dataset.folder)
-    with pytest.raises(InputError, match=rf'--list: found .*{name}, which is no list of findings, expected a new file'):
+    with pytest.raises(InputError, match=rf'--list: .*{name} exists and is no list of findings\. Choose another name'):
         check_dataset.main([*dataset.flags, '--list', str(dataset.folder / name)])
     assert snapshot(dataset.folder) == before
 
@@ -157,12 +167,12 @@ def test_a_full_disk_is_one_sentence(dataset):
         pytest.skip('no /dev/full on this machine')
     finding = findings.Finding('bad_label', 'AVA.txt:4', 'found 5 of 12 columns')
     with pytest.raises(InputError) as caught:
-        summary.write_list([finding], full)
-    assert str(caught.value) == ('--list: found /dev/full, which cannot be written (No space left on device), expected '
-                                 'room for the list: free some or type another name')
+        report.write_list([finding], full)
+    assert str(caught.value) == ('cannot write /dev/full: No space left on device. Free space or choose another '
+                                 '--list')
 
 
-def test_real_broken_images_next_to_good_photographs(tmp_path, shared):
+def test_real_broken_images_next_to_good_images(tmp_path, shared):
     bad, sample = shared / 'bad_images', shared / 'ava_sample'
     if not bad.is_dir() or not sample.is_dir():
         pytest.skip('no shared/bad_images and shared/ava_sample: they hold real files')
@@ -190,14 +200,14 @@ def test_both_ways_to_start_it_from_any_folder(dataset, tmp_path, command):
 
     typed = ['--ava_dataset_path', 'data/AVA.txt', '--base_images_path', 'data/image/images', '--list', 'new/list.tsv']
     done = run(*typed)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, 'nothing found'), done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, 'nothing found in what was checked'), done.stderr
     (dataset.images / '1004.jpg').write_bytes(b'')
     done = run(*typed)
     assert done.returncode == 1 and 'Traceback' not in done.stderr
     assert (tmp_path / 'new' / 'list.tsv').read_text().startswith('undecodable_image\t1004.jpg\t')
     done = run('--ava_dataset_path', 'data/image/images', '--base_images_path', 'data/AVA.txt')
     assert done.returncode == 1
-    assert done.stderr.startswith('check_dataset: error: ava_dataset_path, base_images_path: found a folder')
+    assert done.stderr.startswith('check_dataset: error: ava_dataset_path is a folder, ')
     assert done.stderr.endswith('exchange the two\n') and done.stderr.count('\n') == 1
 
 
@@ -210,6 +220,6 @@ def test_the_default_paths_are_the_edited_lines(dataset, monkeypatch, tmp_path):
 def test_the_real_shared_sample_is_clean(shared, tmp_path):
     sample = SHARED / 'ava_sample'
     if not sample.is_dir():
-        pytest.skip('no shared/ava_sample: it holds ten real photographs')
+        pytest.skip('no shared/ava_sample: it holds ten real images')
     assert check_dataset.main(['--ava_dataset_path', str(sample / 'AVA.txt'), '--base_images_path',
                                str(sample / 'images'), '--list', str(tmp_path / 'list.tsv')]) == []

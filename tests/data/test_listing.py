@@ -20,7 +20,7 @@ def found(folder, *paths, **options):
     return [os.path.relpath(path, str(folder)) for path in listing.find(map(str, paths), **options)]
 
 
-def test_a_folder_gives_its_photographs_in_any_case_by_name_and_none_of_its_folders(tmp_path):
+def test_a_folder_gives_its_images_in_any_case_by_name_and_none_of_its_folders(tmp_path):
     make(tmp_path, 'b.JPG', 'a.jpeg', 'd.Png', 'c.gif', 'notes.txt', 'e.bmp', 'f.WebP', 'jpg', '.hidden.jpg',
          '._a.jpeg', 'more/f.jpg', 'folder.jpg/x.txt')
     os.symlink('nowhere', str(tmp_path / 'z.jpg'))  # reading it says that nothing is there

@@ -1,4 +1,4 @@
-"""Which photographs are for validation, and how two datasets, and two splits of one, are told apart."""
+"""Which images are for validation, and how two datasets, and two splits of one, are told apart."""
 import hashlib
 import os
 
@@ -26,7 +26,7 @@ def test_the_hash_of_the_data_is_that_of_ids_and_shares():
     assert splits.data_hash(RATINGS._replace(distributions=other)) != expected
 
 
-def test_the_hash_of_a_split_is_that_of_its_photographs_in_any_order():
+def test_the_hash_of_a_split_is_that_of_its_images_in_any_order():
     expected = hashlib.sha256('12\n7\né'.encode()).hexdigest()
     assert splits.split_hash(RATINGS) == splits.split_hash(RATINGS.take([2, 0, 1])) == expected
     assert splits.split_hash(RATINGS.take([0, 1])) != expected
@@ -45,7 +45,7 @@ def ratings_of(ids=IDS):
 
 @pytest.fixture
 def listing(tmp_path):
-    """Writes a list of photographs and returns its path as text."""
+    """Writes a list of images and returns its path as text."""
     def write(content, name='list.txt'):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def error_of(function, *args, **kwargs):
     ('b c\n', ['b c']),
     ('b%20c.jpg\n', ['b c']),
 ])
-def test_a_list_names_the_validation_photographs_in_its_order(listing, text, val):
+def test_a_list_names_the_validation_images_in_its_order(listing, text, val):
     train, chosen = splits.choose(ratings_of(), listing(text))
     assert chosen.ids.tolist() == val
     assert train.ids.tolist() == [image_id for image_id in IDS if image_id not in val]
@@ -83,13 +83,13 @@ def test_what_a_list_names_twice_or_in_vain_is_counted(listing):
     path = listing('8\nx1\n8.jpg\nx2\n7\n')
     train, val = splits.choose(ratings_of(), path, report=told.append)
     assert val.ids.tolist() == ['8', '7'] and train.count == 3
-    assert told == [f'{path}: 2 of 5 lines are used; left out without label or photograph: 2, first x1; listed again: '
+    assert told == [f'{path}: 2 of 5 lines are used; left out without label or image: 2, first x1; listed again: '
                     '1']
     splits.choose(ratings_of(), listing('8'), report=told.append)
     assert len(told) == 1
 
 
-def test_scoring_may_take_all_photographs(listing):
+def test_scoring_may_take_all_images(listing):
     train, val = splits.choose(ratings_of(), listing('\n'.join(IDS)), to_train=0)
     assert train.count == 0 and val.ids.tolist() == IDS
 
@@ -101,12 +101,12 @@ def test_val_size_takes_the_first_of_a_list_and_trains_on_none_of_it(listing):
 
 
 @pytest.mark.parametrize('content, val_size, message', [
-    ('x\ny', None, "--split: found none of the 2 photographs of {path} among the 5 that have a label and a file, the "
-                   "first is 'x', expected ids or file names as in the label file: give the list that belongs to"),
-    ('\n'.join(IDS), None, '--split: found all 5 photographs in {path}, expected some that are not, to train on: take'),
-    ('7\n8', 3, 'val_size: found 3, expected at most the 2 photographs of {path}: type less, or leave it out'),
-    ('\n \n', None, '--split: found {path} without a line, expected a list of photographs, one id or file name a line'),
-    (b'7\n\xff\n', None, '--split: found {path}, which is no UTF-8 text, expected a list of photographs, one id or'),
+    ('x\ny', None, "--split: none of the 2 images in {path} is among the 5 that have a label and a file; the "
+                   "first is 'x'. Give the list that belongs to these labels"),
+    ('\n'.join(IDS), None, '--split: {path} lists all 5 images, which leaves none to train on. Take some off'),
+    ('7\n8', 3, 'val_size: found 3, expected at most the 2 images of {path}: type less, or leave it out'),
+    ('\n \n', None, '--split: {path} is empty. Give a list of images, one id or file name a line'),
+    (b'7\n\xff\n', None, '--split: {path} is no UTF-8 text. Give a list of images, one id or file name a line'),
 ])
 def test_a_list_that_cannot_be_used(listing, content, val_size, message):
     path = listing(content)
@@ -116,8 +116,8 @@ def test_a_list_that_cannot_be_used(listing, content, val_size, message):
 def test_a_list_that_is_not_there(tmp_path):
     path = str(tmp_path / 'none.txt')
     assert error_of(splits.choose, ratings_of(), path) == (
-        f'--split: found nothing to read at {path} (No such file or directory), expected last, official or a list of '
-        'photographs, one id or file name a line: correct the path')
+        f'--split: cannot read {path}: No such file or directory. Give last, official or the path of a list of images, '
+        'one id or file name a line')
 
 
 @pytest.mark.parametrize('place', ['generic_test.jpgl', 'aesthetics_image_lists/generic_test.jpgl',
@@ -136,8 +136,8 @@ def test_one_file_in_both_parts_is_refused(listing, split):
     ratings = ratings_of(['7', '8', '8.jpg'])
     path = listing('8.jpg') if split == 'list' else split
     assert error_of(splits.choose, ratings, path, 1) == (
-        'photos/8.jpg: found a photograph that is for training, as 8, and for validation, as 8.jpg, expected it in one '
-        'of the two: delete one of the two label lines')
+        'photos/8.jpg: this image is for training, as 8, and for validation, as 8.jpg. Delete one of the two label '
+        'lines')
 
 
 def test_last_is_the_cards_split_and_its_size_the_cards():
@@ -158,18 +158,21 @@ def test_the_real_official_list(shared):
     assert f'{val.count} of {len(listed)} lines are used' in told[0]
 
 
-def test_a_record_tells_splits_apart_and_an_evaluation_warns(listing):
+def test_metadata_names_the_split_and_an_evaluation_on_another_warns(listing):
     ratings = ratings_of()
     train, val = splits.choose(ratings, 'last', 2)
-    record = splits.record('last', train, val)
-    assert record == {'split': 'last 2', 'split_hash': splits.split_hash(val), 'labels_hash': splits.data_hash(ratings)}
-    assert splits.unlike_trained('m.h5', record, 'last', val) is None
+    trained = splits.metadata('last', train, val)
+    assert trained == {'split': 'last 2', 'split_hash': splits.split_hash(val),
+                       'labels_hash': splits.data_hash(ratings)}
+    assert splits.unlike_trained('m.h5', trained, 'last', val) is None
     assert splits.unlike_trained('m.h5', None, 'last', val) is None
     _, other = splits.choose(ratings, listing('7\n'))
-    assert splits.unlike_trained('m.h5', record, '/x/list.txt', other) == (
-        f'm.h5: found a model that was trained with split last 2, hash {record["split_hash"][:12]}, expected the one '
-        f'that is scored, split list.txt 1, hash {splits.split_hash(other)[:12]}: it may have been trained on some of '
-        'these photographs')
+    assert splits.unlike_trained('m.h5', trained, '/x/list.txt', other) == (
+        "warning: m.h5: trained with split 'last 2', evaluated on 'list.txt 1': training images may be among them")
+    other = other.take([0, 0])
+    assert splits.unlike_trained('m.h5', trained, 'last', other) == (
+        f"warning: m.h5: trained with split 'last 2' (hash {trained['split_hash'][:12]}), evaluated on 'last 2' (hash "
+        f'{splits.split_hash(other)[:12]}): training images may be among them')
 
 
 def test_val_size_is_the_cards_unless_typed_or_another_split(tmp_path, monkeypatch):
@@ -197,6 +200,6 @@ def test_training_and_scoring_on_a_list(dataset, listing, tmp_path, capsys):
     scoring = [*dataset.flags, '--TMP_MODEL_PATF', model, '--checkpoint', 'model_001.h5', '--device', 'cpu']
     score.main([*scoring, '--split', path])
     printed = capsys.readouterr().out
-    assert line in printed and 'was trained with' not in printed
+    assert line in printed and 'warning' not in printed
     score.main([*scoring, '--val_size', '4'])
-    assert f'found a model that was trained with {line}, expected the one that is scored' in capsys.readouterr().out
+    assert "trained with split 'AVA list.txt 3', evaluated on 'last 4': training" in capsys.readouterr().out

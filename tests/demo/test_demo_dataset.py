@@ -1,5 +1,4 @@
 """The demo dataset: the same files from the same seed, AVA's format, scores that fall with the degradation."""
-import builtins
 import json
 import subprocess
 import sys
@@ -11,8 +10,7 @@ from scipy.stats import spearmanr
 
 from utils import demo_dataset
 from utils.base.errors import InputError
-from utils.demo import dataset as drawn
-from utils.demo import scenes
+from utils.demo import dataset, scenes
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {'train_size': 8, 'val_size': 4}
@@ -48,7 +46,7 @@ def blockiness(pixels):
 
 def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path):
     for name, seed in (('a', 3), ('b', 3), ('c', 4)):
-        drawn.make(str(tmp_path / name), seed=seed, **SMALL)
+        dataset.make(str(tmp_path / name), seed=seed, **SMALL)
     first, second, other = (contents(tmp_path / name) for name in 'abc')
     assert first == second
     assert first.keys() == other.keys()
@@ -56,7 +54,7 @@ def test_the_same_seed_gives_the_same_files_and_another_seed_others(tmp_path):
 
 
 def test_the_labels_have_the_format_of_ava(tmp_path):
-    drawn.make(str(tmp_path / 'demo'), **SMALL)
+    dataset.make(str(tmp_path / 'demo'), **SMALL)
     rows = [line.split(' ') for line in (tmp_path / 'demo' / 'AVA.txt').read_text().splitlines()]
     assert [len(row) for row in rows] == [15] * 12
     assert [int(row[0]) for row in rows] == list(range(1, 13))
@@ -67,9 +65,9 @@ def test_the_labels_have_the_format_of_ava(tmp_path):
     assert sorted(path.name for path in images.iterdir()) == sorted(name + '.jpg' for name in ids)
 
 
-def test_the_pictures_are_rgb_jpegs_and_all_different(tmp_path):
+def test_the_images_are_rgb_jpegs_and_all_different(tmp_path):
     from PIL import Image
-    drawn.make(str(tmp_path / 'demo'), **SMALL)
+    dataset.make(str(tmp_path / 'demo'), **SMALL)
     paths = list((tmp_path / 'demo' / 'image' / 'images').iterdir())
     for path in paths:
         with Image.open(path) as image:
@@ -78,7 +76,7 @@ def test_the_pictures_are_rgb_jpegs_and_all_different(tmp_path):
 
 
 def test_each_kind_stands_in_the_training_and_in_the_validation_scenes(tmp_path):
-    drawn.make(str(tmp_path / 'demo'), **SMALL)
+    dataset.make(str(tmp_path / 'demo'), **SMALL)
     manifest = json.loads((tmp_path / 'demo' / 'demo.json').read_text())
     ids = [line.split()[1] for line in (tmp_path / 'demo' / 'AVA.txt').read_text().splitlines()]
     assert list(manifest['scenes']) == ids
@@ -89,11 +87,11 @@ def test_each_kind_stands_in_the_training_and_in_the_validation_scenes(tmp_path)
 
 
 def test_the_default_validation_set_has_eighty_scenes_of_each_kind():
-    scenes = list(drawn._plan(drawn.TRAIN_SIZE, drawn.VAL_SIZE, 0)['scenes'].values())
-    kinds = [entry['kind'] for entry in scenes[-drawn.VAL_SIZE:]]
+    drawn = list(dataset._plan(dataset.TRAIN_SIZE, dataset.VAL_SIZE, 0)['scenes'].values())
+    kinds = [entry['kind'] for entry in drawn[-dataset.VAL_SIZE:]]
     assert all(kinds.count(kind) >= 80 for kind in scenes.KINDS)
     for kind in scenes.KINDS:
-        amounts = [entry['amount'] for entry in scenes if entry['kind'] == kind]
+        amounts = [entry['amount'] for entry in drawn if entry['kind'] == kind]
         assert min(amounts) < 0.05 and max(amounts) > 0.95
 
 
@@ -102,12 +100,12 @@ def test_the_default_validation_set_has_eighty_scenes_of_each_kind():
 def test_the_mean_score_falls_with_the_amount():
     rng = np.random.RandomState(0)
     amounts = np.linspace(0, 1, 50)
-    votes = np.array([drawn.draw_votes(amount, rng) for amount in amounts])
+    votes = np.array([dataset.draw_votes(amount, rng) for amount in amounts])
     means = votes @ SCORES / votes.sum(axis=1)
     assert spearmanr(amounts, means)[0] < -0.97
     # Half a score of room: votes beyond 1 and 10 do not exist, which draws the extremes inwards.
-    assert means[0] == pytest.approx(drawn.BEST_MEAN, abs=0.5)
-    assert means[-1] == pytest.approx(drawn.WORST_MEAN, abs=0.5)
+    assert means[0] == pytest.approx(dataset.BEST_MEAN, abs=0.5)
+    assert means[-1] == pytest.approx(dataset.WORST_MEAN, abs=0.5)
 
 
 @pytest.mark.parametrize('number', range(4))
@@ -160,17 +158,17 @@ def test_all_scenes_are_well_exposed():
 
 def test_a_demo_that_is_there_is_kept(tmp_path):
     folder = tmp_path / 'demo'
-    drawn.make(str(folder), **SMALL)
+    dataset.make(str(folder), **SMALL)
     times = {path: path.stat().st_mtime_ns for path in folder.glob('**/*')}
     (folder / 'image' / 'images' / 'mine.txt').write_text('mine')
-    drawn.make(str(folder), **SMALL)
+    dataset.make(str(folder), **SMALL)
     assert (folder / 'image' / 'images' / 'mine.txt').read_text() == 'mine'
     assert all(path.stat().st_mtime_ns == time for path, time in times.items() if path.is_file())
 
 
 def test_an_empty_folder_is_filled(tmp_path):
     (tmp_path / 'demo').mkdir()
-    drawn.make(str(tmp_path / 'demo'), **SMALL)
+    dataset.make(str(tmp_path / 'demo'), **SMALL)
     assert (tmp_path / 'demo' / 'AVA.txt').exists()
 
 
@@ -179,49 +177,48 @@ def test_a_folder_that_is_not_a_demo_is_refused_and_left_alone(tmp_path):
     folder.mkdir()
     (folder / 'AVA.txt').write_text('mine')
     with pytest.raises(InputError) as caught:
-        drawn.make(str(folder), **SMALL)
+        dataset.make(str(folder), **SMALL)
     assert str(caught.value) == (
-        f'{folder}: found something that is no demo dataset (it has no readable demo.json), expected nothing or an '
-        'empty folder: remove it or give another folder')
+        f'{folder} exists and is no demo dataset: it has no readable demo.json. Remove it or choose another folder')
     assert contents(tmp_path) == {'AVA_dataset/AVA.txt': b'mine'}
 
 
 def test_another_demo_is_refused_and_left_alone(tmp_path):
     folder = tmp_path / 'demo'
-    drawn.make(str(folder), **SMALL)
+    dataset.make(str(folder), **SMALL)
     before = contents(tmp_path)
     with pytest.raises(InputError) as caught:
-        drawn.make(str(folder), seed=1, **SMALL)
+        dataset.make(str(folder), seed=1, **SMALL)
     assert str(caught.value) == (
-        f'{folder}: found another demo dataset (other sizes, seed or version), expected train_size 8, val_size 4, '
-        f'seed 1, version {drawn.VERSION}: remove it or give another folder')
+        f'{folder} holds another demo dataset than train_size 8, val_size 4, seed 1, version {dataset.VERSION}. Remove '
+        'it or choose another folder')
     assert contents(tmp_path) == before
 
 
 def test_an_interrupted_drawing_leaves_nothing(tmp_path, monkeypatch):
-    drawn = []
+    amounts = []
 
     def stop_at_the_third(amount, rng):
-        drawn.append(amount)
-        if len(drawn) == 3:
+        amounts.append(amount)
+        if len(amounts) == 3:
             raise KeyboardInterrupt
         return np.ones(10, int)
 
-    monkeypatch.setattr(demo_dataset, 'draw_votes', stop_at_the_third)
+    monkeypatch.setattr(dataset, 'draw_votes', stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        drawn.make(str(tmp_path / 'demo'), **SMALL)
+        dataset.make(str(tmp_path / 'demo'), **SMALL)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_demo_that_another_process_finished_first_is_kept(tmp_path, monkeypatch):
-    write = drawn._write
+    write = dataset._write
 
     def write_twice(folder, manifest):
         write(str(tmp_path / 'demo'), manifest)
         write(folder, manifest)
 
-    monkeypatch.setattr(drawn, '_write', write_twice)
-    drawn.make(str(tmp_path / 'demo'), **SMALL)
+    monkeypatch.setattr(dataset, '_write', write_twice)
+    dataset.make(str(tmp_path / 'demo'), **SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ['demo']
 
 
@@ -231,23 +228,16 @@ def test_a_demo_that_another_process_finished_first_is_kept(tmp_path, monkeypatc
 def test_a_number_out_of_range_is_refused(tmp_path, name, value, smallest):
     expected = f'^{name}: found {value}, expected a whole number from {smallest} to 4294967295$'
     with pytest.raises(InputError, match=expected):
-        drawn.make(str(tmp_path / 'demo'), **{**SMALL, name: value})
+        dataset.make(str(tmp_path / 'demo'), **{**SMALL, name: value})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_missing_pillow_is_one_sentence(tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def without_pillow(name, *rest):
-        if name.split('.')[0] == 'PIL':
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, '__import__', without_pillow)
+    monkeypatch.setattr(dataset.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(InputError) as caught:
-        drawn.make(str(tmp_path / 'demo'), **SMALL)
-    assert str(caught.value) == ('Pillow: found no such package, expected it, as the demo dataset is drawn with it: '
-                                 f"run {sys.executable} -m pip install 'Pillow<10'")
+        dataset.make(str(tmp_path / 'demo'), **SMALL)
+    assert str(caught.value) == ('the demo dataset needs Pillow, which this Python does not have. Type '
+                                 f"{sys.executable} -m pip install 'Pillow<10'")
 
 
 def test_main_makes_what_the_flags_say(tmp_path, capsys):
@@ -257,18 +247,15 @@ def test_main_makes_what_the_flags_say(tmp_path, capsys):
     assert json.loads((tmp_path / 'demo' / 'demo.json').read_text())['seed'] == 5
 
 
-@pytest.mark.parametrize('start, folder', [
-    (['-m', 'utils.demo_dataset'], ROOT),
-    ([str(ROOT / 'utils' / 'demo_dataset.py')], None),
-])
-def test_the_command(start, folder, tmp_path):
-    command = [sys.executable, *start, '--output', str(tmp_path / 'demo'), '--train_size', '1', '--val_size', '1']
-    done = subprocess.run(command, cwd=str(folder or tmp_path), capture_output=True)
+def test_the_command(tmp_path):
+    command = [sys.executable, '-m', 'utils.demo_dataset', '--output', str(tmp_path / 'demo'), '--train_size', '1',
+               '--val_size', '1']
+    done = subprocess.run(command, cwd=str(ROOT), capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
     assert len((tmp_path / 'demo' / 'AVA.txt').read_text().splitlines()) == 2
-    wrong = subprocess.run([*command, '--seed', '7'], cwd=str(folder or tmp_path), stderr=subprocess.PIPE)
+    wrong = subprocess.run([*command, '--seed', '7'], cwd=str(ROOT), stderr=subprocess.PIPE)
     assert wrong.returncode == 1
-    assert wrong.stderr.decode().startswith(f'demo_dataset: error: {tmp_path / "demo"}: found another demo dataset')
+    assert wrong.stderr.decode().startswith(f'demo_dataset: error: {tmp_path / "demo"} holds another demo dataset')
 
 
 @pytest.mark.parametrize('argv, message', [
@@ -284,7 +271,7 @@ def test_a_flag_that_cannot_be_is_one_sentence(argv, message, capsys):
 
 def test_the_default_folder_counts_from_the_repository_and_a_typed_one_from_here(tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(demo_dataset, 'make', lambda folder, **sizes: made.append(folder))
+    monkeypatch.setattr(dataset, 'make', lambda folder, **sizes: made.append(folder))
     monkeypatch.chdir(str(tmp_path))
     demo_dataset.main([])
     demo_dataset.main(['--output', 'demo'])

@@ -105,14 +105,14 @@ def test_a_package_that_is_missing_is_named(name, how, model, dataset, monkeypat
     monkeypatch.setattr(errors.importlib.util, 'find_spec',
                         lambda wanted, *more: None if wanted in ('openvino', 'tf2onnx') else find(wanted, *more))
     monkeypatch.setattr(onnx_model, 'OPENVINO_PACKAGES', {'tf2onnx': 'tf2onnx', 'openvino': 'openvino'})
-    with pytest.raises(InputError, match='--engine openvino: found a Python without tf2onnx and openvino, expected '
-                                         'those that export models: type .* -m pip install .*requirements-export.txt$'):
+    with pytest.raises(InputError, match='--engine openvino needs tf2onnx and openvino, which .* Type .* -m pip '
+                                         'install -r .*requirements-export.txt$'):
         how(model, dataset)
 
 
 def test_onnx_without_its_packages_leaves_nothing(model, tmp_path, monkeypatch):
     monkeypatch.setattr(errors.importlib.util, 'find_spec', lambda wanted, *more: None)
-    with pytest.raises(InputError, match='--format onnx: found a Python without tf2onnx and onnx and onnxruntime'):
+    with pytest.raises(InputError, match='--format onnx needs tf2onnx and onnx and onnxruntime, which'):
         export.main([str(model), '--format', 'onnx', '--output', str(tmp_path / 'out')])
     assert not (tmp_path / 'out').exists()
 
@@ -135,8 +135,8 @@ def test_a_cpu_without_bfloat16_is_told(model, monkeypatch):
 
 
 @pytest.mark.parametrize('words, wrong', [
-    (['--fast'], '--fast: found without --engine openvino, expected both'),
-    (['--engine', 'openvino', '--device', 'npu'], '--engine openvino: found with --device npu, expected the CPU'),
+    (['--fast'], '--fast needs --engine openvino'),
+    (['--engine', 'openvino', '--device', 'npu'], '--engine openvino runs on the CPU: leave out --device npu'),
     (['--engine', 'onnx'], "argument --engine: invalid choice: 'onnx'"),
 ])
 @pytest.mark.parametrize('parse', [flags.eval_flags, lambda words: flags.predict_flags(['photo.jpg', *words])],

@@ -240,7 +240,7 @@ def test_models_of_the_same_name_are_told_apart(tmp_path):
 
 def test_a_missing_package_is_named_before_anything_is_scored(tmp_path, monkeypatch):
     monkeypatch.setattr(errors.importlib.util, 'find_spec', lambda name: None)
-    with pytest.raises(InputError, match=r'^--report: found a Python without matplotlib and Pillow, expected .*'
+    with pytest.raises(InputError, match=r'^--report needs matplotlib and Pillow, which .* Type .*'
                                          r'pip install -r .*requirements-report\.txt$'):
         report.check(str(tmp_path / 'out'))
     assert os.listdir(str(tmp_path)) == []

@@ -7,12 +7,12 @@ VAL_SIZE = 5000
 IMAGE_SIZE = 224
 DROPOUT = 0.75
 
-# What a run does with photographs that are broken, or absurdly large.
+# When a run stops at unreadable images, and what counts as one.
 MAX_BAD_IMAGES = 0.01
 MAX_MEGAPIXELS = 100
 
 RESIZES = 'bilinear', 'nearest'
-FORMS = 'raw', 'png', 'jpeg'  # in which a packed dataset stores photographs
+FORMS = 'raw', 'png', 'jpeg'  # in which a packed dataset stores images
 PADDINGS = 'tf', 'symmetric'
 PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
 

@@ -1,4 +1,4 @@
-"""The mistakes a user can make, told in one sentence."""
+"""Errors that a user can mend, each printed as one sentence or two."""
 import importlib.util
 import os
 import shlex
@@ -17,10 +17,9 @@ class InputError(ValueError):
 def run(main: Callable[[], Any], name: str) -> Any:
     """Run a command's main() and return its result.
 
-    An InputError ends the process with its one sentence and exit code 1, a package that is not there too, Ctrl-C
-    with exit code 130.
+    An InputError or a missing package ends the process with its sentence and exit code 1, Ctrl-C with exit code 130.
     """
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # as utils/env.sh does: no notes of TensorFlow on this CPU
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # as utils/env.sh does: no TensorFlow notes about this CPU
     try:
         return main()
     except InputError as error:
@@ -36,25 +35,23 @@ def run(main: Callable[[], Any], name: str) -> Any:
 
 
 def _wrong_python(package: str) -> str:
-    activate = os.path.join(ROOT, '.venv', 'bin', 'activate')
-    start = shlex.quote(os.path.join(ROOT, 'train_1p.sh'))
-    how = '' if os.path.isfile(activate) else f' (bash {start} --help makes it)'
-    return (f'{sys.executable}: found a Python without the package {package}, expected one with what requirements.txt '
-            f'names: start with bash train_1p.sh or bash test_1p.sh, which find such a Python, or type first: '
-            f'source {shlex.quote(activate)}{how}')
+    typed = os.path.relpath(os.path.abspath(sys.argv[0]), ROOT)
+    command = ' '.join([command_of(typed), *map(shlex.quote, sys.argv[1:])])
+    return f'{sys.executable} has no package {package}. Start it with {command}'
 
 
 def command_of(file: str) -> str:
-    """How to start a file of this project, named from the root, with this Python from any folder."""
-    return f'{shlex.quote(sys.executable)} {shlex.quote(os.path.join(ROOT, file))}'
+    """The shell command that runs `file`, named from the root, from any folder: bash /.../run.sh -m utils.labels."""
+    words = f'-m {file[:-len(".py")].replace("/", ".")}' if file.startswith('utils/') else shlex.quote(file)
+    return f'bash {shlex.quote(os.path.join(ROOT, "run.sh"))} {words}'
 
 
-def require_packages(flag: str, packages: Dict[str, str], purpose: str, requirements: str) -> None:
+def require_packages(flag: str, packages: Dict[str, str], requirements: str) -> None:
     """Raise InputError, which names `flag`, where an optional package of the file `requirements` is not installed.
 
     `packages` maps a name to import to the name to install.
     """
     missing = [name for package, name in packages.items() if importlib.util.find_spec(package) is None]
     if missing:
-        raise InputError(f'{flag}: found a Python without {" and ".join(missing)}, expected {purpose}: type '
+        raise InputError(f'{flag} needs {" and ".join(missing)}, which this Python does not have. Type '
                          f'{shlex.quote(sys.executable)} -m pip install -r {shlex.quote(from_root(requirements))}')

@@ -17,6 +17,7 @@ from utils.base.errors import InputError
 
 BLOCK = 1 << 20
 LOCK = '.lock'  # holds the writer's process id and its host's name
+_STREAMS = '/dev/std', '/dev/fd/'  # may be links to files, which hold what else is printed
 _UNFINISHED = re.compile(r'.+\.h5\.tmp')
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # what some network disks answer
 
@@ -40,9 +41,13 @@ def cannot_write(path: str, error: Exception, cure: str) -> InputError:
 def new_file(path: str) -> Iterator[str]:
     """The name of a temporary file beside `path`, which is flushed to the disk and renamed to `path` at the end.
 
-    If the block fails, the temporary file is removed and `path` stays as it was. Missing folders are made.
-    OSError where that fails; put writing() around it.
+    If the block fails, the temporary file is removed and `path` stays as it was. Missing folders are made. A device or
+    a pipe, such as /dev/stdout, is not replaced: its own name is given. OSError where that fails; put writing() around
+    it.
     """
+    if path.startswith(_STREAMS) or (os.path.exists(path) and not os.path.isfile(path)):
+        yield path
+        return
     temporary, folder = path + '.tmp', os.path.dirname(path) or '.'
     os.makedirs(folder, exist_ok=True)
     try:
@@ -149,7 +154,11 @@ def _make(folder: str) -> List[str]:
     while not os.path.lexists(path):
         missing.insert(0, path)
         path = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError:
+        _remove_empty(missing)
+        raise
     return missing
 
 

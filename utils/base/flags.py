@@ -8,18 +8,18 @@ from utils.base.parser import count, megapixels, share, typed_name, typed_path, 
 
 def add_val_size(group: Any) -> None:
     group.add_argument('--val_size', type=count, metavar='N',
-                       help='photographs kept for validation: the last N of the labels, or the first N of another '
-                            f'--split (default: {VAL_SIZE}, or all of another --split)')
+                       help='validation images: the last N of the labels, or the first N of another --split '
+                            f'(default: {VAL_SIZE}, or all of another --split)')
 
 
 def add_split(group: Any) -> None:
     group.add_argument('--split', type=typed_split, default='last', metavar='last|official|FILE',
-                       help="photographs for validation: the last ones, AVA's own test list generic_test.jpgl, or a "
-                            'list of ids or file names, one a line (default: last)')
+                       help="validation images: the last ones, AVA's own test list generic_test.jpgl, or a list "
+                            'of ids or file names, one a line (default: last)')
 
 
 def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
-    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all else."""
+    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all."""
     if flags.val_size is None and flags.split == 'last':
         flags.val_size = VAL_SIZE
     return flags
@@ -27,24 +27,23 @@ def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
 
 def add_dataset_paths(group: Any) -> None:
     group.add_argument('--base_images_path', type=typed_path, metavar='DIR',
-                       help='folder of the photographs (default: the line in utils/data_loader.py)')
+                       help='folder of the images (default: the line in utils/data_loader.py)')
     group.add_argument('--ava_dataset_path', type=typed_path, metavar='FILE',
                        help='label file, AVA.txt (default: the line in utils/data_loader.py)')
 
 
 def add_skip_bad_labels(group: Any) -> None:
     group.add_argument('--skip_bad_labels', action='store_true',
-                       help='leave out label lines that cannot be used, and say how many, instead of stopping')
+                       help='leave out label lines that cannot be used, and report how many, instead of stopping')
 
 
 def add_bad_images(group: Any) -> None:
     group.add_argument('--max_bad_images', type=share, default=MAX_BAD_IMAGES, metavar='P',
-                       help='largest share of photographs that cannot be decoded with which the run goes on; in '
-                            f'training others take their places, in scoring they are left out (default: '
-                            f'{MAX_BAD_IMAGES})')
+                       help=f'largest share of unreadable images allowed (default: {MAX_BAD_IMAGES}); training '
+                            'replaces them by others, scoring leaves them out')
     group.add_argument('--max_megapixels', type=megapixels, default=str(MAX_MEGAPIXELS), dest='max_pixels', metavar='N',
-                       help="a photograph whose header says more is not decoded, and counts as bad "
-                            f'(default: {MAX_MEGAPIXELS})')
+                       help='an image whose header states more is not decoded and counts as unreadable (default: '
+                            f'{MAX_MEGAPIXELS})')
 
 
 def add_reading(group: Any) -> None:
@@ -53,18 +52,17 @@ def add_reading(group: Any) -> None:
                        help='decode JPEGs of more than twice the size that is needed at a fraction of their size: '
                             'quicker for large ones, and other pixels')
     group.add_argument('--records', type=typed_path, metavar='DIR',
-                       help='read the photographs from a packed dataset (python3 -m utils.records pack)')
+                       help='read the images from a packed dataset (bash run.sh -m utils.records pack)')
 
 
 def add_val_records(group: Any) -> None:
     group.add_argument('--val_records', type=typed_path, metavar='DIR',
-                       help='read the validation photographs from a packed dataset for scoring')
+                       help='read the validation images from a packed dataset for scoring')
 
 
 def add_device(group: Any) -> None:
     group.add_argument('--device', choices=('auto', 'npu', 'gpu', 'cpu'), default='auto',
-                       help='where the model runs (default: auto, the Ascend NPU or the GPU that is there, else '
-                            'the CPU)')
+                       help='where the model runs (default: auto, an Ascend NPU, else a GPU, else the CPU)')
     group.add_argument('--threads', type=count, metavar='N',
                        help='CPU threads of one operation; another number changes the last bits of the weights '
                             '(default: one for each core this process may use)')
@@ -72,37 +70,36 @@ def add_device(group: Any) -> None:
 
 def add_distribute(group: Any) -> None:
     group.add_argument('--distribute', choices=('auto', 'none', 'hccl', 'horovod'), default='auto',
-                       help='how the processes of many devices are joined: hccl between Ascend NPUs, horovod between '
-                            'CPUs or GPUs (default: auto, what train_8p.sh or horovodrun has set, else none)')
+                       help='how the processes of many devices communicate: hccl between Ascend NPUs, horovod '
+                            'between CPUs or GPUs (default: auto, as train_8p.sh or horovodrun has set, else none)')
     group.add_argument('--scale_lr', action='store_true',
-                       help='with many devices, a learning rate of R times their number, to which it rises from R in '
-                            'the first epoch; --batchsize is that of one device')
+                       help='with N devices, raise the learning rate from R to N * R in the first epoch; --batchsize '
+                            'is that of one device')
 
 
 def add_engine(group: Any) -> None:
     group.add_argument('--engine', choices=('tf', 'openvino'), default='tf',
-                       help='what computes the scores: TensorFlow on the device, or OpenVINO on the CPU, faster '
-                            'there, with the same scores to 1e-4 (needs requirements-export.txt; default: tf)')
+                       help='what computes the scores: TensorFlow on the device, or OpenVINO on the CPU, which is '
+                            'faster there, with the same scores to 1e-4 (needs requirements-export.txt; default: '
+                            'tf)')
     group.add_argument('--fast', action='store_true',
-                       help='with --engine openvino: compute in bfloat16 where the CPU has that; measured, mean '
-                            'scores moved by 0.03 on average and 0.15 at most')
+                       help='with --engine openvino: compute in bfloat16 where the CPU has it; measured, mean '
+                            'scores change by 0.03 on average and 0.15 at most')
 
 
 def settle_engine(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> argparse.Namespace:
     """The flags with the device of the engine; ends the command where the two do not go together."""
     if flags.fast and flags.engine != 'openvino':
-        parser.error('--fast: found without --engine openvino, expected both: TensorFlow has no faster way')
+        parser.error('--fast needs --engine openvino')
     if flags.engine == 'openvino':
         if flags.device not in ('auto', 'cpu'):
-            parser.error(f'--engine openvino: found with --device {flags.device}, expected the CPU, on which it runs: '
-                         'leave one of them out')
+            parser.error(f'--engine openvino runs on the CPU: leave out --device {flags.device}')
         flags.device = 'cpu'
     return flags
 
 
 def add_npu(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group('Ascend NPU (without effect on other devices; all but the first are off by '
-                                      'default)')
+    group = parser.add_argument_group('Ascend NPU (no effect on other devices; all but the first are off by default)')
 
     def add(name: str, **settings: Any) -> None:
         group.add_argument(name, action=_Npu, dest='npu', default={}, **settings)
@@ -111,7 +108,7 @@ def add_npu(parser: argparse.ArgumentParser) -> None:
     add('--modify_mixlist', type=typed_path, metavar='FILE',
         help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')
     add('--op_compiler_cache_dir', type=typed_path, metavar='DIR',
-        help='keeps compiled operators, which makes the next first step shorter')
+        help='keeps compiled operators, so that the next run starts faster')
     add('--profiling_dump_path', type=typed_path, metavar='DIR', help='records profiles of the device')
     add('--data_dump_path', type=typed_path, metavar='DIR', help='records inputs and outputs of all operators')
     add('--data_dump_step', metavar='STEPS', help="of --data_dump_path, such as '0|5|10-20' (default: 0)")

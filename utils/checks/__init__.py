@@ -1,4 +1,4 @@
-"""What check_dataset finds and writes.
+"""What check_dataset finds, prints and writes.
 
 May import utils.base, data and data_loader, nima, score_utils.
 """

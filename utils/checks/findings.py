@@ -1,6 +1,7 @@
-"""What is looked for in a dataset: findings, which training or scoring would stumble over, and remarks.
+"""What is looked for in a dataset: findings and remarks.
 
-A finding is left out by training and scoring, or makes a score wrong. A remark is used as it stands: worth a look.
+Training and scoring leave out what has a finding, or it makes a score wrong. What has a remark is used as it stands,
+but worth a look.
 """
 import collections
 import os
@@ -15,31 +16,33 @@ from utils.checks import label_facts
 from utils.data import ava, image_headers, image_names, splits
 from utils.data.image_headers import Facts
 
-LARGE = 30 * 10 ** 6    # pixels: beyond AVA's photographs by far, slow to decode, below what is refused
-FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: a picture of one colour has far less, most others more
+LARGE = 30 * 10 ** 6    # pixels: beyond AVA's images by far, slow to decode, below what is refused
+FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: an image of one colour has far less, most others more
 ALWAYS_LOOK = 4096      # bytes below which FEW_BYTES says nothing: tables stand among them
-ONE_COLOUR = 3 / 127.5  # largest difference of a picture of one colour, on the scale from -1 to 1
+ONE_COLOUR = 3 / 127.5  # largest difference in an image of one colour, on the scale from -1 to 1
 HEADERS_AT_ONCE = 256
+ACROSS_SPLIT = 'duplicate_across_split'
 
 Details = Iterator[Tuple[str, str]]  # the name of what was found, and why it is one
 
 
 class Dataset(NamedTuple):
-    """Labels and photographs, and what their headers say, before anything is decoded."""
+    """Labels and images, and what their headers say, before anything is decoded."""
 
     labels_path: str
     images_folder: str
     labels: ava.Labels
-    paths: np.ndarray         # object (str) [N]: of the labels' photographs, there or not
-    found: np.ndarray         # bool [N]: whether the photograph is there
+    paths: np.ndarray         # object (str) [N]: of the labels' images, whether or not they exist
+    found: np.ndarray         # bool [N]: whether the image exists
     images: List[str]         # names of all image files in the folder, sorted
     facts: Dict[str, Facts]   # of each of `images`
     parts: Optional[splits.Parts]  # training and validation ratings; None where no split was possible
     split: str                # what parts are printed as, or why there are none
+    split_typed: bool         # by --val_size: that there are no parts is a finding then
 
     @property
     def label_of(self) -> Dict[str, str]:
-        """The id of each labelled photograph that is there, by its file's name."""
+        """The id of each labelled image that exists, by its file's name."""
         return {os.path.basename(path): image_id
                 for path, image_id in zip(self.paths[self.found], self.labels.ids[self.found])}
 
@@ -53,40 +56,42 @@ class Finding(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A dataset and the verdicts on its photographs."""
+    """A dataset and the verdicts on its images."""
 
     dataset: Dataset
     reasons: Dict[str, str]        # why a file cannot be decoded, by name
-    one_colour: List[str]          # names of photographs in which the network sees one colour only
-    same: List[List[str]]          # names of labelled photographs with the same content, in the labels' order
+    one_colour: List[str]          # names of images in which the network sees one colour only
+    same: List[List[str]]          # names of labelled images with the same content, in the labels' order
     headers_only: bool
 
 
 def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LAST,
                  val_size: Optional[int] = None) -> Dataset:
-    """What is there; InputError where the labels, the folder or all of the labelled photographs are missing.
+    """The dataset before anything is decoded.
 
-    A `split` or `val_size` that does not fit is an InputError too; that the default does not, is told in `split`.
+    InputError where the labels, the folder or all of the labelled images are missing, or a list of `split` cannot be
+    used. That the split 'last' leaves no training or validation image is said in the dataset.
     """
     ava.refuse_exchanged(labels_path, images_folder)
     labels = ava.read_labels(labels_path, skip_bad=True)
     paths, found = ava.find_images(labels.ids, images_folder)
     images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(image_names.ENDINGS))
-    parts, told = None, ''
+    parts, description = None, ''
     try:
         parts = splits.choose(ava.Ratings(labels.ids, paths, labels.distributions).take(found), split, val_size,
                               labels=labels_path)
-        told = splits.describe(split, parts[1])
+        description = splits.describe(split, parts[1])
     except InputError as error:
-        if split != splits.LAST or val_size is not None:
+        if split != splits.LAST:
             raise
-        told = f'no split into training and validation photographs: {error}'
-    dataset = Dataset(labels_path, images_folder, labels, paths, found, images, {}, parts, told)
+        description = str(error)
+    dataset = Dataset(labels_path, images_folder, labels, paths, found, images, {}, parts, description,
+                      val_size is not None)
     return dataset._replace(facts=_read_facts(images_folder, sorted({*images, *dataset.label_of})))
 
 
-def look(dataset: Dataset, *, headers_only: bool = False) -> Checked:
-    """The verdicts on all photographs: from TF's own decoder, or from the headers alone."""
+def examine(dataset: Dataset, *, headers_only: bool = False) -> Checked:
+    """The verdicts on all images: from TF's own decoder, or from the headers alone."""
     verdicts = _by_headers(dataset) if headers_only else _decode(dataset)
     reasons = {name: verdicts[name] or '' for name in dataset.images if verdicts[name]}
     return Checked(dataset, reasons, [] if headers_only else _one_coloured(dataset, reasons),
@@ -130,7 +135,7 @@ def _decode(dataset: Dataset) -> Dict[str, Optional[str]]:
 
 
 def _one_coloured(dataset: Dataset, reasons: Dict[str, str]) -> List[str]:
-    """Names of labelled photographs in which the network sees one colour; only files small enough are decoded."""
+    """Names of labelled images in which the network sees one colour; only files small enough are decoded."""
     from utils.data import image_files
     names = [name for name in dataset.label_of if name not in reasons and _may_be_one_colour(dataset.facts[name])]
     reader, found = image_files.ImageReader(), []
@@ -171,10 +176,10 @@ def bad_labels(checked: Checked) -> Details:
 
 
 def labels_without_image(checked: Checked) -> Details:
-    """The ids whose photograph is not in the folder; training leaves them out."""
+    """The ids whose image is not in the folder; training leaves them out."""
     dataset = checked.dataset
     for image_id, path in zip(dataset.labels.ids[~dataset.found], dataset.paths[~dataset.found]):
-        yield image_id, f'found no {os.path.basename(path)} in the folder: add the photograph or delete the line'
+        yield image_id, f'found no {os.path.basename(path)} in the folder: add the image or delete the line'
 
 
 def images_without_label(checked: Checked) -> Details:
@@ -191,7 +196,7 @@ def undecodable_images(checked: Checked) -> Details:
 
 
 def labels_of_one_image(checked: Checked) -> Details:
-    """The ids whose photograph another id names too, such as 7 and 7.jpg."""
+    """The ids whose image another id names too, such as 7 and 7.jpg."""
     first: Dict[str, str] = {}
     dataset = checked.dataset
     for image_id, path in zip(dataset.labels.ids[dataset.found], dataset.paths[dataset.found]):
@@ -200,7 +205,12 @@ def labels_of_one_image(checked: Checked) -> Details:
 
 
 def duplicates_across_split(checked: Checked) -> Details:
-    """The training photographs whose content a validation photograph has too: their scores are learnt by heart."""
+    """The training images whose content a validation image has too: the model knows their scores.
+
+    Where a typed --val_size gives no split, that is the finding.
+    """
+    if checked.dataset.split_typed and not checked.dataset.parts:
+        yield '--val_size', f'not checked: {checked.dataset.split}'
     for name, other in _across_split(checked):
         yield name, f'found the same content as in {other}, which is for validation: delete one of the two lines'
 
@@ -217,7 +227,7 @@ def _across_split(checked: Checked) -> Iterator[Tuple[str, str]]:
 
 
 def duplicates_in_a_part(checked: Checked) -> Details:
-    """The photographs whose content an earlier one of their part has too."""
+    """The images whose content an earlier one of their part has too."""
     across = {name for name, _ in _across_split(checked)}
     for names in checked.same:
         rest = [name for name in names if name not in across]
@@ -264,7 +274,7 @@ CHECKS: Tuple[Check, ...] = (
     ('image_without_label', 'images without a label', images_without_label),
     ('undecodable_image', 'images that cannot be decoded', undecodable_images),
     ('label_of_same_image', 'labels of an image that has one already', labels_of_one_image),
-    ('duplicate_across_split', 'training images that are validation images too', duplicates_across_split),
+    (ACROSS_SPLIT, 'training images that are validation images too', duplicates_across_split),
 )
 REMARKS: Tuple[Check, ...] = (
     ('duplicate', 'images with the content of another of their part', duplicates_in_a_part),

@@ -10,13 +10,13 @@ from utils.data.ava import Labels
 # git hash-object of AVA.txt as published, and with Windows line ends.
 ORIGINAL = {'c6b2adb67101397ff9e9ffac773dc43e2e33aed9': 'with line ends of Unix',
             'a9569138ad6fd564fed5859cf405ab8642a693cc': 'with line ends of Windows'}
-# Photographs that are damaged in the copies of AVA that people share.
+# Images that are damaged in the copies of AVA that people share.
 DAMAGED_IDS = '440774', '179118', '371434', '277832', '230701', '729377'
 
-FEWEST, MOST = 78, 549           # votes for a photograph
+FEWEST, MOST = 78, 549           # votes for an image
 MEAN_VOTES, VOTES_WITHIN = 210, 15
 MEAN_SCORE, SCORE_WITHIN = 5.38, 0.15
-LABELS = 255000                  # about as many photographs have a label
+LABELS = 255000                  # about as many images have a label
 ENOUGH = 1000                    # labels, for means to say something
 
 
@@ -28,7 +28,7 @@ def git_hash(path: str) -> str:
 
 
 def looks_like_ava(labels: Labels) -> bool:
-    """Whether all ids are numbers, all votes whole, and most photographs have as many votes as AVA's."""
+    """Whether all ids are numbers, all votes whole, and most images have as many votes as AVA's."""
     return (all(image_id.isdigit() for image_id in labels.ids) and bool(np.all(labels.totals % 1 == 0))
             and FEWEST <= np.median(labels.totals) <= MOST)
 
@@ -36,7 +36,7 @@ def looks_like_ava(labels: Labels) -> bool:
 def remarks(path: str, labels: Labels, unusable: Container[str]) -> Iterator[Tuple[str, str]]:
     """Name and reason of each remark; none where the labels do not look like AVA's.
 
-    `unusable` holds the ids whose photograph is missing or cannot be decoded.
+    `unusable` holds the ids whose image is missing or cannot be decoded.
     """
     if not looks_like_ava(labels):
         return
@@ -47,11 +47,11 @@ def remarks(path: str, labels: Labels, unusable: Container[str]) -> Iterator[Tup
         yield 'AVA.txt', 'is as long as the original label file and another'
     for image_id, total in zip(labels.ids, labels.totals):
         if not FEWEST <= total <= MOST:
-            yield image_id, f'has {total:g} votes; AVA has {FEWEST} to {MOST} for a photograph'
+            yield image_id, f'has {total:g} votes; AVA has {FEWEST} to {MOST} for an image'
     if len(labels.ids) >= ENOUGH:
         votes, score = labels.totals.mean(), float((labels.distributions @ SCORES).mean())
         if abs(votes - MEAN_VOTES) > VOTES_WITHIN:
-            yield 'votes', f'are {votes:.0f} for a photograph on average; AVA has {MEAN_VOTES}'
+            yield 'votes', f'are {votes:.0f} for an image on average; AVA has {MEAN_VOTES}'
         if abs(score - MEAN_SCORE) > SCORE_WITHIN:
             yield 'mean score', f'is {score:.2f} on average; AVA has {MEAN_SCORE}'
     for image_id in DAMAGED_IDS:

@@ -1,10 +1,10 @@
 """Writing lines of AVA's label file."""
-import contextlib
 import os
 from typing import Sequence
 
-from utils.base import errors, files
-from utils.data import image_names
+from utils.base import files
+from utils.base.errors import InputError
+from utils.data import image_names, label_tables
 
 
 def to_line(index: int, name: str, votes: Sequence[float]) -> str:
@@ -13,20 +13,17 @@ def to_line(index: int, name: str, votes: Sequence[float]) -> str:
     return f'{index} {image_names.encode(name)} {" ".join(numbers)}'
 
 
-def write_new(path: str, lines: Sequence[str], flag: str) -> None:
-    """Write `lines` to the new file `path`; InputError, which names `flag`, where it exists or cannot be written."""
+def require_new(path: str, flag: str) -> None:
+    """Raise InputError, which names `flag`, where `path` exists, cannot be written or would be read as a table."""
+    if label_tables.is_table(path):
+        raise InputError(f'{flag}: {path} would be read as a table. Choose another ending, such as AVA.txt')
+    if os.path.lexists(path):
+        raise InputError(f'{flag}: {path} exists already. Choose another name')
     files.require_writable(os.path.dirname(path), flag)
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        stream = open(path, 'x', encoding='utf-8', newline='\n')  # noqa: SIM115
-    except FileExistsError as error:
-        raise errors.InputError(f'{flag}: found {path}, which is there already, expected a new file: type another '
-                                'name') from error
-    try:
-        with stream:
-            stream.writelines(line + '\n' for line in lines)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            os.remove(path)
-        raise errors.InputError(f'{flag}: found {path}, which cannot be written ({error.strerror}), expected room for '
-                                'the label file: free some or type another name') from error
+
+
+def write_new(path: str, lines: Sequence[str], flag: str) -> None:
+    """Write `lines` to the new file `path`, whole or not at all; InputError as require_new() has it."""
+    require_new(path, flag)
+    with files.writing(path, f'Free space or choose another {flag}'):
+        files.write(path, ''.join(line + '\n' for line in lines))

@@ -1,14 +1,14 @@
-"""Labels as people keep them: CSV or JSON with file names and ten votes, a mean and a deviation, or a mean alone.
+"""Labels as people keep them: CSV or JSON with file names and ten votes, a mean and a std, or a mean alone.
 
 Column names, in any case, with blanks, '-' or '_' between words; all other columns are ignored:
 
     file        file, filename, file_name, image, image_id, image_name, id, name, photo, photograph, picture
     ten votes   v1 ... v10, vote1 ... vote10, score1 ... score10, rating1 ... rating10, 1 ... 10; or 0 ... 9
     mean        mean, mean_score, score, mos, rating, average; with a range: mean_0_100, mean_score_1_to_10
-    deviation   std, std_score, sd, stddev, standard_deviation: of the votes, on the mean's range
+    std         std, std_score, sd, stddev, standard_deviation: of the votes, on the mean's range
 
-A CSV without these names in its first line has the file, then ten votes, a mean and a deviation, or a mean. In JSON
-a list of objects has these names as keys, or, as in idealo's files, ten votes in one list under `label` or `votes`.
+A CSV without these names in its first line has the file, then ten votes, a mean and a std, or a mean. In JSON a
+ list of objects has these names as keys, or, as in idealo's files, ten votes in one list under `label` or `votes`.
 """
 import csv
 import io
@@ -19,12 +19,12 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, command_of
 from utils.base.scores import SCORES
 from utils.data import distributions, image_names
 
 ENDINGS = ('.csv', '.json')
-STD_ROUNDING = 0.02  # points of 1 to 10 by which a deviation may be beyond the possible, as rounded ones are
+STD_ROUNDING = 0.02  # points of 1 to 10 by which a std may be beyond the possible, as rounded ones are
 
 _FILE = re.compile('file|filename|file_name|image|image_?id|image_?name|id|name|photo|photograph|picture')
 _MEAN = re.compile(r'(?:mean|mean_score|score|mos|rating|average)(?:_(\d+(?:\.\d+)?)(?:_to)?_(\d+(?:\.\d+)?))?')
@@ -51,7 +51,7 @@ class Layout(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One photograph's label; votes, or a mean and, where known, a deviation, both on the scale from 1 to 10."""
+    """One image's label; votes, or a mean and, where known, a std, both on the scale from 1 to 10."""
 
     name: str
     votes: Optional[List[float]]
@@ -65,7 +65,7 @@ def is_table(path: str) -> bool:
 
 
 def parse(data: bytes, path: str, *, mean_range: Optional[Range] = None, skip_bad: bool = False) -> Parsed:
-    """Names [N], votes or shares float64 [N, 10], and the bad lines or records with their numbers from 1.
+    """Names [N], votes or distributions float64 [N, 10], and the bad lines or JSON objects with their numbers from 1.
 
     `data` is the UTF-8 text of the CSV or JSON file `path`, `mean_range` the lowest and the highest possible mean,
     by default as the column's name says, else 1 and 10. Raises InputError for a file that is no such table, and,
@@ -79,21 +79,21 @@ def parse(data: bytes, path: str, *, mean_range: Optional[Range] = None, skip_ba
         try:
             row = _row(layout, cells)
             if row.name in number_of:
-                raise InputError(f'found {row.name!r} again, which {"record" if is_json else "line"} '
+                raise InputError(f'found {row.name!r} again, which {"object" if is_json else "line"} '
                                  f'{number_of[row.name]} has too, expected each name once: delete one of the two')
         except InputError as error:
             if not skip_bad:
-                place = f'{path}: record {number}' if is_json else f'{path}:{number}'
-                raise InputError(f'{place}: {error}, or leave out bad lines with --skip_bad_labels') from error
+                where = f'{path}: object {number}' if is_json else f'{path}:{number}'
+                raise InputError(f'{where}: {error}, or leave out bad lines with --skip_bad_labels') from error
             bad.append((number, str(error)))
         else:
             number_of[row.name] = number
             rows.append(row)
-    return [row.name for row in rows], _shares(rows), bad
+    return [row.name for row in rows], _distributions(rows), bad
 
 
-def _shares(rows: Sequence[Row]) -> np.ndarray:
-    """Votes as they stand, or the shares of the largest entropy, float64 [N, 10]."""
+def _distributions(rows: Sequence[Row]) -> np.ndarray:
+    """Votes as they stand, or the distribution of the largest entropy, float64 [N, 10]."""
     votes = np.array([row.votes or [0.0] * len(SCORES) for row in rows], np.float64).reshape(-1, len(SCORES))
     means, stds = (np.array([getattr(row, name) for row in rows], np.float64) for name in ('mean', 'std'))
     counted = np.array([row.votes is not None for row in rows], bool)
@@ -121,7 +121,7 @@ def _csv_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tup
                     continue
             # As Excel writes numbers where the comma separates decimals, and so not columns.
             if delimiter != ',':
-                cells = [cell if place == layout.file else cell.replace(',', '.') for place, cell in enumerate(cells)]
+                cells = [cell if column == layout.file else cell.replace(',', '.') for column, cell in enumerate(cells)]
             yield line, layout, cells[:width] if not any(cells[width:]) else cells
     except csv.Error as error:
         raise InputError(f'{path}:{reader.line_num}: found text that is no CSV ({error}), expected {EXPECTED} in each '
@@ -129,7 +129,7 @@ def _csv_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tup
 
 
 def _names_columns(cells: Sequence[str]) -> bool:
-    """Whether a CSV's first row names its columns: not where all but a photograph's name are numbers."""
+    """Whether a CSV's first row names its columns: not where all but an image's name are numbers."""
     return bool(_FILE.fullmatch(_key(cells[0]))) or any(math.isnan(_number(cell)) for cell in cells[1:])
 
 
@@ -147,19 +147,19 @@ def _first_row(cells: Sequence[str], where: str, mean_range: Optional[Range]) ->
 def _json_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tuple[int, Layout, Dict[str, Any]]]:
     """Number, layout and content of each object."""
     try:
-        records = json.loads(text) if text.strip() else []
+        objects = json.loads(text) if text.strip() else []
     except (ValueError, RecursionError) as error:
         raise InputError(f'{path}: found text that is no JSON ({error}), expected a list of objects with {EXPECTED}: '
                          'correct the file') from error
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+    if not isinstance(objects, list) or not all(isinstance(each, dict) for each in objects):
         raise InputError(f'{path}: found JSON that is no list of objects, expected objects with {EXPECTED}: write '
                          '[{"file": "a.jpg", "mean": 5.5}, ...]')
     layouts: Dict[Tuple[str, ...], Layout] = {}
-    for number, record in enumerate(records, 1):
-        keys = tuple(record)
+    for number, each in enumerate(objects, 1):
+        keys = tuple(each)
         if keys not in layouts:
-            layouts[keys] = _layout({key: key for key in keys}, f'{path}: record {number}', mean_range)
-        yield number, layouts[keys], record
+            layouts[keys] = _layout({key: key for key in keys}, f'{path}: object {number}', mean_range)
+        yield number, layouts[keys], each
 
 
 def _key(name: str) -> str:
@@ -169,10 +169,10 @@ def _key(name: str) -> str:
 def _layout(names: Dict[Any, str], where: str, mean_range: Optional[Range]) -> Layout:
     """Where a table with these column names has what; InputError, which begins with `where`, if it lacks something."""
     def find(pattern: Any, what: str) -> Optional[Where]:
-        found = [place for place, name in names.items() if pattern.fullmatch(_key(name))]
+        found = [column for column, name in names.items() if pattern.fullmatch(_key(name))]
         if len(found) > 1:
             raise InputError(f'{where}: found {len(found)} columns for the {what}, '
-                             f'{", ".join(names[place] for place in found)}, expected one: rename the others')
+                             f'{", ".join(names[column] for column in found)}, expected one: rename the others')
         return found[0] if found else None
 
     file, mean, std = find(_FILE, 'file name'), find(_MEAN, 'mean'), find(_STD, 'standard deviation')
@@ -196,17 +196,17 @@ def _layout(names: Dict[Any, str], where: str, mean_range: Optional[Range]) -> L
 
 def _vote_columns(names: Dict[Any, str], where: str) -> List[Where]:
     """The columns of the votes for 1 to 10, or for 0 to 9; none where no column is named so."""
-    matches = {place: _VOTE.fullmatch(_key(name)) for place, name in names.items()}
-    scores = sorted((int(match.group(1)), place) for place, match in matches.items() if match)
+    matches = {column: _VOTE.fullmatch(_key(name)) for column, name in names.items()}
+    scores = sorted((int(match.group(1)), column) for column, match in matches.items() if match)
     found = [score for score, _ in scores]
     if found and found not in (list(range(1, 11)), list(range(10))):
         raise InputError(f'{where}: found columns of votes for the scores {", ".join(map(str, found))}, expected one '
                          'for each from 1 to 10, or from 0 to 9: give a mean instead where votes are on another scale')
-    return [place for _, place in scores]
+    return [column for _, column in scores]
 
 
 def _row(layout: Layout, cells: Any) -> Row:
-    """One label; InputError, without its place, where it cannot be used."""
+    """One label; InputError, which does not say where, if it cannot be used."""
     if isinstance(cells, list):
         needed = [layout.file, *layout.votes, layout.mean or 0, layout.std or 0]
         if max(needed) >= len(cells):
@@ -216,13 +216,13 @@ def _row(layout: Layout, cells: Any) -> Row:
     name = str(name).strip() if isinstance(name, (str, int)) and not isinstance(name, bool) else ''
     if not image_names.is_safe(name) or not _encodes(name):
         raise InputError(f"found the file name {name[:40]!r}, expected a name without '/', '\\', '..' and NUL, as all "
-                         'photographs are in one folder: correct or delete the line')
+                         'images are in one folder: correct or delete the line')
     if layout.mean is None:
-        votes = cells[layout.vote_list] if layout.vote_list is not None else [cells[place] for place in layout.votes]
+        votes = cells[layout.vote_list] if layout.vote_list is not None else [cells[column] for column in layout.votes]
         return Row(name, _votes(votes), math.nan, math.nan)
     mean = _on_ten(cells[layout.mean], layout.mean_range)
     std = cells[layout.std] if layout.std is not None else None
-    return Row(name, None, mean, math.nan if std is None else _deviation(std, mean, layout.mean_range))
+    return Row(name, None, mean, math.nan if std is None else _std(std, mean, layout.mean_range))
 
 
 def _encodes(name: str) -> bool:
@@ -236,7 +236,7 @@ def _encodes(name: str) -> bool:
 def _votes(cells: Any) -> List[float]:
     if not isinstance(cells, list) or len(cells) != len(SCORES):
         raise InputError(f'found {str(cells)[:40]!r} for the votes, expected a list of ten numbers: correct or delete '
-                         'the record')
+                         'the object')
     votes = [_number(cell) for cell in cells]
     for score, (cell, vote) in enumerate(zip(cells, votes), 1):
         if not vote >= 0:
@@ -254,12 +254,12 @@ def _on_ten(cell: Any, mean_range: Range) -> float:
     if not low <= value <= high:
         raise InputError(f'found the mean {str(cell)[:40]!r}, expected a number from {low:g} to {high:g}: correct it, '
                          'or state the range of all means in the column\'s name, as in mean_0_100, or convert the file '
-                         'with python3 -m utils.labels FILE --range LOW HIGH -o AVA.txt')
+                         f'with {command_of("utils/labels.py")} FILE --range LOW HIGH -o AVA.txt')
     return float(SCORES[0] + (SCORES[-1] - SCORES[0]) * ((value - low) / (high - low)))
 
 
-def _deviation(cell: Any, mean: float, mean_range: Range) -> float:
-    """A deviation on the scale from 1 to 10; InputError where no votes have it together with `mean`."""
+def _std(cell: Any, mean: float, mean_range: Range) -> float:
+    """A std on the scale from 1 to 10; InputError where no votes have it together with `mean`."""
     low, high = mean_range
     factor = (SCORES[-1] - SCORES[0]) / (high - low)
     std = _number(cell) * factor

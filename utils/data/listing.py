@@ -1,20 +1,20 @@
-"""Which files a person means: files, folders, patterns, and a list on standard input."""
+"""The files that typed paths mean: files, folders, patterns, and a list on standard input."""
 import contextlib
 import glob
 import os
 import sys
 from typing import BinaryIO, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')  # in any case, of the photographs in a folder
+ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')  # in any case, of the images in a folder
 STANDARD_INPUT = '-'
 
 
 def find(paths: Iterable[str], *, recursive: bool = False) -> Iterator[str]:
     """The files that `paths` mean, in their order.
 
-    A file stands for itself, a folder for its photographs by name, with those of its folders where `recursive`; a
-    pattern such as '*.jpg' for what it matches, and '-' for the names in listed(). What holds no photograph, cannot be
-    listed or matches nothing stands for itself: reading it as a photograph says why.
+    A file stands for itself, a folder for its images by name, with those of its folders where `recursive`; a pattern
+    such as '*.jpg' for what it matches, and '-' for the names in listed(). What holds no image, cannot be listed or
+    matches nothing stands for itself: reading it as an image says why.
     """
     for path in paths:
         if path == STANDARD_INPUT:
@@ -26,7 +26,7 @@ def find(paths: Iterable[str], *, recursive: bool = False) -> Iterator[str]:
 
 
 def listed(stream: BinaryIO) -> List[str]:
-    """The names in a list: one on each line, or parted by NUL bytes, as `find -print0` writes them."""
+    """The names in a list: one a line, or separated by NUL bytes, as `find -print0` writes them."""
     data = stream.read()
     names = data.split(b'\0') if b'\0' in data else [line.rstrip(b'\r') for line in data.split(b'\n')]
     return [os.fsdecode(name) for name in names if name]
@@ -54,7 +54,7 @@ def _expanded(path: str, recursive: bool) -> Iterator[str]:
 
 
 def _inside(folder: str, recursive: bool) -> Iterator[str]:
-    """The photographs in a folder, by name; hidden names are left out, and links to folders are not followed."""
+    """The images in a folder, by name; hidden names are left out, and links to folders are not followed."""
     names: List[str] = []
     with contextlib.suppress(OSError):
         names = sorted(name for name in os.listdir(folder) if not name.startswith('.'))

@@ -1,4 +1,4 @@
-"""What to do where the labels or the photographs are not at the given path: where else they are, if nearby."""
+"""What to do where the labels or the images are not at the given path: where else they stand, if nearby."""
 import contextlib
 import os
 from typing import Callable, Iterator, Sequence, Set
@@ -17,16 +17,16 @@ def labels_hint(path: str) -> str:
         for name in (os.path.basename(path), 'AVA.txt'):
             candidate = os.path.join(folder, name)
             if name and os.path.isfile(candidate):
-                return f'set ava_dataset_path {_HOW} to {candidate}, which is there'
+                return f'set ava_dataset_path {_HOW} to {candidate}, which exists'
     return f'set ava_dataset_path {_HOW} to your copy of AVA.txt, {_DEMO}'
 
 
 def images_hint(path: str, has_one: Callable[[Set[str]], bool]) -> str:
-    """What to do where `path` has none of the photographs, as a clause; `has_one` is asked of file listings."""
+    """What to do where `path` has none of the images, as a clause; `has_one` is asked of file listings."""
     for folder in _near(path, _LIKELY_IMAGE_FOLDERS):
         with contextlib.suppress(OSError):
             if has_one(set(os.listdir(folder))):
-                return f'set base_images_path {_HOW} to {folder}, where photographs are'
+                return f'set base_images_path {_HOW} to {folder}, where images are'
     return f'set base_images_path {_HOW} to the folder of ID.jpg'
 
 

@@ -1,4 +1,4 @@
-"""Which photographs are for training and which for validation, and how two such choices are told apart."""
+"""Which images are for training and which for validation, and the hashes that identify such a split."""
 import collections
 import hashlib
 import os
@@ -20,14 +20,14 @@ Parts = Tuple[ava.Ratings, ava.Ratings]
 
 
 def data_hash(ratings: ava.Ratings) -> str:
-    """SHA-256, in hexadecimal, of ids and vote shares in their order: the same for the same data in any file."""
+    """SHA-256, in hexadecimal, of ids and vote distributions in their order: the same for the same data in any file."""
     digest = hashlib.sha256('\n'.join(ratings.ids).encode('utf-8', 'surrogateescape'))
     digest.update(np.ascontiguousarray(ratings.distributions, '<f8').tobytes())
     return digest.hexdigest()
 
 
 def split_hash(val: ava.Ratings) -> str:
-    """SHA-256, in hexadecimal, of the ids of the photographs that are for validation, in any order."""
+    """SHA-256, in hexadecimal, of the ids of the images that are for validation, in any order."""
     return hashlib.sha256('\n'.join(sorted(val.ids)).encode('utf-8', 'surrogateescape')).hexdigest()
 
 
@@ -37,30 +37,31 @@ def describe(split: str, val: ava.Ratings) -> str:
 
 
 def name(split: str, val: ava.Ratings) -> str:
-    """The split's name and the number of its photographs, such as 'last 5000'; of a list its file's name."""
+    """The split's name and the number of its images, such as 'last 5000'; of a list its file's name."""
     return f'{os.path.basename(split)} {val.count}'
 
 
-def record(split: str, train: ava.Ratings, val: ava.Ratings) -> Dict[str, str]:
-    """What a checkpoint's record says of the data: the split's name, its hash, and the hash of all labels used.
+def metadata(split: str, train: ava.Ratings, val: ava.Ratings) -> Dict[str, str]:
+    """What a checkpoint's metadata says of the data: the split's name, its hash, and the hash of all labels used.
 
-    `labels_hash` is data_hash() of the training photographs, in their order, followed by those for validation.
+    `labels_hash` is data_hash() of the training images, in their order, followed by those for validation.
     """
     used = ava.Ratings(*(np.concatenate(columns) for columns in zip(train, val)))
     return {'split': name(split, val), 'split_hash': split_hash(val), 'labels_hash': data_hash(used)}
 
 
 def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Optional[str]:
-    """A warning, in one sentence, where `data` of the checkpoint at `path` names another split than is scored.
+    """A warning where `data` of the checkpoint at `path` names another split than the one that is evaluated.
 
-    `data` is what record() gave when it was trained; None, and anything else, says nothing of a split.
+    `data` is what metadata() gave when it was trained; None and anything else name no split.
     """
     trained = data.get('split_hash') if isinstance(data, dict) else None
     if not isinstance(trained, str) or trained == split_hash(val):
         return None
-    return (f'{path}: found a model that was trained with split {data.get("split", "unknown")}, hash '
-            f'{trained[:SHORT]}, expected the one that is scored, {describe(split, val)}: it may have been trained on '
-            'some of these photographs')
+    before, now = f"'{data.get('split', 'unknown')}'", f"'{name(split, val)}'"
+    if before == now:
+        before, now = f'{before} (hash {trained[:SHORT]})', f'{now} (hash {split_hash(val)[:SHORT]})'
+    return f'warning: {path}: trained with split {before}, evaluated on {now}: training images may be among them'
 
 
 def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = None, *, labels: str = '',
@@ -68,11 +69,11 @@ def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = No
     """The training and the validation ratings.
 
     `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which stands near the label file
-    `labels`; or the path of a list of ids or file names, one a line. The listed photographs, in the list's order and
+    `labels`; or the path of a list of ids or file names, one a line. The listed images, in the list's order and
     only the first `val_size` where it is given, are for validation; what the list does not name is for training.
     `report`, such as print, gets one sentence on a list's entries that are left out.
 
-    Raises InputError where validation has no photograph or training fewer than `to_train`, 0 or 1, the two share a
+    Raises InputError where validation has no image or training fewer than `to_train`, 0 or 1, the two share a
     file, or the list cannot be used.
     """
     if split == LAST:
@@ -87,30 +88,29 @@ def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = No
 def find_official(labels: str) -> str:
     """The path of AVA's own test list, near the label file `labels`; InputError where there is none."""
     folder = os.path.dirname(os.path.abspath(labels))
-    places = [os.path.normpath(os.path.join(folder, below, OFFICIAL_LIST)) for below in _LIST_FOLDERS]
-    for place in places:
-        if os.path.isfile(place):
-            return place
-    raise InputError(f'--split official: found no {", no ".join(places)}, expected the list of test photographs that '
+    paths = [os.path.normpath(os.path.join(folder, below, OFFICIAL_LIST)) for below in _LIST_FOLDERS]
+    for path in paths:
+        if os.path.isfile(path):
+            return path
+    raise InputError(f'--split official: found no {", no ".join(paths)}, expected the list of test images that '
                      f"AVA comes with: put AVA's folder aesthetics_image_lists beside the label file, or type "
                      f'--split with the path of {OFFICIAL_LIST}')
 
 
 def read_list(path: str) -> List[str]:
-    """The lines of a list of photographs, without blank ones; InputError where it is no text or has none."""
+    """The lines of a list of images, without blank ones; InputError where it is no text or has none."""
     try:
         with open(path, encoding='utf-8-sig') as stream:
             lines = [line.strip() for line in stream.read().splitlines()]
     except OSError as error:
-        raise InputError(f'--split: found nothing to read at {path} ({error.strerror}), expected {LAST}, {OFFICIAL} or '
-                         'a list of photographs, one id or file name a line: correct the path') from error
+        raise InputError(f'--split: cannot read {path}: {error.strerror}. Give {LAST}, {OFFICIAL} or the path of a '
+                         'list of images, one id or file name a line') from error
     except UnicodeDecodeError as error:
-        raise InputError(f'--split: found {path}, which is no UTF-8 text, expected a list of photographs, one id or '
-                         'file name a line: give such a list or save it as UTF-8') from error
+        raise InputError(f'--split: {path} is no UTF-8 text. Give a list of images, one id or file name a line, in '
+                         'UTF-8') from error
     lines = [line for line in lines if line]
     if not lines:
-        raise InputError(f'--split: found {path} without a line, expected a list of photographs, one id or file name a '
-                         'line: give such a list')
+        raise InputError(f'--split: {path} is empty. Give a list of images, one id or file name a line')
     return lines
 
 
@@ -122,26 +122,26 @@ def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int], to_train: 
     listed = list(collections.OrderedDict.fromkeys(row for row in rows if row is not None))
     unknown = [line for line, row in zip(lines, rows) if row is None]
     if not listed:
-        raise InputError(f'--split: found none of the {len(lines)} photographs of {path} among the {ratings.count} '
-                         f'that have a label and a file, the first is {unknown[0][:40]!r}, expected ids or file names '
-                         'as in the label file: give the list that belongs to these labels')
+        raise InputError(f'--split: none of the {len(lines)} images in {path} is among the {ratings.count} that have a '
+                         f'label and a file; the first is {unknown[0][:40]!r}. Give the list that belongs to these '
+                         'labels, with ids or file names as in the label file')
     if report and len(listed) < len(lines):
         first = f', first {unknown[0][:40]}' if unknown else ''
-        report(f'{path}: {len(listed)} of {len(lines)} lines are used; left out without label or photograph: '
+        report(f'{path}: {len(listed)} of {len(lines)} lines are used; left out without label or image: '
                f'{len(unknown)}{first}; listed again: {len(lines) - len(listed) - len(unknown)}')
     if ratings.count - len(listed) < to_train:
-        raise InputError(f'--split: found all {ratings.count} photographs in {path}, expected some that are not, to '
-                         'train on: take some off the list')
+        raise InputError(f'--split: {path} lists all {ratings.count} images, which leaves none to train on. Take some '
+                         'off the list')
     if val_size is not None and val_size > len(listed):
-        raise InputError(f'val_size: found {val_size}, expected at most the {len(listed)} photographs of {path}: type '
+        raise InputError(f'val_size: found {val_size}, expected at most the {len(listed)} images of {path}: type '
                          'less, or leave it out to take all')
     training = np.ones(ratings.count, bool)
-    training[listed] = False  # also those beyond val_size: they are no training photographs
+    training[listed] = False  # also those beyond val_size: they are no training images
     return ratings.take(training), ratings.take(np.array(listed[:val_size]))
 
 
 def _rows_by_name(ratings: ava.Ratings) -> Dict[str, int]:
-    """The row of each photograph by its file's name, with and without ending, and, before these, by its id."""
+    """The row of each image by its file's name, with and without ending, and, before these, by its id."""
     row_of: Dict[str, int] = {}
     files = [os.path.basename(path) for path in ratings.paths]
     for names in ([os.path.splitext(file)[0] for file in files], files, ratings.ids):
@@ -164,5 +164,5 @@ def _refuse_overlap(train: ava.Ratings, val: ava.Ratings) -> None:
     id_of = dict(zip(train.paths, train.ids))
     for path, image_id in zip(val.paths, val.ids):
         if path in id_of:
-            raise InputError(f'{path}: found a photograph that is for training, as {id_of[path]}, and for validation, '
-                             f'as {image_id}, expected it in one of the two: delete one of the two label lines')
+            raise InputError(f'{path}: this image is for training, as {id_of[path]}, and for validation, as '
+                             f'{image_id}. Delete one of the two label lines')

@@ -1,9 +1,9 @@
 """A small AVA made on the spot: drawn scenes, each degraded by a known amount, with votes that fall with it."""
+import importlib.util
 import json
 import os
 import shlex
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -12,20 +12,21 @@ from numpy.random import RandomState
 
 from utils.base.defaults import DEMO
 from utils.base.errors import InputError
+from utils.base.files import new_folder
 from utils.base.progress import progress
 from utils.demo.scenes import KINDS, degrade, draw_scene
 
 VERSION = 1  # raise it whenever a seed no longer gives the same files
 TRAIN_SIZE, VAL_SIZE = DEMO['train_size'], DEMO['val_size']
 JPEG_QUALITY = 90
-BEST_MEAN, WORST_MEAN, VOTE_SPREAD = 8.0, 2.0, 1.4  # the spread of votes on one photograph is AVA's own
+BEST_MEAN, WORST_MEAN, VOTE_STD = 8.0, 2.0, 1.4  # the std of votes on one image is AVA's own
 
 
 def draw_votes(amount: float, rng: RandomState) -> np.ndarray:
     """About 200 votes, int [10] for the scores 1 to 10, whose mean falls from BEST_MEAN to WORST_MEAN."""
     mean = BEST_MEAN + (WORST_MEAN - BEST_MEAN) * amount
-    shares = np.exp(-0.5 * ((np.arange(1, 11) - mean) / VOTE_SPREAD) ** 2)
-    return rng.multinomial(rng.randint(150, 251), shares / shares.sum())
+    distribution = np.exp(-0.5 * ((np.arange(1, 11) - mean) / VOTE_STD) ** 2)
+    return rng.multinomial(rng.randint(150, 251), distribution / distribution.sum())
 
 
 def _plan(train_size: int, val_size: int, seed: int) -> Dict[str, Any]:
@@ -39,20 +40,19 @@ def _plan(train_size: int, val_size: int, seed: int) -> Dict[str, Any]:
     return {'version': VERSION, 'seed': seed, 'train_size': train_size, 'val_size': val_size, 'scenes': scenes}
 
 
-def _is_kept(folder: str, manifest: Dict[str, Any]) -> bool:
-    """Whether `folder` holds exactly this demo; an InputError if it holds anything else, nothing is ever deleted."""
+def _exists(folder: str, manifest: Dict[str, Any]) -> bool:
+    """Whether `folder` holds exactly this demo; InputError if it holds anything else, which stays as it is."""
     if not os.path.lexists(folder) or (os.path.isdir(folder) and not os.listdir(folder)):
         return False
     try:
         found = json.loads(Path(folder, 'demo.json').read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f'{folder}: found something that is no demo dataset (it has no readable demo.json), expected '
-                         'nothing or an empty folder: remove it or give another folder') from error
+        raise InputError(f'{folder} exists and is no demo dataset: it has no readable demo.json. Remove it or choose '
+                         'another folder') from error
     if found == manifest:
         return True
-    raise InputError(f'{folder}: found another demo dataset (other sizes, seed or version), expected '
-                     + ', '.join(f'{name} {manifest[name]}' for name in ('train_size', 'val_size', 'seed', 'version'))
-                     + ': remove it or give another folder')
+    wanted = ', '.join(f'{name} {manifest[name]}' for name in ('train_size', 'val_size', 'seed', 'version'))
+    raise InputError(f'{folder} holds another demo dataset than {wanted}. Remove it or choose another folder')
 
 
 def _write(folder: str, manifest: Dict[str, Any]) -> None:
@@ -71,32 +71,22 @@ def _write(folder: str, manifest: Dict[str, Any]) -> None:
 
 
 def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE, seed: int = 0) -> None:
-    """Write a demo dataset into `folder`, or keep it where it already is.
+    """Write a demo dataset into `folder`, or keep the same one that exists.
 
     It receives AVA.txt (15 columns, validation scenes on the last `val_size` lines), image/images/ID.jpg and demo.json,
     the kind and the amount, 0 to 1, of each scene's degradation. It appears whole or not at all. InputError: Pillow is
     missing, a number is out of range, `folder` cannot be written or holds something else.
     """
-    try:
-        import PIL.Image  # noqa: F401
-    except ImportError as error:
-        raise InputError('Pillow: found no such package, expected it, as the demo dataset is drawn with it: '
-                         f"run {shlex.quote(sys.executable)} -m pip install 'Pillow<10'") from error
+    if importlib.util.find_spec('PIL') is None:
+        raise InputError('the demo dataset needs Pillow, which this Python does not have. Type '
+                         f"{shlex.quote(sys.executable)} -m pip install 'Pillow<10'")
     manifest = _plan(train_size, val_size, seed)
     folder = os.path.abspath(folder)
-    if _is_kept(folder, manifest):
+    if _exists(folder, manifest):
         return
-    parent, name = os.path.split(folder)
     try:
-        os.makedirs(parent, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f'.{name}.', dir=parent) as scratch:
-            fresh = os.path.join(scratch, name)  # a folder inside: the temporary one is readable by its owner alone
+        with new_folder(folder, '--output') as fresh:
             _write(fresh, manifest)
-            try:
-                os.rename(fresh, folder)
-            except OSError:
-                if not _is_kept(folder, manifest):  # another process may have made the same demo meanwhile
-                    raise
-    except OSError as error:
-        raise InputError(f'{folder}: found a place that cannot be written ({error.strerror}), expected room for the '
-                         'demo dataset: free some, change permissions or work in a copy of the repository') from error
+    except InputError:
+        if not _exists(folder, manifest):  # another process may have made the same demo meanwhile
+            raise

@@ -18,7 +18,7 @@ OPENVINO_PACKAGES = {**CONVERTER, 'openvino': 'openvino'}
 
 def require(flag: str, packages: Dict[str, str]) -> None:
     """InputError, which names `flag`, where one of the optional packages is missing."""
-    errors.require_packages(flag, packages, 'those that export models', REQUIREMENTS)
+    errors.require_packages(flag, packages, REQUIREMENTS)
 
 
 def convert(graph_def: Any, path: Optional[str] = None) -> bytes:

@@ -27,7 +27,7 @@ _OWN = re.compile(r'metrics\.json|predictions(_\d+)?\.csv|report\.html|'
 
 def check(folder: str) -> None:
     """Raise InputError where no report can be made: a package is missing, or `folder` cannot be written."""
-    errors.require_packages('--report', PACKAGES, 'what the report is drawn with', 'requirements-report.txt')
+    errors.require_packages('--report', PACKAGES, 'requirements-report.txt')
     files.require_writable(folder, '--report')
 
 

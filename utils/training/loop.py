@@ -31,7 +31,7 @@ def record(flags: Dict[str, Any], preprocessing: Dict[str, Any], *, run: Run, tr
            packed: Optional[Records] = None) -> Dict[str, Any]:
     """What every checkpoint of this run says of itself, see model_file.py; `packed` is what it trains on, if packed."""
     told = _portable(flags)
-    data = {**splits.record(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
+    data = {**splits.metadata(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
             'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
     return {'preprocessing': preprocessing, 'run': {
         'flags': told, 'seed': flags['seed'], 'threads': run.threads, 'device': run.device, 'devices': run.group.size,

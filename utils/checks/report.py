@@ -1,16 +1,15 @@
-"""What check_dataset tells: a summary for people, a list, JSON, and a label file without what was found."""
+"""What check_dataset prints and writes: a summary, a list, JSON, and a label file without what was found."""
 import collections
-import json
 import os
-import re
 from typing import Any, Dict, List
 
 import numpy as np
 
 from utils import score_utils
-from utils.base import errors, files
+from utils.base import files, text
+from utils.base.errors import InputError
 from utils.checks import findings, label_facts
-from utils.checks.findings import CHECKS, REMARKS, Checked, Finding
+from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
 from utils.data import ava, ava_lines, label_tables
 
 SHOWN = 5         # findings of a kind on the screen; the list file has all
@@ -22,10 +21,7 @@ OTHER_CAUSE = 'otherwise damaged'
 
 def printable(finding: Finding) -> Finding:
     """The finding as text for one line of the list, whatever a file system allows in a name."""
-    def cell(text: str) -> str:
-        return re.sub(r'[\t\r\n]', ' ', os.fsencode(text).decode('utf-8', 'backslashreplace'))
-
-    return Finding(finding.kind, cell(finding.name), cell(finding.reason))
+    return Finding(*map(text.printable, finding))
 
 
 def bars(means: np.ndarray) -> List[Dict[str, float]]:
@@ -51,7 +47,7 @@ def histogram(means: np.ndarray) -> str:
 
 
 def causes(checked: Checked) -> Dict[str, int]:
-    """How many of the files that cannot be decoded are empty, truncated, no photographs, ..., by their headers."""
+    """How many of the files that cannot be decoded are empty, truncated, no images ..., by their headers."""
     from utils.data import image_guard
     counts: Dict[str, int] = collections.Counter()
     for name in checked.reasons:
@@ -61,15 +57,15 @@ def causes(checked: Checked) -> Dict[str, int]:
     return dict(counts)
 
 
-def report(checked: Checked, findings: List[Finding], remarks: List[Finding], list_path: str) -> str:
-    """The summary for people: sizes, histogram of the labels in use, remarks, findings."""
+def summary(checked: Checked, findings: List[Finding], remarks: List[Finding], list_path: str) -> str:
+    """The text for the screen: sizes, histogram of the labels in use, remarks, findings."""
     dataset = checked.dataset
     means = score_utils.mean_score(dataset.labels.distributions[dataset.found])
     good = np.round(means, score_utils.DECIMALS) > score_utils.GOOD
     lines = [f'labels: {len(dataset.labels.ids)} usable, {dataset.labels_path}',
-             f'images: {len(dataset.images)}, {dataset.images_folder}', dataset.split]
+             f'images: {len(dataset.images)}, {dataset.images_folder}', *([dataset.split] if dataset.parts else [])]
     if checked.headers_only:
-        lines.append('headers only: no photograph was decoded, so damage inside of pictures was not looked for')
+        lines.append('headers only: no image was decoded, damage behind the headers was not looked for')
     lines += ['', f'mean scores of the {len(means)} labels with an image (evenly long bars would be balanced classes):',
               histogram(means),
               f'  mean {means.mean():.2f}, above {score_utils.GOOD:g}: {100 * np.mean(good):.1f} %', '']
@@ -78,10 +74,14 @@ def report(checked: Checked, findings: List[Finding], remarks: List[Finding], li
         lines += [f'remark: {title}: {len(mine)}', *_first(mine)] if mine else []
     for kind, title, _ in CHECKS:
         mine = [finding for finding in findings if finding.kind == kind]
+        if kind == ACROSS_SPLIT and not dataset.parts:
+            lines.append(f'{title}: not checked: {dataset.split}')
+            continue
         lines += [f'{title}: {len(mine)}', *_first(mine)]
         if kind == 'undecodable_image' and mine:
             lines.append('  of these ' + ', '.join(f'{cause} {count}' for cause, count in causes(checked).items()))
-    lines.append(f'found {len(findings)} in all, listed in {list_path}' if findings else 'nothing found')
+    nothing = 'nothing found' if dataset.parts else 'nothing found in what was checked'
+    lines.append(f'found {len(findings)} in all, listed in {list_path}' if findings else nothing)
     return '\n'.join(lines)
 
 
@@ -100,40 +100,31 @@ def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -
         'labels': {'path': dataset.labels_path, 'usable': len(dataset.labels.ids),
                    'with_image': int(dataset.found.sum()), 'git_hash': label_facts.git_hash(dataset.labels_path)},
         'images': {'folder': dataset.images_folder, 'files': len(dataset.images)},
-        'split': {'text': dataset.split, **({'training': parts[0].count, 'validation': parts[1].count}
-                                            if parts else {})},
+        'split': {'text': dataset.split, 'training': parts[0].count, 'validation': parts[1].count} if parts else {
+            'text': f'not checked: {dataset.split}'},
         'mean_score': float(means.mean()), 'mean_scores': bars(means),
         'undecodable_causes': causes(checked),
         'counts': {kind: sum(finding.kind == kind for finding in [*findings, *remarks])
-                   for kind, _, _ in (*CHECKS, *REMARKS)},
+                   for kind, _, _ in (*CHECKS, *REMARKS) if parts or kind != ACROSS_SPLIT},
         'findings': [finding._asdict() for finding in findings],
         'remarks': [remark._asdict() for remark in remarks],
     }
 
 
 def write_json(content: Dict[str, Any], path: str) -> None:
-    """The JSON report. InputError where the disk takes no more."""
-    _write(json.dumps(content, indent=1, ensure_ascii=False) + '\n', path, '--json')
+    """The JSON report; InputError where it cannot be written."""
+    with files.writing(path, 'Free space or choose another --json'):
+        files.write_json(path, content)
 
 
 def write_list(findings: List[Finding], path: str) -> None:
-    """A line for each finding: kind, name, reason, parted by tabs. InputError where the disk takes no more."""
-    _write(''.join('\t'.join(finding) + '\n' for finding in findings), path, '--list')
+    """A line for each finding: kind, name, reason, separated by tabs; InputError where it cannot be written."""
+    with files.writing(path, 'Free space or choose another --list'):
+        files.write(path, ''.join('\t'.join(finding) + '\n' for finding in findings))
 
 
-def _write(text: str, path: str, flag: str) -> None:
-    what = {'--list': 'the list', '--json': 'the report'}[flag]
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, 'w', encoding='utf-8', newline='\n') as stream:
-            stream.write(text)
-    except OSError as error:
-        raise errors.InputError(f'{flag}: found {path}, which cannot be written ({error.strerror}), expected room for '
-                                f'{what}: free some or type another name') from error
-
-
-def refuse_to_overwrite(path: str, flag: str = '--list') -> None:
-    """Raise InputError where `path` cannot become the list or report, or holds something else."""
+def require_replaceable(path: str, flag: str) -> None:
+    """Raise InputError where `path` cannot become the list or the JSON report, as `flag` says, or is another file."""
     files.require_writable(os.path.dirname(path), flag)
     try:
         with open(path, encoding='utf-8') as stream:
@@ -143,20 +134,18 @@ def refuse_to_overwrite(path: str, flag: str = '--list') -> None:
     except (OSError, ValueError):
         first = 'unreadable'
     if flag == '--json':
-        earlier, what, name = f'"format": "{FORMAT}"' in first, 'report of this command', 'report'
+        earlier, what = f'"format": "{FORMAT}"' in first, 'JSON report of this command'
     else:
-        earlier, what, name = first.split('\t')[0] in [kind for kind, _, _ in CHECKS], 'list of findings', 'list'
+        earlier, what = first.split('\t')[0] in [kind for kind, _, _ in CHECKS], 'list of findings'
     if first and not earlier:
-        raise errors.InputError(f'{flag}: found {path}, which is no {what}, expected a new file or an earlier {name}: '
-                                'type another name')
+        raise InputError(f'{flag}: {path} exists and is no {what}. Choose another name')
 
 
 def clean_lines(checked: Checked) -> List[str]:
     """The label lines, as they stand, without those that a finding speaks of.
 
-    Left out: bad lines, labels without a photograph or with one that cannot be decoded, further labels of a
-    photograph that has one, and training photographs that are validation photographs too. Of CSV and JSON the labels
-    become lines of AVA.txt.
+    Left out: bad lines, labels without an image or with an unreadable one, further labels of an image that has one, and
+    training images that are validation images too. Labels of CSV and JSON become lines of AVA.txt.
     """
     dataset = checked.dataset
     unwanted = {name for name, _ in findings.duplicates_across_split(checked)} | set(checked.reasons)
