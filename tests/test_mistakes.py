@@ -113,13 +113,13 @@ def test_a_dataset_that_was_unpacked_into_a_folder_of_its_own_name(desk, nested)
                             f'ava_dataset_path {HOW} to {target}/AVA.txt, which exists')
     else:
         assert sentence == (f'{desk.folder}/AVA_dataset/image/images: found nothing, expected the folder of '
-                            f'photographs: set base_images_path {HOW} to {target}/image/images, where photographs are')
+                            f'images: set base_images_path {HOW} to {target}/image/images, where images are')
 
 
 def test_the_two_paths_the_wrong_way_round(desk):
     assert desk.stop('train.py', '--ava_dataset_path', 'data/image/images', '--base_images_path', 'data/AVA.txt') == (
-        f'ava_dataset_path, base_images_path: found a folder, {desk.data.images}, and a file, {desk.data.labels}, '
-        'expected a file and a folder: exchange the two')
+        f'ava_dataset_path is a folder, {desk.data.images}, and base_images_path a file, {desk.data.labels}: exchange '
+        'the two')
 
 
 def test_no_image_for_any_label(desk):

@@ -64,8 +64,8 @@ def new_file(path: str) -> Iterator[str]:
 
 def write(path: str, content: Any) -> None:
     """Write bytes, a memoryview or text (UTF-8) into `path`, whole or not at all; OSError where that fails."""
-    with new_file(path) as temporary:
-        flush(temporary, content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
+    with new_file(path) as temporary, open(temporary, 'wb') as stream:
+        stream.write(content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
 
 
 def flush(path: str, content: Any) -> None:
