@@ -1,5 +1,6 @@
 """Groups of flags that several commands share. No TensorFlow here, so that --help is instant."""
 import argparse
+import functools
 from typing import Any, Optional
 
 from utils.base.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, VAL_SIZE
@@ -100,10 +101,7 @@ def settle_engine(parser: argparse.ArgumentParser, flags: argparse.Namespace) ->
 
 def add_npu(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Ascend NPU (no effect on other devices; all but the first are off by default)')
-
-    def add(name: str, **settings: Any) -> None:
-        group.add_argument(name, action=_Npu, dest='npu', default={}, **settings)
-
+    add = functools.partial(group.add_argument, action=_Npu, dest='npu', default={})
     add('--precision_mode', choices=PRECISION_MODES, help=f'(default: {PRECISION_MODES[0]})')
     add('--modify_mixlist', type=typed_path, metavar='FILE',
         help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')

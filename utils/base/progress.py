@@ -10,7 +10,7 @@ LOG_FILE_SECONDS = 5.0
 class PlainBar:
     """The part of tqdm's interface that this project uses, as one line of text every few seconds."""
 
-    def __init__(self, total: Optional[int] = None, desc: str = '', initial: int = 0, **_: Any) -> None:
+    def __init__(self, total: Optional[int] = None, desc: str = '', initial: int = 0) -> None:
         self.total, self.desc, self.n, self.postfix = total, desc, initial, ''
         self._next_line = time.monotonic() + PLAIN_LINE_SECONDS
 
