@@ -71,7 +71,7 @@ def test_every_kind_of_finding(dataset, capsys):
 
     printed = capsys.readouterr().out
     for title, count in (('label lines that cannot be used', 2), ('labels without an image', 2),
-                         ('images without a label', 3), ('images that cannot be decoded', 2)):
+                         ('images without a label', 3), ('unreadable images', 2)):
         assert f'{title}: {count}\n' in printed
     assert printed.splitlines()[-1].startswith('found 9 in all, listed in /')
 

@@ -12,7 +12,7 @@ from conftest import make_dataset, snapshot
 
 from utils import check_dataset
 from utils.base.errors import InputError
-from utils.checks import findings, label_facts
+from utils.checks import findings, ava_facts
 from utils.data import ava, image_headers, splits
 
 VOTES = ' 1 2 3 4 5 6 7 8 9 10'
@@ -266,15 +266,15 @@ def test_the_hash_is_gits(tmp_path):
     path = tmp_path / 'AVA.txt'
     path.write_bytes(b'1 2 3\n')
     expected = subprocess.run(['git', 'hash-object', str(path)], capture_output=True, text=True, check=True)
-    assert label_facts.git_hash(str(path)) == expected.stdout.strip()
-    assert all(len(known) == 40 for known in label_facts.ORIGINAL)
+    assert ava_facts.git_hash(str(path)) == expected.stdout.strip()
+    assert all(len(known) == 40 for known in ava_facts.ORIGINAL)
 
 
 def test_real_labels_are_as_avas(shared):
     path = str(shared / 'ava_labels' / 'AVA_43533.txt')
     labels = ava.read_labels(path)
-    assert label_facts.looks_like_ava(labels)
-    assert list(label_facts.remarks(path, labels, set())) == []
+    assert ava_facts.looks_like_ava(labels)
+    assert list(ava_facts.remarks(path, labels, set())) == []
 
 
 def test_labels_that_are_unlike_avas_where_they_look_like_them(tmp_path, monkeypatch):
@@ -282,15 +282,15 @@ def test_labels_that_are_unlike_avas_where_they_look_like_them(tmp_path, monkeyp
     votes = ['0 0 0 0 100 100 0 0 0 0'] * 1000 + ['0 0 0 0 0 600 0 0 0 0'] * 200
     path.write_text(''.join(f'{row} {440774 + row} {each} 0 0 1\n' for row, each in enumerate(votes)))
     labels = ava.read_labels(str(path))
-    remarks = list(label_facts.remarks(str(path), labels, {'440774', '440775'}))
+    remarks = list(ava_facts.remarks(str(path), labels, {'440774', '440775'}))
     assert [reason for _, reason in remarks[:200]] == ['has 600 votes; AVA has 78 to 549 for an image'] * 200
     average = (1000 * 200 + 200 * 600) / 1200
     mean = (1000 * 5.5 + 200 * 6) / 1200
     assert remarks[200:] == [('votes', f'are {average:.0f} for an image on average; AVA has 210'),
                              ('mean score', f'is {mean:.2f} on average; AVA has 5.38'),
                              ('440774', 'is known to be damaged or missing in copies of AVA')]
-    monkeypatch.setattr(label_facts, 'ORIGINAL', {label_facts.git_hash(str(path)): 'with line ends of Unix'})
-    assert next(label_facts.remarks(str(path), labels, set())) == (
+    monkeypatch.setattr(ava_facts, 'ORIGINAL', {ava_facts.git_hash(str(path)): 'with line ends of Unix'})
+    assert next(ava_facts.remarks(str(path), labels, set())) == (
         'AVA.txt', 'is the original label file, with line ends of Unix')
 
 
@@ -299,7 +299,7 @@ def test_labels_that_are_unlike_avas_where_they_look_like_them(tmp_path, monkeyp
 def test_other_labels_are_not_measured_by_ava(tmp_path, line):
     path = tmp_path / 'AVA.txt'
     path.write_text(line)
-    assert list(label_facts.remarks(str(path), ava.read_labels(str(path)), {'440774'})) == []
+    assert list(ava_facts.remarks(str(path), ava.read_labels(str(path)), {'440774'})) == []
 
 
 # --- what is written

@@ -1,4 +1,4 @@
-"""What is asked of the C library's memory: to use again what was freed."""
+"""Settings of the C library's memory: it reuses what was freed."""
 import contextlib
 import ctypes
 import mmap
@@ -13,13 +13,12 @@ _NEVER_TRIM, _NO_MMAP, _CORES_AN_ARENA = -1, 0, 16
 
 
 def keep_freed() -> bool:
-    """Ask glibc to use memory again that was freed; returns whether it was asked.
+    """Ask glibc to reuse freed memory instead of returning it to the kernel; returns whether it was asked.
 
-    A batch of 100 takes 60 MB, and a step of training many times that. By default they are given back to the kernel and
-    come again as fresh pages, page by page: a sixth of the loader's time, a fifth of a training step's on a CPU. One
-    arena, or few, keep what is held small and steady. A thread that was there before may have made another one, which
-    gives back what it holds whatever is asked: so this comes before all threads. Settings in the environment, such as
-    MALLOC_ARENA_MAX, are left alone.
+    A batch of 100 takes 60 MB, a training step many times that. Returned memory comes back as fresh pages, one by one:
+    a sixth of the loader's time, a fifth of a training step's on a CPU. One arena, or few, keep what is held small and
+    steady. Call this before any thread starts: a thread may have an arena of its own, which is not affected. Settings
+    in the environment, such as MALLOC_ARENA_MAX, are left alone.
     """
     if any(name.startswith('MALLOC_') for name in os.environ) or 'GLIBC_TUNABLES' in os.environ:
         return False
@@ -32,10 +31,10 @@ def keep_freed() -> bool:
 
 
 def fill_pool(size: int) -> None:
-    """Take `size` bytes from the system at once and free them: for use again, where keep_freed() could ask so.
+    """Take `size` bytes from the system at once and free them for reuse, where keep_freed() allows it.
 
-    Otherwise the memory that is held grows for hundreds of batches, as freed places turn out a few bytes too short. A
-    thread of its own does this, as a system may need a second for it.
+    Otherwise the memory that is held grows for hundreds of batches, as freed blocks turn out a few bytes too short. A
+    thread does this, as it can take the system a second.
     """
     def fill() -> None:
         with contextlib.suppress(MemoryError):

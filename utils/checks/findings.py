@@ -12,7 +12,7 @@ import numpy as np
 
 from utils.base.errors import InputError
 from utils.base.progress import progress
-from utils.checks import label_facts
+from utils.checks import ava_facts
 from utils.data import ava, image_headers, image_names, splits
 from utils.data.image_headers import Facts
 
@@ -36,7 +36,7 @@ class Dataset(NamedTuple):
     found: np.ndarray         # bool [N]: whether the image exists
     images: List[str]         # names of all image files in the folder, sorted
     facts: Dict[str, Facts]   # of each of `images`
-    parts: Optional[splits.Parts]  # training and validation ratings; None where no split was possible
+    parts: Optional[splits.Parts]  # training and validation ratings; None where they cannot be split
     split: str                # what parts are printed as, or why there are none
     split_typed: bool         # by --val_size: that there are no parts is a finding then
 
@@ -264,7 +264,7 @@ def unlike_ava(checked: Checked) -> Details:
     dataset = checked.dataset
     missing = {os.path.splitext(os.path.basename(path))[0] for path in dataset.paths[~dataset.found]}
     broken = {os.path.splitext(name)[0] for name in checked.reasons}
-    yield from label_facts.remarks(dataset.labels_path, dataset.labels, missing | broken)
+    yield from ava_facts.remarks(dataset.labels_path, dataset.labels, missing | broken)
 
 
 Check = Tuple[str, str, Callable[[Checked], Details]]
@@ -272,7 +272,7 @@ CHECKS: Tuple[Check, ...] = (
     ('bad_label', 'label lines that cannot be used', bad_labels),
     ('label_without_image', 'labels without an image', labels_without_image),
     ('image_without_label', 'images without a label', images_without_label),
-    ('undecodable_image', 'images that cannot be decoded', undecodable_images),
+    ('undecodable_image', 'unreadable images', undecodable_images),
     ('label_of_same_image', 'labels of an image that has one already', labels_of_one_image),
     (ACROSS_SPLIT, 'training images that are validation images too', duplicates_across_split),
 )

@@ -8,7 +8,7 @@ import numpy as np
 from utils import score_utils
 from utils.base import files, text
 from utils.base.errors import InputError
-from utils.checks import findings, label_facts
+from utils.checks import findings, ava_facts
 from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
 from utils.data import ava, ava_lines, label_tables
 
@@ -47,7 +47,7 @@ def histogram(means: np.ndarray) -> str:
 
 
 def causes(checked: Checked) -> Dict[str, int]:
-    """How many of the files that cannot be decoded are empty, truncated, no images ..., by their headers."""
+    """How many of the unreadable images are empty, truncated, no images ..., by their headers."""
     from utils.data import image_guard
     counts: Dict[str, int] = collections.Counter()
     for name in checked.reasons:
@@ -98,7 +98,7 @@ def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -
     return {
         'format': FORMAT, 'headers_only': checked.headers_only,
         'labels': {'path': dataset.labels_path, 'usable': len(dataset.labels.ids),
-                   'with_image': int(dataset.found.sum()), 'git_hash': label_facts.git_hash(dataset.labels_path)},
+                   'with_image': int(dataset.found.sum()), 'git_hash': ava_facts.git_hash(dataset.labels_path)},
         'images': {'folder': dataset.images_folder, 'files': len(dataset.images)},
         'split': {'text': dataset.split, 'training': parts[0].count, 'validation': parts[1].count} if parts else {
             'text': f'not checked: {dataset.split}'},
