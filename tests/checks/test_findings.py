@@ -12,7 +12,7 @@ from conftest import make_dataset, snapshot
 
 from utils import check_dataset
 from utils.base.errors import InputError
-from utils.checks import findings, ava_facts
+from utils.checks import ava_facts, findings
 from utils.data import ava, image_headers, splits
 
 VOTES = ' 1 2 3 4 5 6 7 8 9 10'

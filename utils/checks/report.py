@@ -8,7 +8,7 @@ import numpy as np
 from utils import score_utils
 from utils.base import files, text
 from utils.base.errors import InputError
-from utils.checks import findings, ava_facts
+from utils.checks import ava_facts, findings
 from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
 from utils.data import ava, ava_lines, label_tables
 
