@@ -6,22 +6,15 @@
 import argparse
 import json
 import os
-import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-from utils.base import (
-    errors,  # noqa: E402
-    files,  # noqa: E402
-)
-from utils.base.defaults import DROPOUT, IMAGE_SIZE, PADDINGS, RESIZES  # noqa: E402
-from utils.base.errors import InputError  # noqa: E402
-from utils.base.files import sha256  # noqa: E402
-from utils.base.parser import make_parser, parse_flags, typed_path  # noqa: E402
-from utils.base.scores import SCORES  # noqa: E402
-from utils.model import model_file  # noqa: E402
+from utils.base import errors, files, preprocessing
+from utils.base.defaults import DROPOUT, PADDINGS, RESIZES
+from utils.base.errors import InputError
+from utils.base.parser import make_parser, parse_flags, typed_path
+from utils.base.preprocessing import Preprocessing
+from utils.base.scores import SCORES
+from utils.model import model_file
 
 
 def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -52,43 +45,40 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     return parse_flags(parser, argv, commands=(importing, describing))
 
 
-def import_weights(path: str, output: str, *, resize: str, padding: str) -> None:
+def import_weights(path: str, output: str, how: Preprocessing) -> None:
     """Write the checkpoint `output` from the weights of a NIMA-MobileNet (alpha 1, images of side 224).
 
     InputError where `path` is no such file, is a checkpoint already, or `output` exists.
     """
+    file = model_file.read(path, 'the weights of a NIMA-MobileNet')
+    if file.metadata is not None:
+        raise InputError(f'{path} is a checkpoint with metadata already. Use it as it is')
+    if file.head is None:
+        raise InputError(f'{path}: found no layer of {len(SCORES)} outputs, expected the weights of a whole NIMA, head '
+                         'included. For pre-trained weights without a head use train.py --weights')
+    if os.path.exists(output):
+        raise InputError(f'{output} exists already. Remove it or choose another -o')
+    files.require_writable(os.path.dirname(output), '-o')
     import tensorflow as tf
 
     from utils import nima
     from utils.model import checkpoint
-    contents = model_file.read(path, 'the weights of a NIMA-MobileNet')
-    if contents.record is not None:
-        raise InputError(f'{path}: found a checkpoint that says its pre-processing already, expected weights without '
-                         'a record: use the file as it is')
-    if contents.head is None:
-        raise InputError(f'{path}: found no layer for {len(SCORES)} votes, expected the weights of a whole NIMA, '
-                         'head included: for pre-trained weights without it type train.py --weights')
-    if os.path.exists(output):
-        raise InputError(f'{output}: found a file that is there already, expected none: remove it or type another -o')
-    files.require_writable(os.path.dirname(output), '-o')
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     tf.compat.v1.keras.backend.clear_session()
-    size = IMAGE_SIZE
+    size = how.image_size
     base_model = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
-    model = nima.with_head(nima.with_padding(base_model, padding), DROPOUT)
-    nima.load_weights(model, path)
-    checkpoint.save(model, output, {
-        'preprocessing': model_file.preprocessing(size, resize, padding),
-        'origin': {'file': os.path.basename(path), 'sha256': sha256(path)}})
+    model = nima.with_head(nima.with_padding(base_model, how.padding), DROPOUT)
+    nima.load_weights(model, file)
+    checkpoint.save(model, output, {'preprocessing': how.as_json(),
+                                    'origin': {'file': os.path.basename(path), 'sha256': files.sha256(path)}})
 
 
 def describe(path: str) -> Dict[str, Any]:
-    """What stands in a model file, ready for JSON; `record` is None where there is none."""
-    contents = model_file.read(path, 'a checkpoint or Keras weights')
-    return {'file': path, 'bytes': os.path.getsize(path), 'network': contents.has_network,
-            'layers': contents.layer_count, 'layers_with_weights': len(contents.shapes),
-            'parameters': contents.parameters, 'head': contents.head, 'optimizer': contents.optimizer,
-            'record': contents.record}
+    """What a model file contains, ready for JSON; `record`, its metadata, is None where there are none."""
+    file = model_file.read(path, 'a checkpoint or Keras weights')
+    return {'file': path, 'bytes': os.path.getsize(path), 'network': file.network is not None,
+            'layers': file.layer_count, 'layers_with_weights': len(file.weights),
+            'parameters': file.parameters, 'head': file.head, 'optimizer': file.optimizer, 'record': file.metadata}
 
 
 def _one_line(value: Any) -> str:
@@ -111,9 +101,9 @@ def described(found: Dict[str, Any]) -> str:
     record = found['record']
     if record is None:
         return '\n'.join([*lines, 'record          none'])
-    how = record['preprocessing']
-    lines.append(f"pre-processing  images of side {how['image_size']}, resize {how['resize']}, scaling "
-                 f"{how['scaling']}, padding {how['padding']}")
+    how = preprocessing.from_json(record['preprocessing'])
+    lines.append(f'pre-processing  images of side {how.image_size}, resize {how.resize}, scaling {how.scaling}, '
+                 f'padding {how.padding}')
     others = {name: value for name, value in record.items() if name not in ('preprocessing', 'run')}
     for name, value in {**others, **record.get('run', {})}.items():
         lines.append(f'{name:<15} {_one_line(value)}')
@@ -124,7 +114,7 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
     """Import or describe, as the flags say; returns what describe() says of the file."""
     flags = _flags(argv)
     if flags.command == 'import':
-        import_weights(flags.file, flags.output, resize=flags.resize, padding=flags.padding)
+        import_weights(flags.file, flags.output, Preprocessing(resize=flags.resize, padding=flags.padding))
         found = describe(flags.output)
         print(f'imported {flags.file}\n{described(found)}')
         return found

@@ -2,14 +2,16 @@
 import os
 import shlex
 import sys
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
 
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
 from utils.model import model_file
+from utils.model.model_file import ModelFile
 
 CPU_FORWARD = 10  # photographs
 
@@ -46,7 +48,7 @@ def on_features(model: tf.keras.Model) -> Tuple[tf.keras.Model, tf.keras.Model]:
 
 
 def with_padding(base_model: tf.keras.Model, padding: str) -> tf.keras.Model:
-    """`base_model` with the padding before stride-2 convolutions that model_file.preprocessing() names.
+    """`base_model` with the padding before stride-2 convolutions that Preprocessing names.
 
     'tf' is `base_model` itself. 'symmetric' is a new model of the same layers, with initial weights of its own:
     load weights into what comes back.
@@ -144,52 +146,54 @@ def predict(model: tf.keras.Model, images: np.ndarray, batchsize: int) -> np.nda
     return np.concatenate(parts)[:len(images)]
 
 
-def find_weights(weights: str, folder: str) -> Optional[str]:
-    """The path of pre-trained weights: an absolute path as it stands, a name in `folder`, None for 'none'."""
+def read_weights(weights: str, folder: str) -> Optional[ModelFile]:
+    """Pre-trained weights, an absolute path or a name in `folder`; None for 'none'."""
     if weights == 'none':
         return None
     path = os.path.join(folder, weights)
     if not os.path.isfile(path):
-        what = (f'download {OFFICIAL_NAME} from {OFFICIAL_WEIGHTS} into that folder'
-                if os.path.basename(path) == OFFICIAL_NAME else 'correct --weights or --TMP_WEIGHTS_PATH')
-        raise InputError(f'{path}: found no file, expected pre-trained weights: {what}, or start from random weights '
+        cure = (f'Download {OFFICIAL_NAME} from {OFFICIAL_WEIGHTS} into that folder'
+                if os.path.basename(path) == OFFICIAL_NAME else 'Correct --weights or --TMP_WEIGHTS_PATH')
+        raise InputError(f'{path}: no such file, expected pre-trained weights. {cure}, or start from random weights '
                          'with --weights none')
-    return path
+    return model_file.read(path, 'Keras weights')
 
 
-def load_weights(model: tf.keras.Model, path: Optional[str]) -> None:
-    """Read weights into a model of with_head(): the base by layer name, the head where `path` has a 10-way layer.
+def preprocessing_for(weights: Optional[ModelFile], image_size: int, report: Callable[[str], Any]) -> Preprocessing:
+    """What is done to images in a training that starts from `weights`, None for random ones."""
+    return weights.preprocessing_to_start_from(image_size, report) if weights else Preprocessing(image_size)
 
-    What is not read keeps its initial weights; None reads nothing. InputError if a layer of the base finds no match,
-    a shape differs, or a whole NIMA has layers that the base lacks; Keras's own by_name skips those without a word.
+
+def load_weights(model: tf.keras.Model, file: Optional[ModelFile]) -> None:
+    """Set the weights of a model of with_head(): the base by layer name, the head where `file` has one.
+
+    What is not in the file keeps its initial weights; None sets nothing. InputError if a layer of the base finds no
+    match, a shape differs, or a whole NIMA has layers that the base lacks; Keras's own by_name skips those silently.
     """
-    if path is None:
+    if file is None:
         return
-    contents = model_file.read(path, 'Keras weights')
     *base, head = [layer for layer in model.layers if layer.weights]
     sources = {layer.name: layer for layer in base}
-    if contents.head is not None:
-        sources[contents.head] = head
+    if file.head is not None:
+        sources[file.head] = head
     for name, layer in sources.items():
-        _require_match(path, contents.shapes, name, layer)
-    if contents.head is not None:
-        left = [name for name in contents.shapes if name not in sources]
-        if left:
-            raise InputError(f'{path}: found weights of a layer {left[0]!r}, which this network does not have: use '
-                             'weights of this architecture')
-    arrays = model_file.read_weights(path)
+        _require_match(file, name, layer)
+    left = [name for name in file.shapes if name not in sources]
+    if file.head is not None and left:
+        raise InputError(f'{file.path}: found weights of a layer {left[0]!r}, which this network does not have. Use '
+                         'weights of this architecture')
     tf.keras.backend.batch_set_value([pair for name, layer in sources.items()
-                                      for pair in zip(layer.weights, arrays[name])])
+                                      for pair in zip(layer.weights, file.weights[name])])
 
 
-def _require_match(path: str, stored: model_file.Shapes, name: str, layer: tf.keras.layers.Layer) -> None:
-    expected = [tuple(weight.shape.as_list()) for weight in layer.weights]
+def _require_match(file: ModelFile, name: str, layer: tf.keras.layers.Layer) -> None:
+    stored, expected = file.shapes, [tuple(weight.shape.as_list()) for weight in layer.weights]
     if name not in stored:
-        raise InputError(f'{path}: found no weights for the layer {name!r}, expected shapes {expected}: use weights '
-                         'of this architecture')
+        raise InputError(f'{file.path}: found no weights for the layer {name!r}, expected shapes {expected}. Use '
+                         'weights of this architecture')
     if stored[name] != expected:
-        raise InputError(f'{path}: found shapes {stored[name]} for the layer {name!r}, expected {expected}: '
-                         'use weights of this architecture')
+        raise InputError(f'{file.path}: found shapes {stored[name]} for the layer {name!r}, expected {expected}. Use '
+                         'weights of this architecture')
 
 
 if __name__ == '__main__':

@@ -38,8 +38,8 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                          help='training photographs are resized to S*256/224 and cropped later, validation ones to S')
     packing.add_argument('-o', '--output', type=typed_path, required=True, metavar='DIR', help='folder of the pack')
     packing.add_argument('--form', choices=FORMS, default=FORMS[0],
-                         help='how pixels are stored: raw is the fastest, png a half and jpeg (quality 95, 4:4:4, '
-                              f'other pixels) a fifth as large (default: {FORMS[0]})')
+                         help='how pixels are stored: raw is the fastest, jpeg (quality 95, 4:4:4, other pixels) '
+                              f'a fifth as large (default: {FORMS[0]})')
     packing.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
                          help=f"side of the model's input in pixels (default: {IMAGE_SIZE})")
     packing.add_argument('--resize', choices=RESIZES, default=RESIZES[0],

@@ -12,7 +12,7 @@ MAX_BAD_IMAGES = 0.01
 MAX_MEGAPIXELS = 100
 
 RESIZES = 'bilinear', 'nearest'
-FORMS = 'raw', 'png', 'jpeg'  # in which a packed dataset stores images
+FORMS = 'raw', 'jpeg'  # in which a packed dataset stores images
 PADDINGS = 'tf', 'symmetric'
 PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
 
@@ -26,13 +26,17 @@ def from_root(path: str) -> str:
     return os.path.join(ROOT, os.path.normpath(path))
 
 
-def edited_name(text: str) -> str:
-    """An edited line that is a name, as it stands, or a path, by from_root()."""
-    return from_root(text) if os.path.dirname(text) else text
-
-
 DEMO_DATASET = from_root('./AVA_dataset/demo')
+MODEL = from_root('./model')
 DEMO_MODEL = from_root('./model/demo')
+
+
+def log_folder(model_folder: str) -> str:
+    """The log of a run where --TMP_LOG_PATH is not typed: log/, or log/ beside the checkpoints of a typed folder."""
+    own = {MODEL: from_root('./log'), DEMO_MODEL: from_root('./log/demo')}
+    return own.get(model_folder, os.path.join(model_folder, 'log'))
+
+
 DEMO: Dict[str, Any] = {  # what --demo sets, unless it is typed
     'train_size': 2240, 'val_size': 400, 'image_size': 64, 'batchsize': 16, 'weights': 'none', 'dropout': 0.2,
     # 980 steps from random weights: a high rate that falls to a seventh. At a rate that stays high the moving
@@ -41,5 +45,4 @@ DEMO: Dict[str, Any] = {  # what --demo sets, unless it is typed
     'base_images_path': os.path.join(DEMO_DATASET, 'image', 'images'),
     'ava_dataset_path': os.path.join(DEMO_DATASET, 'AVA.txt'),
     'TMP_MODEL_PATF': DEMO_MODEL,
-    'TMP_LOG_PATH': from_root('./log/demo'),
 }

@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import tempfile
-from typing import Any, Iterator, List, Tuple
+from typing import Any, Iterator, List, Optional, Tuple
 
 from utils.base.errors import InputError
 
@@ -76,9 +76,9 @@ def flush(path: str, content: Any) -> None:
         os.fsync(stream.fileno())
 
 
-def write_json(path: str, value: Any, indent: int = 1) -> None:
+def write_json(path: str, value: Any, indent: Optional[int] = 1) -> None:
     """Write `value` as JSON into `path`, whole or not at all; OSError where that fails."""
-    write(path, json.dumps(value, indent=indent, sort_keys=False, allow_nan=False) + '\n')
+    write(path, json.dumps(value, indent=indent, allow_nan=False) + '\n')
 
 
 def require_same(path: str, content: memoryview) -> None:

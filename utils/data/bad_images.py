@@ -24,7 +24,7 @@ class BadImages:
     def __init__(self, count: int, *, share: float = MAX_BAD_IMAGES, what: str = 'training',
                  report: Optional[Callable[[str], Any]] = None) -> None:
         self.what = what
-        self._share, self._report = share, report or _to_log
+        self.share, self._report = share, report or _to_log
         self._reasons: Dict[int, str] = {}
         self._paths: Dict[int, str] = {}
         self.mask = np.zeros(count, bool)  # by photograph, whether it is known to be bad
@@ -47,7 +47,7 @@ class BadImages:
             return
         self.mask[index] = True
         self._reasons[index], self._paths[index] = reason, path
-        if self.count > self._share * len(self.mask):
+        if self.count > self.share * len(self.mask):
             raise InputError(self._too_many())
         if not quiet:
             self._report(f'{path}: cannot be decoded ({reason}), {self._instead()}')
@@ -62,14 +62,9 @@ class BadImages:
         more = f' and {len(others) - LISTED + 1} more' if len(others) >= LISTED else ''
         return (f'{self._paths[first]}: found a file that cannot be decoded ({reason}), expected a JPEG: found '
                 f'{self.count} bad ones among {len(self.mask)} {self.what} photographs, more than --max_bad_images '
-                f'{self._share:g} allows{": also " + also + more if also else ""}; replace such files, take their '
+                f'{self.share:g} allows{": also " + also + more if also else ""}; replace such files, take their '
                 'lines out of the labels or allow more of them; with the paths of the dataset that you typed, '
                 f'{command_of("utils/check_dataset.py")} lists all such files')
-
-
-def for_training(train: int, val: int, share: float) -> Tuple[BadImages, BadImages]:
-    """What counts the bad ones among `train` training and `val` validation photographs."""
-    return BadImages(train, share=share), BadImages(val, share=share, what='validation')
 
 
 def summary(parts: Sequence[BadImages]) -> str:

@@ -1,33 +1,33 @@
-"""What one epoch reads, place by place: order, crops, flips, replacements of broken photographs, shares of devices."""
-from typing import Callable, Iterator, NamedTuple, Optional, Tuple
+"""What one epoch reads, by position: order, crops, flips, replacements of unreadable images, the shard of a rank."""
+from typing import Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
 from utils.base.defaults import IMAGE_SIZE
 
-RESIZE = 256  # the side that a training photograph is resized to before a crop of IMAGE_SIZE
-ALL = 0, 1     # the share, rank and size, of a process alone
+RESIZE = 256  # the side that a training image is resized to before a crop of IMAGE_SIZE
+ALL = 0, 1     # rank and world size of a single process
 
 
 class EpochPlan(NamedTuple):
-    """What one epoch reads, place by place."""
+    """What one epoch reads, by position."""
 
-    order: np.ndarray  # int64 [N]: index into the list of photographs
+    order: np.ndarray  # int64 [N]: index into the list of images
     top: np.ndarray    # int32 [N]: first row of the crop
     left: np.ndarray   # int32 [N]: first column of the crop
     flip: np.ndarray   # bool [N]: mirrored left to right
 
 
 def resize_before_crop(image_size: int) -> int:
-    """The side in pixels that a training photograph is resized to, 256 for a crop of 224."""
+    """The side in pixels that a training image is resized to, 256 for a crop of 224."""
     return int(round(image_size * RESIZE / IMAGE_SIZE))
 
 
 def whole_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True,
                image_size: int = IMAGE_SIZE) -> EpochPlan:
-    """The order of an epoch, and the augmentation of each photograph, not of each place.
+    """The order of an epoch, and the augmentation of each image, not of each position.
 
-    Row i of `top`, `left` and `flip` belongs to photograph i, so that it does not depend on the order, the batch
+    Row i of `top`, `left` and `flip` belongs to image i, so that it does not depend on the order, the batch
     size or the number of devices. RandomState's stream is the one that NumPy never changes.
     """
     random = np.random.RandomState([seed, epoch])
@@ -40,53 +40,39 @@ def whole_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True,
 
 def epoch_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True, limit: Optional[int] = None,
                image_size: int = IMAGE_SIZE) -> EpochPlan:
-    """The order and the augmentation of one epoch, from (seed, epoch) alone, place by place.
+    """The order and the augmentation of one epoch, from (seed, epoch) alone, by position.
 
-    All `count` photographs are shuffled and the first `limit` of them kept.
+    All `count` images are shuffled and the first `limit` of them kept.
     """
     order, top, left, flip = whole_plan(count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
     order = order[:limit]
     return EpochPlan(order, top[order], left[order], flip[order])
 
 
-def replacements(count: int, epoch: int, place: int, *, seed: int = 0) -> Iterator[int]:
-    """The photographs, by index, that may stand in for a broken one at a place of an epoch, without end.
+def replacements(count: int, epoch: int, position: int, *, seed: int = 0) -> Iterator[int]:
+    """The images, by index, that may replace an unreadable one at a position of an epoch, without end.
 
-    They follow from (seed, epoch, place) alone: the first of them that is not broken is the same in every run,
-    whatever was found broken before, wherever the run began, and on however many devices.
+    They follow from (seed, epoch, position) alone: the first readable one of them is the same in every run, whatever
+    was found unreadable before, wherever the run began, and on however many devices.
     """
-    random = np.random.RandomState([seed, epoch, place])
+    random = np.random.RandomState([seed, epoch, position])
     while True:
         yield int(random.randint(count))
 
 
 def training_positions(first: int, count: int, batchsize: int, shard: Tuple[int, int] = ALL) -> np.ndarray:
-    """The places of an epoch of `count` that one of several devices reads, from the place `first` on; int64 [N].
+    """The positions of an epoch of `count` that one of several ranks reads, from the position `first` on; int64 [N].
 
-    With shard (r, R), step k takes the places first + (k R + r) B to first + (k R + r + 1) B - 1, B being `batchsize`:
-    all devices together read the common order. What does not fill a batch for each of them is left out by all.
+    With shard (r, R) and B = `batchsize`, step k takes the positions from first + (k R + r) B on: all ranks together
+    read the common order. What does not fill a batch for each of them is left out by all.
     """
     rank, size = shard
     steps = max(0, count - first) // (size * batchsize)
-    places = first + np.arange(steps * size * batchsize).reshape(steps, size, batchsize)
-    return places[:, rank].ravel()
+    positions = first + np.arange(steps * size * batchsize).reshape(steps, size, batchsize)
+    return positions[:, rank].ravel()
 
 
 def part(count: int, shard: Tuple[int, int] = ALL) -> slice:
-    """The share of a list of `count` that one of several devices scores: in its order, equal but for one."""
+    """The part of a list of `count` that one of several ranks scores: in its order, of equal size but for one."""
     rank, size = shard
     return slice(count * rank // size, count * (rank + 1) // size)
-
-
-def replace_unreadable(order: np.ndarray, is_broken: np.ndarray, draw: Callable[[int], Iterator[int]],
-                   places: Optional[np.ndarray] = None) -> np.ndarray:
-    """`order` with the first unbroken one of draw(place) wherever a photograph is broken; int64 [N].
-
-    `is_broken` is bool, by photograph. `places` are those that `order` stands at, by default from 0 on. At least one
-    photograph must be unbroken.
-    """
-    replaced = np.array(order)
-    for row in np.flatnonzero(is_broken[replaced]):
-        place = int(row if places is None else places[row])
-        replaced[row] = next(index for index in draw(place) if not is_broken[index])
-    return replaced

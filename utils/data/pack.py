@@ -14,14 +14,14 @@ from utils.base.files import sha256
 from utils.base.progress import bar
 from utils.data import ava, packed, splits
 from utils.data.bad_images import BadImages
-from utils.data.image_guard import MAX_PIXELS
-from utils.data.pipeline import Pipeline, host_session, read_image
+from utils.data.decoding import MAX_PIXELS, read_image
+from utils.data.pipeline import Pipeline, Row, host_session
 
 SHARD_PHOTOGRAPHS = 1024
 BATCH = 32
 JPEG_QUALITY = 95
 
-Row = Tuple[int, int, int]  # offset of the image's bytes in the file, their number, their CRC-32
+Place = Tuple[int, int, int]  # offset of the image's bytes in the file, their number, their CRC-32
 _HEADER, _FOOTER = 12, 4    # of a TFRecord: length and its CRC; the data's CRC
 
 
@@ -30,7 +30,7 @@ def pack(ratings: ava.Ratings, folder: str, *, use: str, image_size: int, resize
          shard_photographs: int = SHARD_PHOTOGRAPHS) -> Dict[str, Any]:
     """Pack the photographs of `ratings` into `folder` and return the manifest.
 
-    `use` is 'training' or 'scoring', `form` 'raw', 'png' or 'jpeg'. Shards that an earlier start finished with the
+    `use` is 'training' or 'scoring', `form` 'raw' or 'jpeg'. Shards that an earlier start finished with the
     same settings are kept. InputError where the folder holds another pack, or too many photographs are bad.
     """
     settings = {'format': packed.FORMAT, 'tensorflow': tf.__version__, 'use': use, 'image_size': image_size,
@@ -55,7 +55,8 @@ def pack(ratings: ava.Ratings, folder: str, *, use: str, image_size: int, resize
             shards.append(shard)
             counter.update(part.count)
     manifest = {**settings, 'bad': reasons, 'shards': shards}
-    _write_json(os.path.join(folder, packed.MANIFEST), manifest)
+    with files.writing(folder, 'Free space and run the same command again'):
+        files.write_json(os.path.join(folder, packed.MANIFEST), manifest, indent=None)
     for number in range(len(shards)):
         os.remove(_note_of(folder, number))
     return manifest
@@ -66,7 +67,7 @@ def _finished_before(folder: str, settings: Dict[str, Any]) -> Dict[str, Any]:
     differs = [name for name, value in settings.items() if manifest.get(name) != value]
     if differs:
         raise _another_pack(folder, differs)
-    print(f'{folder}: packed before, nothing to do')
+    print(f'{folder}: packed already, nothing to do')
     return manifest
 
 
@@ -76,14 +77,13 @@ def _another_pack(folder: str, differs: List[str]) -> InputError:
 
 
 def _pipeline(side: int, resize: str, form: str, max_pixels: int) -> Pipeline:
-    def read_row(path: tf.Tensor) -> Tuple[tf.Tensor]:
-        image = read_image(path, side, resize, max_pixels=max_pixels)
-        pixels = tf.cast(tf.round(image), tf.uint8)
+    def read_row(row: Row) -> Tuple[tf.Tensor]:
+        pixels = tf.cast(tf.round(read_image(row['path'], side, resize, max_pixels)), tf.uint8)
         if form == 'jpeg':
             return tf.image.encode_jpeg(pixels, quality=JPEG_QUALITY, chroma_downsampling=False),
-        return tf.image.encode_png(pixels) if form == 'png' else pixels,
+        return pixels,
 
-    return Pipeline(read_row, ((tf.string, ()),), batchsize=BATCH, max_pixels=max_pixels)
+    return Pipeline(read_row, ['path'], batchsize=BATCH, max_pixels=max_pixels)
 
 
 def _note_of(folder: str, number: int) -> str:
@@ -110,35 +110,27 @@ def _finished_shard(folder: str, number: int, settings: Dict[str, Any]) -> Optio
 def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str, Any],
                  pipeline: Pipeline) -> Dict[str, Any]:
     path = os.path.join(folder, packed.shard_name(number))
-    temporary = path + '.tmp'
+    cure = ('Free space and run the same command again, which continues after the last finished shard, or choose '
+            'another --output')
     try:
-        try:
+        with files.new_file(path) as temporary:
             rows, reasons = _write_records(temporary, part, pipeline)
             _verify_records(temporary, part, rows)
-            with open(temporary, 'rb') as stream:
-                os.fsync(stream.fileno())
             shard = {'file': os.path.basename(path), 'bytes': os.path.getsize(temporary),
-                     'sha256': sha256(temporary), 'bad': reasons,
+                     'sha256': files.sha256(temporary), 'bad': reasons,
                      **dict(zip(('offsets', 'lengths', 'crc32'), map(list, zip(*rows))))}
-            os.replace(temporary, path)
-        except BaseException:  # Ctrl-C too
-            with contextlib.suppress(OSError):
-                os.remove(temporary)
-            raise
-        _write_json(_note_of(folder, number), {'settings': settings, 'shard': shard})
+        files.write_json(_note_of(folder, number), {'settings': settings, 'shard': shard}, indent=None)
     except (OSError, tf.errors.ResourceExhaustedError) as error:
-        raise InputError(f'{path}: found that it cannot be written ({getattr(error, "strerror", None) or error}), '
-                         'expected room for a shard: free some and type the same command again, which goes on from '
-                         'here, or type another --output') from error
+        raise files.cannot_write(path, error, cure) from error
     return shard
 
 
-def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[List[Row], Dict[str, str]]:
+def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[List[Place], Dict[str, str]]:
     """Write the photographs that can be decoded; rows of all, and the others' reasons by row."""
-    rows: List[Row] = [(-1, 0, 0)] * part.count
+    rows: List[Place] = [(-1, 0, 0)] * part.count
     position = 0
     with tf.io.TFRecordWriter(path) as writer:
-        for numbers, images in pipeline.good_rows(part.paths):
+        for numbers, images in pipeline.good_rows({'path': part.paths}):
             for row, image in zip(numbers, images):
                 data = image if isinstance(image, bytes) else image.tobytes()
                 example = _example(data, part, row)
@@ -170,7 +162,7 @@ def _read_records(path: str) -> Iterator[bytes]:
                 return
 
 
-def _verify_records(path: str, part: ava.Ratings, rows: List[Row]) -> None:
+def _verify_records(path: str, part: ava.Ratings, rows: List[Place]) -> None:
     """Raise InputError unless what stands on the disk is what was meant to be written."""
     written = [row for row, (offset, _, _) in enumerate(rows) if offset >= 0]
     try:
@@ -184,14 +176,5 @@ def _verify_records(path: str, part: ava.Ratings, rows: List[Row]) -> None:
     same = same and all(zlib.crc32(data[offset:offset + length]) == crc32
                         for offset, length, crc32 in (rows[row] for row in written))
     if not same:
-        raise InputError(f'{path}: found other bytes than were written, expected a disk that keeps them: check it and '
-                         'type the same command again, which goes on from here, or type another --output')
-
-
-def _write_json(path: str, content: Dict[str, Any]) -> None:
-    temporary = path + '.tmp'
-    with open(temporary, 'w', encoding='utf-8') as stream:
-        json.dump(content, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
+        raise InputError(f'{path}: the disk returns other bytes than were written. Check it and run the same command '
+                         'again, or choose another --output')

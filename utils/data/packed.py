@@ -14,12 +14,15 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from utils.base import errors, memory
+from utils.base import errors
+from utils.base.defaults import FORMS, memory
 from utils.base.errors import InputError
 from utils.base.files import sha256
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava, splits
 from utils.data.bad_images import BadImages
-from utils.data.epoch_plan import replace_unreadable, resize_before_crop
+from utils.data.epoch_plan import resize_before_crop
+from utils.data.passes import Pass
 
 FORMAT = 'NIMA packed photographs, 1'
 MANIFEST = 'manifest.json'
@@ -59,16 +62,17 @@ def read_manifest(folder: str) -> Dict[str, Any]:
             manifest = json.load(stream)
         if manifest['format'] != FORMAT:
             raise ValueError(f'format {manifest["format"]!r}')
+        if manifest['form'] not in FORMS:
+            raise ValueError(f'images stored as {manifest["form"]}, which is not read any more')
         return manifest
     except FileNotFoundError as error:
         raise InputError(f'{path}: found no manifest, expected a finished packed dataset in that folder: make one, or '
                          f'go on with one that was stopped: {errors.command_of("utils/records.py")} pack') from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{path}: found a manifest that cannot be read ({error}), expected {FORMAT!r}: '
-                         f'{again(folder)}') from error
+        raise InputError(f'{path}: cannot be used ({error}), expected {FORMAT!r}: {again(folder)}') from error
 
 
-class Records:
+class Packed:
     """A pack that is open for reading: photograph i is row i of the ratings it was made from."""
 
     def __init__(self, folder: str) -> None:
@@ -86,7 +90,7 @@ class Records:
                       for row in zip(shard['offsets'], shard['lengths'], shard['crc32'])]
         self._checked = np.zeros(len(self._rows), bool)
         self._maps: Dict[int, mmap.mmap] = {}
-        self._decode = _decoder() if self.manifest['form'] != 'raw' else None
+        self._decode: Any = None
 
     @property
     def count(self) -> int:
@@ -138,72 +142,59 @@ class Records:
             if row.offset < 0:
                 bad.add(index, str(ratings.paths[index]), reasons[str(index)])
 
-    def pipeline(self, image_size: int, batchsize: int, *, drop_remainder: bool = False) -> 'RecordsPipeline':
-        """What reads batches from this pack."""
-        return RecordsPipeline(self, image_size, batchsize, drop_remainder)
+    def open_decoder(self) -> None:
+        """Open what decodes a stored JPEG: a session, so that Keras's has to be there before."""
+        if self._decode is None and self.manifest['form'] != 'raw':
+            from utils.data import pipeline
+            self._decode = pipeline.decoder()
 
     def close(self) -> None:
         """Forget the memory maps; the system closes them when the last photograph is let go."""
         self._maps.clear()
 
 
-def _decoder() -> Any:
-    """A function from a JPEG's or PNG's bytes to uint8 [side, side, 3]; several threads may call it."""
-    from utils.data import pipeline
-    return pipeline.decoder()
+def open_fitting(folder: Optional[str], ratings: ava.Ratings, preprocessing: Preprocessing, *, use: str,
+                 flag: str) -> Optional[Packed]:
+    """The packed dataset in `folder`, None for no folder, for `use`, 'training' or 'scoring', of `ratings`.
 
-
-def open_fitting(folder: Optional[str], ratings: ava.Ratings, preprocessing: Dict[str, Any], *, use: str,
-                 flag: str) -> Optional[Records]:
-    """The pack in `folder`, None for no folder, for `use`, 'training' or 'scoring', of `ratings`.
-
-    `preprocessing` holds image_size and resize. InputError, which names `flag`, where the pack does not fit.
+    InputError, which names `flag`, where it does not fit.
     """
     if folder is None:
         return None
-    records = Records(folder)
-    records.check(ratings, use=use, image_size=preprocessing['image_size'], resize=preprocessing['resize'], flag=flag)
-    return records
+    packed = Packed(folder)
+    packed.check(ratings, use=use, image_size=preprocessing.image_size, resize=preprocessing.resize, flag=flag)
+    return packed
 
 
-def open_for_training(folder: Optional[str], train: ava.Ratings, val_folder: Optional[str], val: ava.Ratings, *,
-                      preprocessing: Dict[str, Any],
-                      whole: bool = False) -> Tuple[Optional[Records], Optional[Records]]:
-    """The packs of the training and of the validation photographs, as open_fitting() gives them.
-
-    With `whole` the training photographs are not to be cropped: their pack has to be one for scoring too.
-    """
-    use = 'scoring' if whole else 'training'
-    return (open_fitting(folder, train, preprocessing, use=use, flag='--records'),
-            open_fitting(val_folder, val, preprocessing, use='scoring', flag='--val_records'))
-
-
-class RecordsPipeline:
+class PackedPipeline:
     """Batches from a pack, as pipeline.Pipeline reads them from files: photographs at random, on all cores.
 
     A row is cropped and flipped while it is scaled to [-1, 1], straight from the memory map into the batch.
     """
 
-    def __init__(self, records: Records, image_size: int, batchsize: int, drop_remainder: bool) -> None:
-        from utils.data import pipeline
+    def __init__(self, packed: Packed, image_size: int, batchsize: int, drop_remainder: bool) -> None:
+        from utils.data import decoding, pipeline
         memory.keep_freed()
-        self._records, self._size, self._batchsize = records, image_size, batchsize
+        self._packed, self._size, self._batchsize = packed, image_size, batchsize
         self._drop_remainder = drop_remainder
-        self._scaled = pipeline.scale(np.arange(256, dtype=np.float32))  # by pixel value
+        packed.open_decoder()
+        self._scaled = decoding.scale(np.arange(256, dtype=np.float32))  # by pixel value
         threads = pipeline.usable_threads()
         self._chunk = max(1, -(-batchsize // (2 * threads)))
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
 
-    def run(self, whole: Any) -> Iterator[Tuple[np.ndarray, ...]]:
-        """The batches of one pass, a pipeline.Pass, full whatever could not be decoded when it was packed."""
-        chosen = replace_unreadable(whole.order, whole.bad.mask, whole.draw, whole.places)
-        _, *augmentation, scores = whole.rows_of(chosen)
+    def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
+        """The batches of one pass, full whatever could not be decoded when it was packed."""
+        chosen = whole.chosen()
+        rows = whole.rows(chosen)
+        augmentation = [rows[name] for name in ('top', 'left', 'flip') if name in rows]
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         waiting: Any = collections.deque()
         try:
             for start in range(0, last, self._batchsize):
                 part = slice(start, start + self._batchsize)
-                waiting.append((*self._submit(chosen[part], [column[part] for column in augmentation]), scores[part]))
+                waiting.append((*self._submit(chosen[part], [column[part] for column in augmentation]),
+                                rows['distribution'][part]))
                 if len(waiting) > AHEAD:
                     yield self._finished(*waiting.popleft())
             while waiting:
@@ -222,15 +213,15 @@ class RecordsPipeline:
                         for start in starts]
 
     @staticmethod
-    def _finished(images: np.ndarray, tasks: Sequence[Any], scores: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
+    def _finished(images: np.ndarray, tasks: Sequence[Any], distributions: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
         for task in tasks:
             task.result()
-        return images, scores
+        return images, distributions
 
     def _read(self, images: np.ndarray, chosen: np.ndarray, augmentation: List[np.ndarray]) -> None:
         size = self._size
         for number, index in enumerate(chosen):
-            pixels = self._records.pixels(index)
+            pixels = self._packed.pixels(index)
             if augmentation:
                 top, left, flip = (column[number] for column in augmentation)
                 pixels = pixels[top:top + size, left:left + size]
@@ -241,18 +232,18 @@ class RecordsPipeline:
 
     def close(self) -> None:
         self._pool.shutdown()
-        self._records.close()
+        self._packed.close()
 
 
 def verify(folder: str) -> Dict[str, Any]:
     """Read all of a pack and compare it with its manifest, which is returned; InputError at the first difference."""
     from utils.base.progress import progress
-    records = Records(folder)
-    shards = records.manifest['shards']
+    packed = Packed(folder)
+    shards = packed.manifest['shards']
     for shard in progress(shards, len(shards), 'verifying'):
         path = os.path.join(folder, shard['file'])
         found = sha256(path)
         if found != shard['sha256']:
             raise InputError(f'{path}: found a damaged shard (SHA-256 {found}), expected {shard["sha256"]}, as '
                              f'{MANIFEST} says: {again(folder)}')
-    return records.manifest
+    return packed.manifest

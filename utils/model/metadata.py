@@ -1,5 +1,6 @@
-"""How a checkpoint came about: the part `run` of its record (model_file.py), made and checked.
+"""How a checkpoint came about: the part `run` of its metadata (model_file.py), made and checked.
 
+    id         of the run, the same in all files that it writes
     flags      name -> value, as the flags of train.py stood
     seed       whole number
     threads    of the CPU, whole number; null where the system chose
@@ -9,10 +10,10 @@
                'files', or 'packed' and the form
     metrics    name -> number of the epoch's end, such as val_srcc; null where it is undefined
     versions   python, tensorflow, numpy, h5py and nima
-    position   epoch: epochs that are complete; images: photographs of the next one that were trained
-               on, by all devices; loss_sum and seconds: of that epoch so far
+    position   epoch: epochs that are complete; images: of the next one that were trained on, by all
+               devices; loss_sum and seconds: of that epoch so far
 
-Each part may be missing.
+Each part may be missing, and parts that are not listed here are kept.
 """
 import math
 import numbers
@@ -21,6 +22,7 @@ from typing import Any, Callable, Dict, Optional
 
 from utils.base.defaults import VERSION
 from utils.base.errors import InputError
+from utils.base.text import short
 
 
 def _is_count(value: Any) -> bool:
@@ -47,6 +49,10 @@ def _or_null(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or kind(value)
 
 
+def _any(value: Any) -> bool:
+    return True
+
+
 def _is_flag(value: Any) -> bool:
     return value is None or isinstance(value, (bool, int, float, str, list, dict))
 
@@ -55,15 +61,16 @@ _DATA = {'labels_hash': _is_hash, 'split': _is_text, 'split_hash': _is_hash, 'tr
          'val_images': _is_count, 'photographs': _is_text}
 _POSITION = {'epoch': _is_count, 'images': _is_count, 'loss_sum': _is_number, 'seconds': _is_number}
 _RUN: Dict[str, Any] = {
-    'flags': _each(_is_flag), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
+    'id': _is_text, 'flags': _each(_is_flag), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
     'devices': _is_count, 'data': _DATA,
     'metrics': _each(_or_null(_is_number)), 'versions': _each(_is_text), 'position': _POSITION,
 }
-_RECORD: Dict[str, Any] = {'preprocessing': _each(_is_flag), 'epoch': _is_count, 'origin': _each(_is_text), 'run': _RUN}
+_METADATA: Dict[str, Any] = {'preprocessing': _each(_is_flag), 'epoch': _is_count, 'origin': _each(_is_text),
+                             'run': _RUN}
 
 
 def versions(tensorflow: str) -> Dict[str, str]:
-    """The versions of what computes, for the record; `tensorflow` is tf.__version__."""
+    """The versions of what computes, for the metadata; `tensorflow` is tf.__version__."""
     import h5py
     import numpy as np
     return {'python': platform.python_version(), 'tensorflow': tensorflow, 'numpy': np.__version__,
@@ -76,21 +83,22 @@ def metrics(logs: Dict[str, Any]) -> Dict[str, Optional[float]]:
             if isinstance(value, numbers.Real)}
 
 
-def check(record: Dict[str, Any], path: str) -> None:
-    """InputError, which names `path` and the field, where a record holds what this version does not know."""
-    _check(record, _RECORD, path, '')
+def check(found: Dict[str, Any], path: str) -> None:
+    """InputError, which names `path` and the field, where a known field holds something of another type.
+
+    Unknown fields are kept: a newer version may have written them.
+    """
+    _check(found, _METADATA, path, '')
 
 
 def _check(found: Any, fields: Dict[str, Any], path: str, where: str) -> None:
     if not isinstance(found, dict):
-        raise InputError(f'{path}: found {found!r} as {where[:-1]!r} of its record, expected an object: use the '
+        raise InputError(f'{path}: found {short(found)} as {where[:-1]!r} in its metadata, expected an object. Use the '
                          'version that wrote the file')
     for name, value in found.items():
-        kind = fields.get(name)
+        kind = fields.get(name, _any)
         if isinstance(kind, dict):
             _check(value, kind, path, f'{where}{name}.')
-        elif kind is None or not kind(value):
-            text = repr(value)
-            raise InputError(f'{path}: found {where + name!r} of {text[:60]} in its record, expected what this version '
-                             f'knows ({", ".join(sorted(fields))}, each of its own type): use the version that wrote '
-                             'the file')
+        elif not kind(value):
+            raise InputError(f'{path}: found {short(value)} as {where + name!r} in its metadata, expected another '
+                             'type. Use the version that wrote the file')

@@ -10,7 +10,7 @@ import os
 import stat
 import subprocess
 import sys
-from typing import Any, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from utils.base.defaults import ROOT
 from utils.base.errors import InputError
@@ -25,6 +25,7 @@ JSON_DIGITS = 25            # of a whole number
 TRIAL_SECONDS = 300         # to read all of a file
 
 _TRIED: Set[Tuple[int, ...]] = set()
+_TRIALS: Dict[Tuple[int, ...], Any] = {}  # running
 
 
 class DistrustError(InputError):
@@ -40,22 +41,34 @@ def require_ordinary_file(path: str) -> None:
         raise DistrustError(f'{found.st_size} bytes, more than the {FILE_BYTES} that a model may have')
 
 
-def try_to_read(path: str) -> None:
-    """Distrust where another process that reads all of `path` is ended by it, as damaged HDF5 files can do.
+def start_trial(path: str) -> None:
+    """Start the other process of try_to_read(), which then waits for it: worth it before TensorFlow is imported.
 
     A file that is as it was when it was tried, or written here, is not tried again.
     """
+    with contextlib.suppress(OSError):
+        identity = _identity(path)
+        if identity not in _TRIED and identity not in _TRIALS:
+            _TRIALS[identity] = subprocess.Popen(
+                [sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); '
+                 'from utils.model import trust; trust.read_all(sys.argv[1])', path],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def try_to_read(path: str) -> None:
+    """Distrust where another process that reads all of `path` is ended by it, as damaged HDF5 files can do."""
     identity = _identity(path)
     if identity in _TRIED:
         return
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        done = subprocess.run([sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); '
-                               'from utils.model import trust; trust.read_all(sys.argv[1])', path],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                              timeout=TRIAL_SECONDS)
-        if done.returncode >= 0:
+    start_trial(path)
+    process = _TRIALS.pop(identity)
+    try:
+        if process.wait(TRIAL_SECONDS) == 0:
             _TRIED.add(identity)
             return
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     raise DistrustError('a damaged HDF5 file that the HDF5 library cannot read')
 
 

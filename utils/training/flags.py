@@ -3,7 +3,7 @@ import argparse
 import os
 from typing import Optional, Sequence
 
-from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, from_root
+from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, MODEL, log_folder
 from utils.base.flags import (
     add_dataset_paths,
     add_device,
@@ -133,6 +133,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     wrong = _alone(flags)
     if wrong:
         parser.error(wrong)
+    flags.TMP_LOG_PATH = flags.TMP_LOG_PATH or log_folder(flags.TMP_MODEL_PATF)
     flags.features = flags.features or os.path.join(flags.TMP_LOG_PATH, 'features')
     return flags
 
@@ -142,8 +143,8 @@ def _add_training_paths(parser: argparse.ArgumentParser) -> None:
     add_dataset_paths(paths)
     paths.add_argument('--TMP_WEIGHTS_PATH', type=typed_path, metavar='DIR',
                        help='folder of pre-trained weights (default: the line in train.py)')
-    paths.add_argument('--TMP_MODEL_PATF', type=typed_path, default=from_root('./model'), metavar='DIR',
-                       help="folder that receives model_001.h5, ... (default: the repository's model/)")
-    paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
-                       help="folder of TensorBoard's events, train.csv, train.jsonl and summary.json (default: the "
-                            "repository's log/)")
+    paths.add_argument('--TMP_MODEL_PATF', type=typed_path, default=MODEL, metavar='DIR',
+                       help="folder of the checkpoints model_001.h5, ... (default: the repository's model/)")
+    paths.add_argument('--TMP_LOG_PATH', type=typed_path, metavar='DIR',
+                       help='folder of train.csv, summary.json and the TensorBoard events (default: log/ in a typed '
+                            "TMP_MODEL_PATF, else the repository's log/)")

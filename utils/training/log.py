@@ -1,31 +1,34 @@
-"""What an epoch of training came to: its figures, lines for people, rows of train.csv and train.jsonl.
+"""What an epoch of training came to: lines for people, rows of train.csv, and summary.json, which follows from them.
 
-An epoch without validation has no figures that begin with val_: empty cells in train.csv, no keys in train.jsonl.
-An undefined figure is `nan` in train.csv and null in train.jsonl, as JSON knows no NaN.
+An epoch without validation has no values that begin with val_: empty cells in train.csv. An undefined value is `nan`
+in train.csv and null in summary.json, as JSON knows no NaN.
 """
 import contextlib
 import csv
 import json
 import math
 import os
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
 from utils import score_utils
-from utils.base.errors import InputError
+from utils.base import files
 from utils.base.text import finite
 
-# `constant` is the prediction of score_utils.constant_prediction for every photograph.
+CSV, SUMMARY = 'train.csv', 'summary.json'
+# `constant` is the prediction of score_utils.constant_prediction for every image.
 COLUMNS = ('epoch', 'loss', 'val_loss', 'val_emd_r1', 'val_emd_r2', 'val_srcc', 'val_lcc', 'val_accuracy',
            'val_constant_emd_r1', 'val_constant_emd_r2', 'val_constant_accuracy',
            'images_per_second', 'seconds', 'seconds_left')
+CURE = 'Free space or choose another --TMP_LOG_PATH; the checkpoints so far are intact'
 
 Figures = Dict[str, Any]
+Row = Dict[str, float]
 
 
 def validation_figures(true: np.ndarray, predicted: np.ndarray) -> Dict[str, float]:
-    """The figures val_... of COLUMNS for spreads of votes [N, 10]; val_loss is EMD with r=2, as val_emd_r2 is."""
+    """The figures val_... of COLUMNS for vote distributions [N, 10]; val_loss is EMD with r=2, as val_emd_r2 is."""
     model = score_utils.metrics(true, predicted)
     constant = score_utils.metrics(true, score_utils.constant_prediction(true))
     return {'val_loss': model['emd_r2'], 'val_emd_r1': model['emd_r1'], 'val_emd_r2': model['emd_r2'],
@@ -57,90 +60,98 @@ def duration(seconds: float) -> str:
     return f'{minutes // 60}:{minutes % 60:02d}:{rest:02d}'
 
 
-@contextlib.contextmanager
-def writing(path: str) -> Iterator[None]:
-    """Turn what a full disk or an unwritable file raises into InputError."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected a place for the log: '
-                         'free some room, or type another --TMP_LOG_PATH; the checkpoints so far are whole') from error
-
-
 class EpochLog:
-    """train.csv and train.jsonl: a row for each epoch.
+    """train.csv, a row for each epoch, and summary.json.
 
-    A run that begins with epoch 1 starts them anew; one that goes on later keeps the rows of the epochs before.
+    A run that begins with epoch 1 starts them anew; one that is resumed keeps the rows of the epochs before.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.csv_path, self.json_path = (os.path.join(folder, name) for name in ('train.csv', 'train.jsonl'))
-        self._started = False
+    def __init__(self, folder: str, run_id: str, about: Dict[str, Any]) -> None:
+        """`about` is what summary.json says beside the epochs: device, devices, batchsize."""
+        self._csv, self._summary = os.path.join(folder, CSV), os.path.join(folder, SUMMARY)
+        self._about = {'run': run_id, **about}
+        self._rows: Optional[List[Row]] = None
 
     def check(self) -> None:
-        """Raise InputError where one of them cannot be written; nothing in them changes."""
-        for path in (self.csv_path, self.json_path):
-            with writing(path), open(path, 'a'):
-                pass
+        """Raise InputError where train.csv cannot be written; nothing in it changes."""
+        with files.writing(self._csv, CURE), open(self._csv, 'a'):
+            pass
 
     def write(self, epoch: int, figures: Figures) -> None:
-        """Add a row for `epoch`, counted from 1, with those of `figures` that COLUMNS names."""
-        row = {'epoch': epoch, **{name: figures[name] for name in COLUMNS if name in figures}}
-        for path, kept, add in ((self.csv_path, _csv_rows, _add_csv), (self.json_path, _json_rows, _add_json)):
-            with writing(path):
-                before = [] if self._started else _before(kept(path), epoch)
-                with open(path, 'a' if self._started else 'w', newline='', encoding='utf-8') as stream:
-                    add(stream, [*before, row], not self._started)
-        self._started = True
+        """Add a row for `epoch`, counted from 1, with those of `figures` that COLUMNS names; InputError if it fails."""
+        if self._rows is None:
+            self._rows = [row for row in read_csv(self._csv) if row.get('epoch', math.inf) < epoch]
+            self._write_csv('w', self._rows)
+        row = {'epoch': epoch, **{name: float(figures[name]) for name in COLUMNS[1:] if name in figures}}
+        self._write_csv('a', [row])
+        self._rows.append(row)
+        with files.writing(self._summary, CURE):
+            files.write_json(self._summary, finite(summary(self._rows, self._about)))
+
+    def _write_csv(self, mode: str, rows: List[Row]) -> None:
+        with files.writing(self._csv, CURE), open(self._csv, mode, newline='', encoding='utf-8') as stream:
+            writer = csv.DictWriter(stream, COLUMNS, restval='', lineterminator='\n', extrasaction='ignore')
+            if mode == 'w':
+                writer.writeheader()
+            writer.writerows({**row, 'epoch': int(row['epoch'])} for row in rows)
 
 
-def read_csv(path: str) -> List[Dict[str, float]]:
-    """The rows of a train.csv, numbers alone: cells that are empty or hold no number are left out of their row."""
-    rows = []
-    for cells in _csv_rows(path):
-        row = {}
-        for name, cell in cells.items():
-            with contextlib.suppress(TypeError, ValueError):
-                row[str(name)] = float(cell)
-        rows.append(row)
-    return rows
+def summary(rows: List[Row], about: Dict[str, Any]) -> Figures:
+    """The figures of a run so far, for scripts.
 
-
-def _before(rows: List[Figures], epoch: int) -> List[Figures]:
-    """The rows of the epochs before `epoch`; what names no epoch is left out."""
-    kept = []
+    The first epoch, in which an NPU compiles the graph, counts in the speed only where there is no other, which
+    `includes_compilation` says. The validation's figures are those of the last epoch that had one.
+    """
+    counted = rows[1:] or rows
+    images = [row['images_per_second'] for row in counted if row.get('images_per_second')]
+    seconds = sum(1 / each for each in images)
+    speed = len(images) / seconds if seconds else math.nan  # all images by all seconds
+    validated: Row = {}
     for row in rows:
-        with contextlib.suppress(KeyError, TypeError, ValueError):
-            if int(row['epoch']) < epoch:
-                kept.append({name: row[name] for name in COLUMNS if row.get(name, '') != ''})
+        validated.update((name, row[name]) for name in ('val_loss', 'val_srcc') if name in row)
+    return {**about, 'epoch': int(rows[-1]['epoch']), 'images_per_second': speed,
+            'includes_compilation': len(rows) == 1, 'seconds_per_step': about['batchsize'] * about['devices'] / speed,
+            'loss': rows[-1].get('loss', math.nan), 'val_loss': None, 'val_srcc': None, **validated,
+            'training_seconds': sum(row.get('seconds', 0) for row in rows),
+            'losses': [row.get('loss', math.nan) for row in rows]}
+
+
+def best(rows: List[Row]) -> Optional[Row]:
+    """The row with the highest validation SRCC, the last of several; None where there is none."""
+    known = [row for row in rows if math.isfinite(row.get('val_srcc', math.nan))]
+    return max(reversed(known), key=lambda row: row['val_srcc']) if known else None
+
+
+def run_id(folder: str) -> Optional[str]:
+    """Which run wrote the log in `folder`; None where there is none, or one of before there were run ids."""
+    try:
+        with open(os.path.join(folder, SUMMARY), encoding='utf-8') as stream:
+            return json.load(stream).get('run')
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def keep_other(folder: str, run: str) -> Optional[str]:
+    """Rename the train.csv of another run than `run`; returns its new path, None where there was none."""
+    path, other = os.path.join(folder, CSV), run_id(folder)
+    if other == run or not read_csv(path):
+        return None
+    kept = os.path.join(folder, f'train_{(other or "earlier")[:8]}.csv')
+    with files.writing(kept, CURE):
+        os.replace(path, kept)
     return kept
 
 
-def _csv_rows(path: str) -> List[Figures]:
-    if not os.path.isfile(path):
-        return []
-    with open(path, newline='', encoding='utf-8', errors='replace') as stream:
-        return [dict(row) for row in csv.DictReader(stream)]
-
-
-def _json_rows(path: str) -> List[Figures]:
+def read_csv(path: str) -> List[Row]:
+    """The rows of a train.csv, numbers alone: cells that are empty or hold no number are left out of their row."""
     if not os.path.isfile(path):
         return []
     rows = []
-    with open(path, encoding='utf-8', errors='replace') as stream:
-        for line in stream:
-            with contextlib.suppress(ValueError):  # a line that a full disk cut off
-                rows.append(json.loads(line))
-    return [row for row in rows if isinstance(row, dict)]
-
-
-def _add_csv(stream: Any, rows: List[Figures], first: bool) -> None:
-    writer = csv.DictWriter(stream, COLUMNS, restval='', lineterminator='\n')
-    if first:
-        writer.writeheader()
-    writer.writerows(rows)
-
-
-def _add_json(stream: Any, rows: List[Figures], first: bool) -> None:
-    for row in rows:
-        stream.write(json.dumps(finite(row), allow_nan=False) + '\n')
+    with open(path, newline='', encoding='utf-8', errors='replace') as stream:
+        for cells in csv.DictReader(stream):
+            row = {}
+            for name, cell in cells.items():
+                with contextlib.suppress(TypeError, ValueError):
+                    row[str(name)] = float(cell)
+            rows.append(row)
+    return rows

@@ -1,4 +1,4 @@
-"""Where a training run stands: counted step by step, saved so that it can go on, checked for numbers that are none."""
+"""The training state: where a run stands, counted step by step, saved so that it can resume, checked for NaN."""
 import math
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
@@ -11,16 +11,18 @@ from utils.data.epoch_plan import training_positions
 from utils.device.device import ALONE, Group
 from utils.device.signals import Watch, exit_code
 from utils.model import checkpoint
+from utils.training.plan import Saving, Schedule
 
 Logs = Optional[Dict[str, Any]]
+RESUME = 'Resume from the last save with --resume and a lower --learning_rate, or start again with --overwrite'
 
 
 class Position(NamedTuple):
-    """A place in a run, and what the epoch that it stands in came to so far."""
+    """A position in a run, and what its epoch came to so far."""
 
     epoch: int = 0          # counted from 0
-    images: int = 0         # photographs of this epoch that were trained on, by all devices
-    loss_sum: float = 0.0   # over these photographs
+    images: int = 0         # images of this epoch that were trained on, by all devices
+    loss_sum: float = 0.0   # over these images
     seconds: float = 0.0    # that they took, without validation
 
     @property
@@ -29,26 +31,26 @@ class Position(NamedTuple):
         return self.loss_sum / self.images if self.images else math.nan
 
 
-class RunState(tf.keras.callbacks.Callback):
-    """Counts steps from `position` on, saves the state every `every` steps, stops for signals and for NaN.
+class TrainingState(tf.keras.callbacks.Callback):
+    """Counts steps from `position` on, saves the training state, stops for signals and for NaN.
 
     It has to be the first callback: an epoch's loss and images per second in the logs are its own, as an epoch
-    that was interrupted is trained in several parts. The state is one file in `folder`, with `record` and the
-    position. `ids` gives the photographs of an epoch in its order, `watch` the signal that came, if one came.
-    `restart` is whether the first save takes the place of all that an earlier run left. `batchsize` is that of one of
-    the devices of `group`; they agree on what their losses and signals were, and its chief alone saves.
+    that was interrupted is trained in several parts. The training state is one file in the model folder, with
+    `metadata` and the position. `ids` gives the image ids of an epoch in its order, `watch` the signal that came, if
+    one came. `replaces` is whether the first save takes the place of all that an earlier run left. The ranks of
+    `group` agree on their losses and signals, and rank 0 alone saves.
     """
 
-    def __init__(self, folder: str, record: Dict[str, Any], *, position: Position, batchsize: int, images: int,
-                 ids: Callable[[int], Sequence[str]], watch: Watch, every: Optional[int] = None,
-                 restart: bool = False, group: Group = ALONE) -> None:
+    def __init__(self, position: Position, metadata: Dict[str, Any], schedule: Schedule, saving: Saving, *,
+                 ids: Callable[[int], Sequence[str]], watch: Watch, replaces: bool = False,
+                 group: Group = ALONE) -> None:
         super().__init__()
-        self._folder, self._record, self._restart = folder, record, restart
+        self._metadata, self._replaces = metadata, replaces
         self.position, self._saved = position, position
-        self._batchsize, self._images, self._every = batchsize, images, every
+        self._schedule, self._saving = schedule, saving
         self._ids, self._watch, self._group = ids, watch, group
-        self._total = batchsize * group.size  # photographs a step
-        self._signal = 0  # that all devices know of
+        self._total = schedule.batchsize * group.size  # images a step
+        self._signal = 0  # that all ranks know of
 
     @property
     def step(self) -> int:
@@ -58,16 +60,16 @@ class RunState(tf.keras.callbacks.Callback):
     @property
     def steps(self) -> int:
         """All steps of an epoch, done or not."""
-        return self.step + (self._images - self.position.images) // self._total
+        return self.step + (self._schedule.train_size - self.position.images) // self._total
 
     @property
     def epochs_done(self) -> float:
         """The epochs that are done, with the part of this one."""
-        return self.position.epoch + self.position.images / self._images
+        return self.position.epoch + self.position.images / self._schedule.train_size
 
     @property
     def where(self) -> str:
-        """The place in words."""
+        """The position in words."""
         return f'epoch {self.position.epoch + 1}, step {self.step} of {self.steps}'
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -83,7 +85,7 @@ class RunState(tf.keras.callbacks.Callback):
         done = self.position
         self.position = Position(done.epoch, done.images + self._total, done.loss_sum + loss * self._total,
                                  time.monotonic() - self._start)
-        save = self._every is not None and self.step % self._every == 0
+        save = self._saving.checkpoint_steps is not None and self.step % self._saving.checkpoint_steps == 0
         if save or self.step % self._group.steps_between_agreements == 0:
             self._agree()
         if save:
@@ -103,25 +105,25 @@ class RunState(tf.keras.callbacks.Callback):
         self._signal = int(signals.max())
 
     def save(self) -> None:
-        """Write the state, in place of the one before; InputError where that cannot be, or where weights are NaN."""
+        """Write the training state over the one before; InputError where that fails, or where weights are NaN."""
         self._require_finite_weights()
         if not self._group.is_chief:
             self._saved = self.position
             return
-        run = {**self._record.get('run', {}), 'position': self.position._asdict()}
-        path = checkpoint.state_path(self._folder)
-        checkpoint.save(self.model, path, {**self._record, 'run': run})
+        run = {**self._metadata.get('run', {}), 'position': self.position._asdict()}
+        path = checkpoint.state_path(self._saving.model_folder)
+        checkpoint.save(self.model, path, {**self._metadata, 'run': run})
         self._saved = self.position
-        self.take_place(path)
+        self.replace_earlier(path)
 
-    def take_place(self, path: str) -> None:
-        """Let `path`, the first that this run saved, take the place of all that an earlier run left."""
-        if self._restart:
+    def replace_earlier(self, path: str) -> None:
+        """Remove all that an earlier run left, once this run has saved its first file, `path`."""
+        if self._replaces:
             checkpoint.remove_others(path)
-            self._restart = False
+            self._replaces = False
 
     def stop_if_asked(self) -> None:
-        """Leave with SystemExit, and the state saved, where a signal came, and all devices know of it."""
+        """Leave with SystemExit, and the state saved, where a signal came and all ranks know of it."""
         if self._group.size == 1:
             self._agree()
         if not self._signal:
@@ -131,24 +133,20 @@ class RunState(tf.keras.callbacks.Callback):
         raise SystemExit(exit_code(self._signal))
 
     def pause(self) -> None:
-        """A place that all devices come to alike, where the run stops if one of them has seen a signal."""
+        """Stop here if one of the ranks has seen a signal; all of them call it at the same point."""
         self._agree()
         self.stop_if_asked()
 
     def _refuse_loss(self, loss: float) -> None:
         ids = self._ids(self.position.epoch)
-        places = training_positions(self.position.images, len(ids), self._batchsize, self._group.shard)
-        names = ', '.join(ids[place] for place in places[:self._batchsize])
-        raise InputError(f'epoch {self.position.epoch + 1}, step {self.step + 1} of {self.steps}: found a loss of '
-                         f'{loss}, expected a number: {self._how_to_go_on()}; the photographs of this step were '
-                         f'{names}')
+        batchsize = self._schedule.batchsize
+        positions = training_positions(self.position.images, len(ids), batchsize, self._group.shard)
+        names = ', '.join(ids[position] for position in positions[:batchsize])
+        raise InputError(f'epoch {self.position.epoch + 1}, step {self.step + 1} of {self.steps}: the loss is {loss}. '
+                         f'{RESUME}. The images of this step were {names}')
 
     def _require_finite_weights(self) -> None:
         for layer in self.model.layers:
             if not all(np.isfinite(array).all() for array in layer.get_weights()):
-                raise InputError(f'{self.where}: found weights of the layer {layer.name!r} that are no numbers, '
-                                 f'expected numbers, and saved none of them: {self._how_to_go_on()}')
-
-    def _how_to_go_on(self) -> str:
-        return ('go on from what was saved last with --resume and a lower --learning_rate, or start again with '
-                '--overwrite')
+                raise InputError(f'{self.where}: weights of the layer {layer.name!r} are NaN or infinite, and were not '
+                                 f'saved. {RESUME}')

@@ -1,10 +1,11 @@
-"""The one place where photographs are decoded, after a look at what their headers claim."""
+"""Image files as tensors: decoded after a look at what their headers claim, resized, cropped, flipped, scaled."""
 import re
-from typing import Optional
+from typing import Any, Optional
 
 import tensorflow as tf
 
 from utils.base.defaults import MAX_MEGAPIXELS
+from utils.data.epoch_plan import resize_before_crop
 
 # A few hundred bytes can claim billions of pixels, and are decoded into as many; this many take 300 MB.
 MAX_PIXELS = MAX_MEGAPIXELS * 10 ** 6
@@ -46,8 +47,8 @@ def _pixels_of_others(head: tf.Tensor) -> tf.Tensor:
     ], default=lambda: tf.constant(0, tf.int64))
 
 
-def decode(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least: Optional[int] = None) -> tf.Tensor:
-    """A photograph's file as uint8 [H, W, 3], RGB; fails as decode_jpeg does, and beyond `max_pixels`.
+def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least: Optional[int] = None) -> tf.Tensor:
+    """An image file as uint8 [H, W, 3], RGB; fails as decode_jpeg does, and beyond `max_pixels`.
 
     With `at_least`, a JPEG whose shorter side is more than twice as long is decoded to a half, a quarter or an
     eighth of its size, the smallest that keeps that many pixels: quicker, and other pixels.
@@ -62,7 +63,7 @@ def decode(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least: Optio
     def accept() -> tf.Tensor:
         return _decode_smaller(contents, at_least) if at_least else tf.image.decode_jpeg(contents, channels=3)
 
-    # Few operations run for a photograph as it should be: each costs microseconds, and there are many photographs.
+    # Few operations run for an intact image: each costs microseconds, and there are many images.
     return tf.cond(pixels <= max_pixels, accept, refuse)
 
 
@@ -78,6 +79,41 @@ def _decode_smaller(contents: tf.Tensor, at_least: int) -> tf.Tensor:
     return tf.cond(_starts(_head(contents), b'\xff\xd8\xff'), jpeg, lambda: decode_by(1))
 
 
+def scale(pixels: Any) -> Any:
+    """Pixels in [0, 255] -> [-1, 1]."""
+    return (pixels - 127.5) / 127.5
+
+
+def decode(contents: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """An image file as float32 [size, size, 3] in [0, 255], RGB.
+
+    'bilinear' is TF 1's own (legacy) resize. 'nearest' has half-pixel centres, as in Pillow, which gives other
+    people's models the scores that their makers published; TF 1's own nearest does not.
+    """
+    image = decode_pixels(contents, max_pixels=max_pixels)
+    if resize == 'nearest':
+        return tf.cast(tf.compat.v2.image.resize(image, [size, size], method='nearest'), tf.float32)
+    return tf.compat.v1.image.resize_images(image, [size, size])
+
+
+def read_image(path: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """An image as float32 [size, size, 3] in [0, 255]: decode() of the file at `path`."""
+    return decode(tf.io.read_file(path), size, resize, max_pixels)
+
+
+def read_training_image(path: tf.Tensor, *, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor, image_size: int,
+                        resize: str = 'bilinear', max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """An image as float32 [image_size, image_size, 3] in [-1, 1]: resized, cropped, flipped, scaled."""
+    image = read_image(path, resize_before_crop(image_size), resize, max_pixels)
+    crop = tf.slice(image, tf.stack([top, left, 0]), [image_size, image_size, 3])
+    return scale(tf.cond(flip, lambda: tf.reverse(crop, [1]), lambda: crop))
+
+
+def count_decoded(path: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+    """The number of values that an image decodes to; fails as read_image does."""
+    return tf.size(decode_pixels(tf.io.read_file(path), max_pixels=max_pixels))
+
+
 def reason(error: tf.errors.OpError) -> str:
-    """Why decode() failed, as a clause."""
+    """Why decoding failed, as a clause."""
     return re.sub(r'^assertion failed: \[(.*)\]$', r'\1', error.message.splitlines()[0])

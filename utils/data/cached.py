@@ -1,0 +1,26 @@
+"""Batches of cached features in place of images."""
+from typing import Iterator, Tuple
+
+import numpy as np
+
+from utils.data.passes import Pass
+
+
+class FeaturesPipeline:
+    """Batches of features [B, F] as pipeline.Pipeline gives images; epoch k reads crop k modulo their number."""
+
+    def __init__(self, features: np.ndarray, batchsize: int, drop_remainder: bool = False) -> None:
+        """`features` is float32 [crops, N, F]."""
+        self._features, self._batchsize, self._drop_remainder = features, batchsize, drop_remainder
+
+    def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
+        """The batches of one pass, full whatever could not be decoded."""
+        features, chosen = self._features[whole.epoch % len(self._features)], whole.chosen()
+        distributions = whole.rows(chosen)['distribution']
+        last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
+        for start in range(0, last, self._batchsize):
+            part = slice(start, start + self._batchsize)
+            yield features[chosen[part]], distributions[part]
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,35 @@
+"""The images of a training or an evaluation, and how they are read."""
+from typing import Any, NamedTuple, Optional
+
+import numpy as np
+
+from utils.base.defaults import MAX_MEGAPIXELS
+from utils.base.preprocessing import Preprocessing
+from utils.data.ava import Ratings
+from utils.data.bad_images import BadImages
+from utils.data.packed import Packed
+
+
+class ImageSet(NamedTuple):
+    """Images with labels, what is known to be unreadable among them, and where they are read from."""
+
+    ratings: Ratings
+    bad: BadImages
+    packed: Optional[Packed] = None         # instead of the files
+    features: Optional[np.ndarray] = None   # float32 [crops, N, F], cached, instead of the images
+
+    @property
+    def readable(self) -> Ratings:
+        """The ratings of the images that are not known to be unreadable."""
+        return self.ratings.take(~self.bad.mask)
+
+
+class Reading(NamedTuple):
+    """How images are read."""
+
+    preprocessing: Preprocessing = Preprocessing()
+    max_pixels: int = MAX_MEGAPIXELS * 10 ** 6  # an image whose header says more is unreadable
+    session_config: Any = None                  # tf.ConfigProto of the host session that decodes
+
+
+CARD = Reading()  # as the model card says

@@ -1,0 +1,55 @@
+"""Keras models from model files, and arrays into Keras models."""
+from typing import Dict, List
+
+import numpy as np
+import tensorflow as tf
+
+from utils.base.errors import InputError
+from utils.base.scores import SCORES
+from utils.base.text import short
+from utils.model import model_file
+from utils.model.model_file import ModelFile
+
+
+def for_scoring(file: ModelFile) -> tf.keras.Model:
+    """The model of a checkpoint with learning phase 0, without its optimiser.
+
+    InputError where the file is no checkpoint, or its network does not turn square images into ten outputs.
+    """
+    network = str(file.require_checkpoint().network)
+    tf.keras.backend.set_learning_phase(0)
+    try:
+        model = tf.keras.models.model_from_json(network)
+        inputs, outputs = model.input_shape, model.output_shape
+        variables = variables_of(model)
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
+            ValueError, tf.errors.OpError) as error:
+        raise InputError(f'{file.path}: found a network that tf.keras cannot build ({short(str(error), 300)}), '
+                         f'expected {model_file.CHECKPOINT}. If it holds the weights of a NIMA-MobileNet, import them '
+                         f'with {model_file.import_command(file.path)}') from error
+    if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3:
+        raise InputError(f'{file.path}: found a network from {inputs} to {outputs}, expected a NIMA, from '
+                         f'(None, 224, 224, 3) to (None, {len(SCORES)}). Use {model_file.CHECKPOINT}')
+    set_weights(variables, file.weights, file.path)
+    return model
+
+
+def variables_of(model: tf.keras.Model) -> Dict[str, List[tf.Variable]]:
+    """The variables of each layer with weights, in the order in which they stand in files."""
+    return {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]
+            for layer in model.layers if layer.weights}
+
+
+def set_weights(variables: Dict[str, List[tf.Variable]], arrays: Dict[str, List[np.ndarray]], path: str) -> None:
+    """Give variables_of() a model the `arrays` of the file `path`; InputError where their shapes differ.
+
+    They are compared before any is set: TensorFlow takes other shapes without a word, and makes room for all that a
+    network declares.
+    """
+    shapes = {name: [tuple(each.shape.as_list()) for each in layer] for name, layer in variables.items()}
+    for name in [*shapes, *arrays]:
+        stored = [array.shape for array in arrays.get(name, [])]
+        if stored != shapes.get(name):
+            raise InputError(f'{path}: found shapes {stored} for the layer {name!r}, expected those of its network, '
+                             f'{shapes.get(name, "none")}: take the file as train.py or the import wrote it')
+    tf.keras.backend.batch_set_value([pair for name, layer in variables.items() for pair in zip(layer, arrays[name])])

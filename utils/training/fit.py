@@ -1,0 +1,207 @@
+"""A training from its start to its end: its metadata, what happens around it, the loop."""
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sys
+import uuid
+from typing import Any, Callable, Dict, Iterator, List, Optional
+
+import tensorflow as tf
+
+from utils import data_loader, nima
+from utils.base import files
+from utils.base.errors import InputError
+from utils.data import splits
+from utils.data.epoch_plan import epoch_plan
+from utils.device.device import Group, Run
+from utils.device.signals import Watch
+from utils.model import checkpoint, metadata
+from utils.training import callbacks, features, log, loop, resume
+from utils.training.plan import Data, Head, Saving, Schedule
+from utils.training.state import TrainingState
+
+
+def describe(flags: Dict[str, Any], data: Data, start: resume.Start, run: Run) -> Dict[str, Any]:
+    """The metadata of every checkpoint of this run, see model_file.py; a run that is resumed keeps its id."""
+    train, val = data.train.ratings, data.val.ratings
+    packed = data.train.packed
+    about = {**splits.metadata(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
+             'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
+    run_id = start.file.run.get('id') if start.file else None
+    return {'preprocessing': data.reading.preprocessing.as_json(), 'run': {
+        'id': run_id or uuid.uuid4().hex, 'flags': _portable(flags), 'seed': flags['seed'], 'threads': run.threads,
+        'device': run.device, 'devices': run.group.size, 'data': about,
+        'versions': metadata.versions(tf.__version__)}}
+
+
+def _portable(flags: Dict[str, Any]) -> Dict[str, Any]:
+    """`flags`, those of an NPU among them, without the paths of this machine."""
+    return {name: _portable(value) if isinstance(value, dict) else value for name, value in flags.items()
+            if not (isinstance(value, str) and os.path.isabs(value))}
+
+
+@contextlib.contextmanager
+def only_writer(saving: Saving, group: Group) -> Iterator[None]:
+    """On rank 0 files.only_writer() of the folder for checkpoints, and a log folder that can be written.
+
+    On all ranks the loss of another one of them is InputError.
+    """
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(group.watching())
+        if group.is_chief:
+            files.require_writable(saving.log_folder, '--TMP_LOG_PATH')
+            opened.enter_context(files.only_writer(saving.model_folder, '--TMP_MODEL_PATF'))
+        yield
+
+
+def fit(model: tf.keras.Model, start: resume.Start, content: Dict[str, Any], data: Data, *, schedule: Schedule,
+        saving: Saving, head: Optional[Head], run: Run, watch: Watch) -> loop.History:
+    """Train a new model from `start` to the last of the epochs; returns the History of the epochs that ended.
+
+    `content` are the metadata of describe(). With `head` the head alone is trained, on cached features, see
+    features.py. SystemExit, with the state saved, where `watch` has seen a signal.
+    """
+    group, train = run.group, data.train.ratings
+    resume.check(start, content, train.count, report=group.report)
+    resume.restore(model, start)
+    start = start.without_numbers()
+    data = data._replace(reading=data.reading._replace(session_config=run.host_config))
+    trained, predict_batch = model, nima.forward_batch(schedule.batchsize, run.device)
+    twin = None if head else nima.inference_twin(model)
+    run.initialise()
+    _begin_together(model, start, group, content, schedule.batchsize)
+    if group.is_chief:
+        _mend_log(saving.log_folder, start, content)
+    if head:
+        trained, data = _on_features(model, head, data, content, schedule, run, watch)
+        twin, predict_batch = nima.inference_twin(trained), schedule.batchsize
+    schedule = schedule._replace(train_size=min(schedule.train_size, train.count))
+    state = TrainingState(start.position, content, schedule, saving, watch=watch, replaces=start.replaces, group=group,
+                          ids=_ids_of_epochs(data, schedule))
+    batches = data_loader.train_generator(
+        schedule.batchsize, images=data.train, reading=data.reading, train_size=schedule.train_size,
+        seed=schedule.seed, first_epoch=start.position.epoch, first_image=start.position.images, shard=group.shard)
+    val_batches = data_loader.val_generator(schedule.batchsize, images=data.val, reading=data.reading,
+                                            shard=group.shard)
+    validation = callbacks.Validation(
+        twin, val_batches, data.val, data.train.bad, batchsize=schedule.batchsize, predict_batch=predict_batch,
+        every=schedule.validate_every, group=group, pause=state.pause)
+    with _closing(group, state, [batches, val_batches]) as opened:
+        around = _around(validation, state, content, schedule, saving, run, opened)
+        history = loop.run(trained, batches, state, epochs=schedule.epochs, callbacks=around, whole=model)
+    if group.is_chief:
+        _report_best(saving, schedule.epochs)
+    return history
+
+
+def _around(validation: callbacks.Validation, state: TrainingState, content: Dict[str, Any], schedule: Schedule,
+            saving: Saving, run: Run, opened: contextlib.ExitStack) -> List[tf.keras.callbacks.Callback]:
+    """All that follow the state, as an epoch's end needs them; other ranks than 0 take part in the validation alone."""
+    scaled = [callbacks.ScaledRate(run.group.size, state)] if schedule.scale_lr and run.group.size > 1 else []
+    if not run.group.is_chief:
+        return [validation, *scaled]
+    os.makedirs(saving.log_folder, exist_ok=True)
+    bar = callbacks.ProgressBar(state)
+    opened.callback(bar.close)
+    return [bar, validation, callbacks.SaveEpoch(saving, content, state.replace_earlier),
+            callbacks.EpochLog(_epoch_log(saving.log_folder, content)),
+            # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
+            tf.keras.callbacks.TensorBoard(saving.log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
+                                           update_freq='epoch'), *scaled]
+
+
+def _epoch_log(folder: str, content: Dict[str, Any]) -> log.EpochLog:
+    run = content['run']
+    about = {'device': run['device'], 'devices': run['devices'], 'batchsize': run['flags']['batchsize']}
+    return log.EpochLog(folder, run['id'], about)
+
+
+def _mend_log(folder: str, start: resume.Start, content: Dict[str, Any]) -> None:
+    """Keep another run's log under another name, and add the last epoch's row where a kill came before it."""
+    if not start.replaces and start.file is None:
+        kept = log.keep_other(folder, content['run']['id'])
+        if kept:
+            print(f"the log of another run is kept as {kept}")
+    epoch, figures = start.position.epoch, start.file.run.get('metrics', {}) if start.file else {}
+    rows = log.read_csv(os.path.join(folder, log.CSV))
+    if figures and all(row.get('epoch') != epoch for row in rows):
+        os.makedirs(folder, exist_ok=True)
+        _epoch_log(folder, content).write(epoch, {name: math.nan if value is None else value
+                                                  for name, value in figures.items()})
+
+
+def _report_best(saving: Saving, epochs: int) -> None:
+    found = log.best(log.read_csv(os.path.join(saving.log_folder, log.CSV)))
+    if found:
+        epoch = int(found['epoch'])
+        path = checkpoint.path_of(saving.model_folder, epoch)
+        where = path if os.path.isfile(path) else 'removed by --keep'
+        print(f'best epoch: {epoch} of {epochs}, val_srcc {found["val_srcc"]:.4f}, {where}')
+
+
+def _require_same_start(group: Group, start: resume.Start, content: Dict[str, Any]) -> None:
+    """Raise InputError, on all ranks alike, where one of them has another run before it."""
+    run = {name: value for name, value in content['run'].items() if name not in ('threads', 'id')}
+    digest = hashlib.sha256(json.dumps([content['preprocessing'], run], sort_keys=True, default=str).encode())
+    stands = group.gather([start.position.epoch, start.position.images, int(digest.hexdigest()[:12], 16)])
+    for rank, other in enumerate(stands):
+        if (other != stands[0]).any():
+            positions = [f'epoch {int(each[0]) + 1}, image {int(each[1])}' for each in (other, stands[0])]
+            what = ' and '.join(positions) if positions[0] != positions[1] else (
+                'other flags, labels, split or versions')
+            raise InputError(f'rank {rank} starts differently from rank 0 ({what}). Use the same flags for all ranks, '
+                             'with a dataset and, for --resume, a --TMP_MODEL_PATF that all of them see')
+
+
+def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, content: Dict[str, Any],
+                    batchsize: int) -> None:
+    """The weights of rank 0 for all ranks, which begin at the same position, and a line on how many there are."""
+    _require_same_start(group, start, content)
+    if group.size > 1:
+        group.report(f'{group.size} devices, joined by {group.engine}: {group.size} x {batchsize} = '
+                     f'{group.size * batchsize} images a step; each has BatchNorm statistics of its own, those of '
+                     'rank 0 are saved')
+    group.broadcast(model.weights)
+
+
+def _on_features(model: tf.keras.Model, head: Head, data: Data, content: Dict[str, Any], schedule: Schedule, run: Run,
+                 watch: Watch) -> Any:
+    """The head of `model`, to be trained, and the data with its features."""
+    if run.group.size > 1:
+        raise InputError(f'--trainable head trains on one device, found {run.group.size}. Start one process')
+    npu = content['run']['flags'].get('npu') or {}
+    how = features.Computing(
+        head.folder, schedule.batchsize, run.device,
+        {name: npu[name] for name in ('precision_mode', 'modify_mixlist') if name in npu}, watch, print)
+    network, train, val = features.for_head(
+        model, features.Source(data.train, data.reading, head.crops, schedule.seed),
+        features.Source(data.val, data.reading, None, schedule.seed), how)
+    return network, data._replace(train=train, val=val)
+
+
+def _ids_of_epochs(data: Data, schedule: Schedule) -> Callable[[int], List[str]]:
+    """A function from an epoch to the ids of its images, in their order."""
+    ids, size = data.train.ratings.ids, data.reading.preprocessing.image_size
+
+    def ids_of(epoch: int) -> List[str]:
+        plan = epoch_plan(len(ids), epoch, seed=schedule.seed, limit=schedule.train_size, image_size=size)
+        return [ids[index] for index in plan.order]
+
+    return ids_of
+
+
+@contextlib.contextmanager
+def _closing(group: Group, state: TrainingState, generators: List[Any]) -> Iterator[contextlib.ExitStack]:
+    """Closes the generators in any case, and reports where a run that was stopped stands."""
+    try:
+        with contextlib.ExitStack() as stack:
+            for each in generators:
+                stack.callback(each.close)
+            yield stack
+    except SystemExit:  # here the bar is closed
+        if group.is_chief:
+            print(f'stopped after {state.where}; run the same command with --resume to continue', file=sys.stderr)
+        group.barrier()  # a launcher ends all others as soon as one is gone: rank 0 has saved by now
+        raise

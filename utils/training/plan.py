@@ -1,0 +1,60 @@
+"""What a training is asked to do, as values that travel together."""
+from typing import NamedTuple, Optional, Tuple
+
+from utils.base.preprocessing import Preprocessing
+from utils.data import packed as packed_data
+from utils.data.ava import Ratings
+from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet, Reading
+
+
+class Data(NamedTuple):
+    """The images of a training."""
+
+    train: ImageSet
+    val: ImageSet
+    reading: Reading
+
+
+class Schedule(NamedTuple):
+    """How long and in what steps to train."""
+
+    epochs: int
+    train_size: int           # images an epoch
+    batchsize: int            # images a step of each device
+    seed: int = 0
+    validate_every: int = 1   # epochs
+    scale_lr: bool = False    # see callbacks.ScaledRate
+
+
+class Saving(NamedTuple):
+    """What is written, and where."""
+
+    model_folder: str
+    log_folder: str
+    checkpoint_steps: Optional[int] = None  # steps between two training states; None for none
+    keep: Optional[int] = None              # newest checkpoints that stay; None for all
+    keep_best: bool = False                 # the best one too
+
+
+class Head(NamedTuple):
+    """Training the head alone, on cached features."""
+
+    folder: str                   # of the cache
+    crops: Optional[int] = None   # random crops of each training image; None for the whole image
+
+
+def open_data(split: Tuple[Ratings, Ratings], preprocessing: Preprocessing, *, max_pixels: int, max_bad: float,
+              packed: Tuple[Optional[str], Optional[str]] = (None, None), cropped: bool = True) -> Data:
+    """The data of a split into training and validation ratings.
+
+    `packed` names the folders of packed datasets that are read instead of the files; that of images which are not
+    `cropped` is one for scoring. InputError where a packed dataset does not fit.
+    """
+    train, val = split
+    use = 'training' if cropped else 'scoring'
+    opened = (packed_data.open_fitting(packed[0], train, preprocessing, use=use, flag='--records'),
+              packed_data.open_fitting(packed[1], val, preprocessing, use='scoring', flag='--val_records'))
+    return Data(ImageSet(train, BadImages(train.count, share=max_bad), opened[0]),
+                ImageSet(val, BadImages(val.count, share=max_bad, what='validation'), opened[1]),
+                Reading(preprocessing, max_pixels))
