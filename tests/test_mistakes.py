@@ -190,7 +190,8 @@ def test_photographs_that_cannot_be_decoded(desk):
     _, err = process.communicate()
     assert process.returncode == 1 and 'Traceback' not in err
     assert re.search(rf"^train\.py: error: {desk.data.images}/1003\.jpg: found a file that cannot be decoded \(.*"
-                     rf"unknown format.*\), expected a JPEG: .*{ROOT}/utils/check_dataset\.py lists", err, re.M)
+                     rf"unknown format.*\), expected a JPEG: .*bash {ROOT}/run\.sh -m utils\.check_dataset lists", err,
+                     re.M)
     assert snapshot(desk.folder / 'model') == before
 
 
@@ -239,8 +240,8 @@ def test_output_folders_that_cannot_be_written(desk):
     typed = [(flag, folder) for flag in ('--TMP_MODEL_PATF', '--TMP_LOG_PATH')
              for folder in ('data/AVA.txt/below', '/proc/nima')]
     for (flag, folder), sentence in zip(typed, desk.stops('train.py', *typed)):
-        assert re.match(rf'{os.path.join(str(desk.folder), folder)}: found a place that cannot be written \(.+\), '
-                        rf'expected a folder for the output: change its permissions or type another {flag}', sentence)
+        assert re.match(rf'cannot write {os.path.join(str(desk.folder), folder)}: .+\. Change its permissions or '
+                        rf'choose another {flag}', sentence)
 
 
 def test_no_empty_folder_is_left_where_the_run_never_starts(desk):

@@ -14,8 +14,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from utils.base import errors
-from utils.base.defaults import FORMS, memory
+from utils.base import errors, memory
+from utils.base.defaults import FORMS
 from utils.base.errors import InputError
 from utils.base.files import sha256
 from utils.base.preprocessing import Preprocessing
