@@ -3,7 +3,7 @@ import os
 import sys
 
 from utils.base import errors
-from utils.base.defaults import edited_name, from_root
+from utils.base.defaults import from_root
 from utils.scoring.flags import eval_flags
 
 # Edit these lines for another checkpoint. A relative folder counts from the repository's root.
@@ -14,18 +14,19 @@ CHECKPOINT = "model_007.h5"
 def main(argv=None):
     """Score as the flags say, print the table; returns the metrics by name."""
     flags = eval_flags(argv)
+    from utils.model import checkpoint, trust
+    folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
+    again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
+    paths = [checkpoint.find(folder, name, again) for name in (flags.checkpoint or CHECKPOINT, *flags.compare)]
+    trust.start_trials(paths)  # while TensorFlow is imported
 
     from utils import data_loader, score_utils
     from utils.data import splits
     from utils.data.bad_images import BadImages
     from utils.device import device
-    from utils.model import checkpoint
     from utils.scoring import report, results, scorer
 
-    folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
-    again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
-    paths = [checkpoint.find(folder, flags.checkpoint or edited_name(CHECKPOINT), again)]
-    paths = results.distinct([*paths, *(checkpoint.find(folder, name) for name in flags.compare)])
+    results.distinct(paths)
     if flags.report:
         report.check(flags.report)
     _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,

@@ -3,7 +3,7 @@ import contextlib
 import os
 
 from utils.base import edited, errors
-from utils.base.defaults import edited_name, from_root
+from utils.base.defaults import from_root
 from utils.base.errors import InputError
 from utils.scoring.flags import predict_flags
 
@@ -11,18 +11,18 @@ from utils.scoring.flags import predict_flags
 def main(argv=None):
     """Score as the flags say, print the results; returns the number of photographs scored."""
     flags = predict_flags(argv)
+    from utils.model import checkpoint, trust
+    folder, name = edited.lines('eval.py', 'TMP_MODEL_PATF', 'CHECKPOINT')
+    path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(folder), flags.checkpoint or name)
+    trust.start_trials([path])  # while TensorFlow is imported
 
     from utils.data import listing
-    from utils.model import checkpoint
     from utils.scoring import contact_sheet, score_tables, scorer
 
     names = score_tables.columns(flags.shares)
     started = score_tables.prepare(flags.output, flags.format, names, resume=flags.resume)
     if flags.contact_sheet:
         contact_sheet.check(flags.contact_sheet, flags.top or contact_sheet.DEFAULT_PICTURES)
-    folder, name = edited.lines('eval.py', 'TMP_MODEL_PATF', 'CHECKPOINT')
-    path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(folder),
-                           flags.checkpoint or edited_name(name))
     files = scorer.to_score(listing.find(flags.photographs, recursive=flags.recursive), flags.shard, started)
 
     bad, best = [], score_tables.Best(flags.top or contact_sheet.DEFAULT_PICTURES)

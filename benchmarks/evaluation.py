@@ -28,12 +28,13 @@ def checkpoint_in(folder: str, size: int) -> str:
     import tensorflow as tf
 
     from utils import nima
-    from utils.model import checkpoint, model_file
+    from utils.base.preprocessing import Preprocessing
+    from utils.model import checkpoint
     base = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
     path = os.path.join(folder, 'model_001.h5')
     model = nima.with_head(base, 0.75)
     model.compile('sgd', nima.earth_mover_loss)
-    checkpoint.save(model, path, {'preprocessing': model_file.preprocessing(size)})
+    checkpoint.save(model, path, {'preprocessing': Preprocessing(size).as_json()})
     return path
 
 
@@ -42,19 +43,23 @@ def checkpoint_in(folder: str, size: int) -> str:
 
 def this_project(folder: str, size: int, engine: str, fast: bool = False) -> Callable[[int], Any]:
     from utils import data_loader, nima
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet, Reading
     from utils.device import device
     from utils.scoring import engines
     run = contextlib.ExitStack().enter_context(device.open_run('cpu'))
     path = os.path.join(folder, 'model_001.h5')
-    model, _, forward = engines.load(path, engine=engine, fast=fast, device=run.device, threads=run.threads,
-                                     batchsize=BATCH, report=print)
+    made = engines.load(path, engine=engine, fast=fast, device=run.device, threads=run.threads, batchsize=BATCH,
+                        report=print)
     run.initialise()
     ratings = ratings_of(folder)
+    val = ImageSet(ratings, BadImages(ratings.count))
+    reading = Reading(made.preprocessing, session_config=run.host_config)
 
     def score(times: int) -> None:
         for _ in range(times):
-            for images, _ in data_loader.val_batches(ratings, BATCH, image_size=size, session_config=run.host_config):
-                nima.predict(model, images, forward)
+            for images, _ in data_loader.val_batches(val, BATCH, reading):
+                nima.predict(made.model, images, made.predict_batch)
 
     return score
 
@@ -99,9 +104,9 @@ def forward_alone(folder: str, size: int) -> Callable[[int], Any]:
     import numpy as np
 
     from utils.device import device
-    from utils.model import checkpoint
+    from utils.model import build, model_file
     contextlib.ExitStack().enter_context(device.open_run('cpu'))
-    model = checkpoint.load_for_scoring(os.path.join(folder, 'model_001.h5'))
+    model = build.for_scoring(model_file.read(os.path.join(folder, 'model_001.h5')))
     images = np.random.RandomState(0).uniform(-1, 1, (BATCH, size, size, 3)).astype(np.float32)
     return lambda forward: [model.predict_on_batch(images[start:start + forward])
                             for start in range(0, BATCH, forward)]

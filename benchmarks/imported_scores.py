@@ -15,6 +15,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '2')
 from utils import models, score_utils  # noqa: E402
 from utils.base import errors  # noqa: E402
 from utils.base.defaults import IMAGE_SIZE, PADDINGS  # noqa: E402
+from utils.base.preprocessing import Preprocessing  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 PUBLISHED = {'42039': 5.2282, '42040': 4.6879, '42041': 5.2865, '42042': 5.1272, '42044': 5.7950}
@@ -52,15 +53,15 @@ def measure(weights: str, dataset: str) -> List[Dict[str, Any]]:
     import tensorflow as tf
 
     from utils import data_loader
-    from utils.model import checkpoint
+    from utils.model import build, model_file
     pictures = resized(paths)
     rows = []
     for padding in PADDINGS:
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, 'model.h5')
-            models.import_weights(weights, path, resize='nearest', padding=padding)
+            models.import_weights(weights, path, Preprocessing(resize='nearest', padding=padding))
             tf.compat.v1.keras.backend.clear_session()
-            model = checkpoint.load_for_scoring(path)
+            model = build.for_scoring(model_file.read(path))
         for resizer, images in pictures.items():
             batch = data_loader.scale(np.stack(images).astype(np.float32))
             means = score_utils.mean_score(model.predict_on_batch(batch))

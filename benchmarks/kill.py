@@ -126,8 +126,8 @@ def stamp(path: str) -> Optional[int]:
 
 def numbers(path: Path) -> List[np.ndarray]:
     """All arrays of a checkpoint: weights, moving averages, the optimiser's steps and slots."""
-    weights = model_file.read_weights(str(path))
-    return [array for name in sorted(weights) for array in weights[name]] + model_file.read_optimizer(str(path))
+    file = model_file.read(str(path))
+    return [array for name in sorted(file.weights) for array in file.weights[name]] + file.slots
 
 
 def survive(folder: Path, kills: int, seed: int = 0, *, mobilenet: bool = False,
@@ -159,8 +159,7 @@ def survive(folder: Path, kills: int, seed: int = 0, *, mobilenet: bool = False,
 
 def whole(path: Path) -> bool:
     try:
-        return all(np.isfinite(array).all() for array in numbers(path)) and 'run' in (
-            model_file.read(str(path)).record or {})
+        return all(np.isfinite(array).all() for array in numbers(path)) and bool(model_file.read(str(path)).run)
     except ValueError:
         return False
 

@@ -14,6 +14,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 from utils import models, score_utils  # noqa: E402
 from utils.base import errors  # noqa: E402
 from utils.base.defaults import IMAGE_SIZE, RESIZES  # noqa: E402
+from utils.base.preprocessing import Preprocessing  # noqa: E402
 
 SHARED = ROOT.parent / 'shared'
 
@@ -45,7 +46,7 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
     import tensorflow as tf
 
     from utils.data import pipeline
-    from utils.model import checkpoint
+    from utils.model import build, model_file
     paths = sorted(map(str, Path(images).glob('*.jpg')))
     if not paths or not os.path.isfile(weights):
         raise errors.InputError(f'{weights}, {images}: found no weights or no photographs, expected both: type '
@@ -53,9 +54,9 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
     pictures = {resize: variants(paths, resize) for resize in RESIZES}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'model.h5')
-        models.import_weights(weights, path, resize='nearest', padding='symmetric')
+        models.import_weights(weights, path, Preprocessing(resize='nearest', padding='symmetric'))
         tf.compat.v1.keras.backend.clear_session()
-        model = checkpoint.load_for_scoring(path)
+        model = build.for_scoring(model_file.read(path))
     rows = []
     for resize, ways in pictures.items():
         means = {name: score_utils.mean_score(model.predict(pipeline.scale(batch.astype(np.float32))))

@@ -67,8 +67,8 @@ def decoding(_: str, model: str, images: str) -> Turn:
     from utils.device import device
     from utils.model import model_file
     memory.keep_freed()  # as predict.py's device asks
-    how = model_file.preprocessing_of(model, None, print)
-    reader = image_files.ImageReader(image_size=how['image_size'], resize=how['resize'])
+    how = model_file.read(model, numbers=False).preprocessing(None, print)
+    reader = image_files.ImageReader(image_size=how.image_size, resize=how.resize)
     files, cores = sorted(map(str, Path(images).glob('*.jpg'))) * 100000, device.usable_cores()
     read = reader.read_all(files, workers=cores, ahead=STEP + cores)
     next(read)
@@ -88,19 +88,18 @@ def _runtime(way: str, model: str, noise: Any) -> Callable[[], Any]:
     from utils import nima
     from utils.device import device
     from utils.formats import frozen, onnx_model
-    from utils.model import checkpoint
+    from utils.model import build, model_file
     from utils.scoring import engines
     opened = device.open_run('cpu')
     run = opened.__enter__()  # open until this process ends
     network.keep = opened  # type: ignore[attr-defined]
     if way == RUNTIME:
         path = os.path.join(os.path.dirname(model), 'model.onnx')
-        onnx_model.convert(frozen.freeze(checkpoint.load_for_scoring(model)), path)
+        onnx_model.convert(frozen.freeze(build.for_scoring(model_file.read(model))), path)
         score = onnx_model.onnx_runtime(path, run.threads)
         return lambda: score(noise)
-    made, _, forward = engines.load(model, **ENGINES[way], device=run.device, threads=run.threads, batchsize=BATCH,
-                                    report=print)
-    return lambda: nima.predict(made, noise, forward)
+    made = engines.load(model, **ENGINES[way], device=run.device, threads=run.threads, batchsize=BATCH, report=print)
+    return lambda: nima.predict(made.model, noise, made.predict_batch)
 
 
 def _torch(noise: Any) -> Callable[[], Any]:

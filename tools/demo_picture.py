@@ -15,17 +15,20 @@ def scenes_and_votes(checkout):
     sys.path.insert(0, str(checkout))
     from utils import data_loader, nima
     from utils.base import defaults
+    from utils.base.preprocessing import Preprocessing
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet, Reading
     from utils.device import device
-    from utils.model import checkpoint
+    from utils.model import build, model_file
     _, val = data_loader.read_split(defaults.DEMO['val_size'], labels=str(checkout / 'AVA_dataset/demo/AVA.txt'),
                                     images=str(checkout / 'AVA_dataset/demo/image/images'))
     order = np.argsort(-(val.distributions @ np.arange(1, 11)))
     few = val.take(order[np.linspace(0.02 * val.count, 0.98 * val.count, SHOWN).astype(int)])
     with device.open_run('cpu') as run:
-        model = checkpoint.load_for_scoring(str(checkout / 'model/demo/model_007.h5'))
+        model = build.for_scoring(model_file.read(str(checkout / 'model/demo/model_007.h5')))
         run.initialise()
-        images, _ = next(data_loader.val_batches(few, SHOWN, image_size=model.input_shape[1],
-                                                 session_config=run.host_config))
+        images, _ = next(data_loader.val_batches(ImageSet(few, BadImages(few.count)), SHOWN, Reading(
+            Preprocessing(model.input_shape[1]), session_config=run.host_config)))
         return few.paths, few.distributions, nima.predict(model, images, SHOWN)
 
 

@@ -19,6 +19,7 @@ if __package__ in (None, ''):  # started as a file: the folder above utils/ is n
 from utils.base import errors  # noqa: E402
 from utils.base.errors import InputError  # noqa: E402
 from utils.base.files import new_folder  # noqa: E402
+from utils.base.preprocessing import Preprocessing  # noqa: E402
 from utils.data import listing  # noqa: E402
 from utils.formats import model_card, parity  # noqa: E402
 from utils.formats.flags import export_flags  # noqa: E402
@@ -38,7 +39,7 @@ class Export(NamedTuple):
 
 
 @contextlib.contextmanager
-def _pb(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *, batchsize: Optional[int],
+def _pb(folder: str, name: str, graph_def: Any, preprocessing: Preprocessing, *, batchsize: Optional[int],
         **_: Any) -> Iterator[Export]:
     from utils.formats import frozen
     path = os.path.join(folder, name + '.pb')
@@ -49,10 +50,10 @@ def _pb(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *
 
 
 @contextlib.contextmanager
-def _saved_model(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], **_: Any) -> Iterator[Export]:
+def _saved_model(folder: str, name: str, graph_def: Any, preprocessing: Preprocessing, **_: Any) -> Iterator[Export]:
     from utils.formats import saved_model
     saved_model.write(folder, graph_def, preprocessing)
-    size = preprocessing['image_size']
+    size = preprocessing.image_size
     inputs = {f'{saved_model.BYTES_SIGNATURE}: {saved_model.BYTES}': 'string [N], files of JPEG, PNG or GIF',
               f'{saved_model.PIXELS_SIGNATURE}: {saved_model.PIXELS}': _PIXELS.format(count='N', size=size)}
     outputs = {saved_model.SHARES: _SHARES.format(count='N'), saved_model.MEAN: 'float32 [N], mean score from 1 to 10',
@@ -67,7 +68,7 @@ def _saved_model(folder: str, name: str, graph_def: Any, preprocessing: Dict[str
 
 
 @contextlib.contextmanager
-def _onnx(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *, batchsize: Optional[int],
+def _onnx(folder: str, name: str, graph_def: Any, preprocessing: Preprocessing, *, batchsize: Optional[int],
           threads: int, **_: Any) -> Iterator[Export]:
     from utils.formats import onnx_model
     path = os.path.join(folder, name + '.onnx')
@@ -79,10 +80,10 @@ def _onnx(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any],
 
 
 @contextlib.contextmanager
-def _om(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *, batchsize: int, soc_version: str,
+def _om(folder: str, name: str, graph_def: Any, preprocessing: Preprocessing, *, batchsize: int, soc_version: str,
         aipp: bool, **_: Any) -> Iterator[Export]:
     from utils.formats import ascend_model
-    size = preprocessing['image_size']
+    size = preprocessing.image_size
     words = ascend_model.command(name, image_size=size, batchsize=batchsize, soc_version=soc_version, with_aipp=aipp)
     ascend_model.write(folder, words, image_size=size, with_aipp=aipp)
     with _pb(folder, name, graph_def, preprocessing, batchsize=batchsize) as written:
@@ -99,11 +100,11 @@ def _om(folder: str, name: str, graph_def: Any, preprocessing: Dict[str, Any], *
 FORMATS: Dict[str, Callable[..., Any]] = {'pb': _pb, 'saved_model': _saved_model, 'onnx': _onnx, 'om': _om}
 
 
-def _tensors(preprocessing: Dict[str, Any], batchsize: Optional[int]) -> Tuple[Dict[str, str], Dict[str, str]]:
+def _tensors(preprocessing: Preprocessing, batchsize: Optional[int]) -> Tuple[Dict[str, str], Dict[str, str]]:
     """Names, types and shapes of the frozen graph's input and output."""
     from utils.formats import frozen
     count = batchsize or 'N'
-    return ({frozen.INPUT: _PIXELS.format(count=count, size=preprocessing['image_size'])},
+    return ({frozen.INPUT: _PIXELS.format(count=count, size=preprocessing.image_size)},
             {frozen.OUTPUT: _SHARES.format(count=count)})
 
 
@@ -139,19 +140,20 @@ def export(path: str, kind: str, output: str, *, photographs: Optional[Sequence[
 
     from utils.device import device
     from utils.formats import frozen
-    from utils.model import checkpoint
+    from utils.model import build, model_file
     name = os.path.splitext(os.path.basename(path))[0]
     folder = os.path.join(output, kind, str(version)) if kind == 'saved_model' else os.path.join(output, kind)
     with new_folder(folder, '--output') as fresh, device.open_run('cpu', threads=threads) as run:
-        model = checkpoint.load_for_scoring(path)
-        preprocessing = checkpoint.preprocessing_of(path, model, report=print)
+        file = model_file.read(path)
+        model = build.for_scoring(file)
+        preprocessing = file.preprocessing(model.input_shape[1], print)
         run.initialise()
         graph_def = frozen.freeze(model, batchsize)
         with FORMATS[kind](fresh, name, graph_def, preprocessing, batchsize=batchsize, threads=run.threads,
                            **settings) as made:
             report = _measure(model, made.exported, photographs, preprocessing, run)
         parity.require(report, f'{path} as {kind}')
-        card = model_card.card(path, preprocessing, kind=kind, tensorflow=tf.__version__, inputs=made.inputs,
+        card = model_card.card(file, preprocessing, kind=kind, tensorflow=tf.__version__, inputs=made.inputs,
                                outputs=made.outputs, files=model_card.hashes(fresh))
         # A SavedModel keeps what is not its own in assets.extra.
         model_card.write(os.path.join(fresh, 'assets.extra') if kind == 'saved_model' else fresh, card, report)
@@ -167,10 +169,10 @@ def _told(folder: str, card: Dict[str, Any], report: Dict[str, Any], notes: Sequ
 
 
 def _measure(model: Any, exported: Dict[str, parity.Predict], typed: Optional[Sequence[str]],
-             preprocessing: Dict[str, Any], run: Any) -> Dict[str, Any]:
+             preprocessing: Preprocessing, run: Any) -> Dict[str, Any]:
     """The parity report of an exported model."""
     from utils.data import image_files
-    reader = image_files.ImageReader(image_size=preprocessing['image_size'], resize=preprocessing['resize'],
+    reader = image_files.ImageReader(image_size=preprocessing.image_size, resize=preprocessing.resize,
                                           session_config=run.host_config)
     with contextlib.closing(reader), _photographs(typed) as (source, files):
         return parity.measure(_read(reader, files, strict=bool(typed)), _on_pixels(model.predict_on_batch, None),

@@ -1,7 +1,7 @@
 """Model files: import other people's NIMA weights, describe a file.
 
-    python3 -m utils.models import FILE --resize bilinear|nearest --padding tf|symmetric -o MODEL.h5
-    python3 -m utils.models describe FILE [--json]
+    bash run.sh -m utils.models import FILE --resize bilinear|nearest --padding tf|symmetric -o MODEL.h5
+    bash run.sh -m utils.models describe FILE [--json]
 """
 import argparse
 import json

@@ -129,9 +129,9 @@ def test_a_cpu_without_bfloat16_is_told(model, monkeypatch):
     monkeypatch.setattr(onnx_model, 'OpenVino', Compiled)
     tf.compat.v1.keras.backend.clear_session()
     told = []
-    _, _, forward = engines.load(str(model), engine='openvino', fast=True, device='cpu', threads=2,
-                                 batchsize=5, report=told.append)
-    assert told == ['engine: OpenVINO 2023.1.0, f32, as this CPU has no bfloat16'] and forward == 2
+    made = engines.load(str(model), engine='openvino', fast=True, device='cpu', threads=2, batchsize=5,
+                        report=told.append)
+    assert told == ['engine: OpenVINO 2023.1.0, f32, as this CPU has no bfloat16'] and made.predict_batch == 2
 
 
 @pytest.mark.parametrize('words, wrong', [

@@ -5,32 +5,33 @@ from typing import Any, Dict
 
 from utils.base.defaults import VERSION
 from utils.base.files import sha256
+from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
-from utils.model import metadata, model_file
+from utils.model import metadata
+from utils.model.model_file import ModelFile
 
 CARD, PARITY = 'model_card.json', 'parity.json'
 
 
-def card(checkpoint: str, preprocessing: Dict[str, Any], *, kind: str, tensorflow: str, inputs: Dict[str, Any],
+def card(file: ModelFile, preprocessing: Preprocessing, *, kind: str, tensorflow: str, inputs: Dict[str, Any],
          outputs: Dict[str, Any], files: Dict[str, str]) -> Dict[str, Any]:
-    """The card of an export of the file `checkpoint` to the format `kind`.
+    """The card of an export of a checkpoint to the format `kind`.
 
-    `files` maps the names of the exported files to their SHA-256; of the checkpoint no path is told. There is no date
-    in it: the same export is the same card.
+    `files` maps the names of the exported files to their SHA-256; the checkpoint's path and the date are left out:
+    the same export is the same card.
     """
-    record = model_file.read(checkpoint).record or {}
-    run = record.get('run', {})
+    run, found = file.run, file.metadata or {}
     return {
         'model': 'NIMA: shares of the votes from 1 to 10 that people would give a photograph',
         'source': 'arXiv:1709.05424',
         'format': kind,
-        'checkpoint': {'file': os.path.basename(checkpoint), 'sha256': sha256(checkpoint)},
-        'preprocessing': {**preprocessing, 'colours': 'RGB', 'exif_rotation': 'not made'},
+        'checkpoint': {'file': os.path.basename(file.path), 'sha256': sha256(file.path)},
+        'preprocessing': {**preprocessing.as_json(), 'colours': 'RGB', 'exif_rotation': 'not made'},
         'inputs': inputs,
         'outputs': outputs,
         'scores': [int(score) for score in SCORES],
-        'epoch': record.get('epoch'),
-        'origin': record.get('origin'),
+        'epoch': found.get('epoch'),
+        'origin': found.get('origin'),
         'training': {name: value for name, value in run.items() if name != 'metrics'} or None,
         'metrics': run.get('metrics'),
         'files': files,

@@ -22,6 +22,7 @@ from utils.base.files import new_folder, sha256
 from utils.base.progress import progress
 from utils.data import ava, splits
 from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet, Reading
 from utils.model import model_file
 
 INPUTS, LABELS, MANIFEST = 'inputs', 'labels.csv', 'bins.json'
@@ -43,22 +44,21 @@ def write_bins(path: str, output: str, *, val_size: Optional[int], split: str, l
     Returns the manifest. Photographs that cannot be decoded are left out, as in eval.py.
     """
     from utils import data_loader
-    preprocessing = model_file.preprocessing_of(path, None, print)
+    preprocessing = model_file.read(path, numbers=False).preprocessing(None, print)
     _, val = data_loader.read_split(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad,
                                     to_train=0, report=print)
     bad = BadImages(val.count, share=max_bad_images, what='validation')
     with new_folder(output, '--output') as fresh:
         os.mkdir(os.path.join(fresh, INPUTS))
-        batches: Any = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
-                                          resize=preprocessing['resize'], bad=bad, max_pixels=max_pixels)
+        batches: Any = data_loader.val_batches(ImageSet(val, bad), batchsize, Reading(preprocessing, max_pixels))
         with contextlib.closing(batches):
             each = (image for batch, _ in progress(batches, -(-val.count // batchsize), 'writing') for image in batch)
             files = _write_inputs(os.path.join(fresh, INPUTS), each, batchsize, uint8)
         good = val.take(~bad.mask)
         _write_labels(os.path.join(fresh, LABELS), good, batchsize)
         manifest = {'format': FORMAT, 'checkpoint': {'file': os.path.basename(path), 'sha256': sha256(path)},
-                    'preprocessing': preprocessing, 'type': 'uint8' if uint8 else 'float32', 'batchsize': batchsize,
-                    'files': files, 'photographs': good.count, 'left_out': bad.count,
+                    'preprocessing': preprocessing.as_json(), 'type': 'uint8' if uint8 else 'float32',
+                    'batchsize': batchsize, 'files': files, 'photographs': good.count, 'left_out': bad.count,
                     'split': splits.name(split, good), 'split_sha256': splits.split_hash(good)}
         with open(os.path.join(fresh, MANIFEST), 'w', encoding='utf-8') as stream:
             json.dump(manifest, stream, indent=1)

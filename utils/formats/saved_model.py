@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, Iterator, Sequence
 import numpy as np
 import tensorflow as tf
 
+from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
 from utils.data.pipeline import decode, host_session, scale
 from utils.formats.frozen import INPUT, OUTPUT
@@ -15,14 +16,14 @@ PIXELS_SIGNATURE, PIXELS = 'pixels', 'pixels'
 SHARES, MEAN, STD = 'shares', 'mean', 'standard_deviation'
 
 
-def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Dict[str, Any]) -> None:
+def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Preprocessing) -> None:
     """Write the SavedModel into the empty `folder`.
 
     BYTES_SIGNATURE takes files of photographs, string [N] (JPEG, PNG, GIF), PIXELS_SIGNATURE float32 [N, S, S, 3] in
     [-1, 1]. Both give SHARES [N, 10], MEAN [N] in 1 to 10 and STD [N] of the votes, all float32. `graph_def` is one of
     frozen.freeze() for any number of photographs; `preprocessing` says S and the resize.
     """
-    size, resize = preprocessing['image_size'], preprocessing['resize']
+    size, resize = preprocessing.image_size, preprocessing.resize
     with tf.Graph().as_default() as graph:
         files = tf.compat.v1.placeholder(tf.string, [None], BYTES)
         decoded = tf.map_fn(lambda data: scale(decode(data, size, resize)), files, tf.float32, back_prop=False)

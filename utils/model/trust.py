@@ -10,7 +10,7 @@ import os
 import stat
 import subprocess
 import sys
-from typing import Any, Dict, Iterator, List, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Set, Tuple
 
 from utils.base.defaults import ROOT
 from utils.base.errors import InputError
@@ -24,8 +24,10 @@ JSON_DEPTH = 64
 JSON_DIGITS = 25            # of a whole number
 TRIAL_SECONDS = 300         # to read all of a file
 
-_TRIED: Set[Tuple[int, ...]] = set()
-_TRIALS: Dict[Tuple[int, ...], Any] = {}  # running
+Identity = Tuple[int, ...]
+
+_TRIED: Set[Identity] = set()
+_TRIALS: Dict[Identity, 'subprocess.Popen[bytes]'] = {}  # running
 
 
 class DistrustError(InputError):
@@ -41,34 +43,39 @@ def require_ordinary_file(path: str) -> None:
         raise DistrustError(f'{found.st_size} bytes, more than the {FILE_BYTES} that a model may have')
 
 
-def start_trial(path: str) -> None:
-    """Start the other process of try_to_read(), which then waits for it: worth it before TensorFlow is imported.
+def start_trials(paths: Iterable[str]) -> None:
+    """Start to read these files in other processes, for which try_to_read() then waits.
 
-    A file that is as it was when it was tried, or written here, is not tried again.
+    It saves that time where TensorFlow is imported in between. A file that cannot be opened is left to try_to_read().
     """
-    with contextlib.suppress(OSError):
-        identity = _identity(path)
-        if identity not in _TRIED and identity not in _TRIALS:
-            _TRIALS[identity] = subprocess.Popen(
-                [sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); '
-                 'from utils.model import trust; trust.read_all(sys.argv[1])', path],
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    for path in paths:
+        with contextlib.suppress(OSError, DistrustError):
+            require_ordinary_file(path)
+            _start_trial(path, _identity(path))
+
+
+def _start_trial(path: str, identity: Identity) -> None:
+    """Nothing where the file is as it was when it was tried, or as this process wrote it."""
+    if identity not in _TRIED and identity not in _TRIALS:
+        _TRIALS[identity] = subprocess.Popen(
+            [sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); from utils.model import trust; '
+             'trust.read_all(sys.argv[1])', path],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def try_to_read(path: str) -> None:
-    """Distrust where another process that reads all of `path` is ended by it, as damaged HDF5 files can do."""
+    """DistrustError where another process that reads all of `path` is ended by it, as damaged HDF5 files can do."""
     identity = _identity(path)
+    _start_trial(path, identity)
     if identity in _TRIED:
         return
-    start_trial(path)
-    process = _TRIALS.pop(identity)
-    try:
-        if process.wait(TRIAL_SECONDS) == 0:
-            _TRIED.add(identity)
-            return
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    with _TRIALS.pop(identity) as process, contextlib.suppress(subprocess.TimeoutExpired):
+        try:
+            if process.wait(TRIAL_SECONDS) >= 0:  # otherwise a signal ended it
+                _TRIED.add(identity)
+                return
+        finally:
+            process.kill()  # where the time is up, or Ctrl-C came
     raise DistrustError('a damaged HDF5 file that the HDF5 library cannot read')
 
 
@@ -77,7 +84,7 @@ def trust_own(path: str) -> None:
     _TRIED.add(_identity(path))
 
 
-def _identity(path: str) -> Tuple[int, ...]:
+def _identity(path: str) -> Identity:
     found = os.stat(path)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 

@@ -1,9 +1,19 @@
 """What computes the scores of predict.py and eval.py: TensorFlow, or OpenVINO on the CPU."""
-from typing import Any, Callable, Dict, Tuple
+from typing import Any, Callable, Dict, NamedTuple
 
 from utils import nima
+from utils.base.preprocessing import Preprocessing
 from utils.formats import frozen, onnx_model
-from utils.model import checkpoint
+from utils.model import build, model_file
+
+
+class Engine(NamedTuple):
+    """What computes the scores of a checkpoint."""
+
+    model: Any                     # for nima.predict()
+    preprocessing: Preprocessing
+    predict_batch: int             # images that the model predicts at a time
+    metadata: Dict[str, Any]       # of the checkpoint, with the pre-processing that is used
 
 
 def forward_batch(engine: str, batchsize: int, device: str, threads: int) -> int:
@@ -17,22 +27,24 @@ def forward_batch(engine: str, batchsize: int, device: str, threads: int) -> int
 
 
 def load(path: str, *, engine: str, fast: bool, device: str, threads: int, batchsize: int,
-         report: Callable[[str], Any]) -> Tuple[Any, Dict[str, Any], int]:
-    """The model of a checkpoint, its pre-processing, and how many photographs nima.predict() is to give it at a time.
+         report: Callable[[str], Any]) -> Engine:
+    """What computes the scores of the checkpoint `path`, which is opened once.
 
     `engine` is 'tf' or 'openvino', which runs the ONNX export of the checkpoint; `fast` lets OpenVINO compute in
-    bfloat16. It is called in an open device.open_run(), with its device and threads. Photographs come in batches of
+    bfloat16. It is called in an open device.open_run(), with its device and threads. Images come in batches of
     `batchsize`. `report`, such as print, gets a sentence on the choice.
     """
     if engine == 'openvino':
         onnx_model.require('--engine openvino', onnx_model.OPENVINO_PACKAGES)
-    model = checkpoint.load_for_scoring(path)
-    preprocessing = checkpoint.preprocessing_of(path, model, report=report)
-    forward = forward_batch(engine, batchsize, device, threads)
+    file = model_file.read(path)
+    model = build.for_scoring(file)
+    preprocessing = file.preprocessing(model.input_shape[1], report)
+    made = Engine(model, preprocessing, forward_batch(engine, batchsize, device, threads),
+                  {**(file.metadata or {}), 'preprocessing': preprocessing.as_json()})
     if engine == 'tf':
-        return model, preprocessing, forward
-    compiled = onnx_model.OpenVino(onnx_model.convert(frozen.freeze(model)), batchsize=forward,
-                                   image_size=preprocessing['image_size'], threads=threads, fast=fast)
+        return made
+    compiled = onnx_model.OpenVino(onnx_model.convert(frozen.freeze(model)), batchsize=made.predict_batch,
+                                   image_size=preprocessing.image_size, threads=threads, fast=fast)
     slower = ', as this CPU has no bfloat16' if fast and compiled.precision == 'f32' else ''
     report(f'engine: OpenVINO {compiled.version}, {compiled.precision}{slower}')
-    return compiled, preprocessing, forward
+    return made._replace(model=compiled)

@@ -11,8 +11,8 @@ from utils.base.progress import write as tell
 from utils.base.text import printable
 from utils.data import image_files, listing, splits
 from utils.data import packed as packed_data
+from utils.data.image_set import ImageSet, Reading
 from utils.device import device
-from utils.model import model_file
 from utils.scoring import engines, score_tables
 
 
@@ -38,11 +38,12 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
     with contextlib.ExitStack() as stack:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the results alone
             run = stack.enter_context(device.open_run(device_name, threads=threads, npu=npu))
-            model, preprocessing, forward = engines.load(path, engine=engine, fast=fast, device=run.device,
-                                                         threads=run.threads, batchsize=batchsize, report=print)
+            made = engines.load(path, engine=engine, fast=fast, device=run.device, threads=run.threads,
+                                batchsize=batchsize, report=print)
             run.initialise()
         reader = stack.enter_context(contextlib.closing(image_files.ImageReader(
-            image_size=preprocessing['image_size'], resize=preprocessing['resize'], session_config=run.host_config)))
+            image_size=made.preprocessing.image_size, resize=made.preprocessing.resize,
+            session_config=run.host_config)))
         workers = threads or device.usable_cores()
         read = reader.read_all(files, workers=workers, ahead=batchsize + workers)
         stack.enter_context(contextlib.closing(read))
@@ -55,7 +56,7 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
                 waiting.append((file, found))
             if waiting and (len(waiting) == batchsize or number == len(files)):
                 names, images = zip(*waiting)
-                shares = nima.predict(model, np.stack(images), forward)
+                shares = nima.predict(made.model, np.stack(images), made.predict_batch)
                 if not np.isfinite(shares).all():
                     raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares of '
                                      'votes: its training went astray, type another --checkpoint')
@@ -64,22 +65,19 @@ def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf'
 
 
 def evaluate(path, val, batchsize, run, packed, *, split, bad, engine, **decoding):
-    """A checkpoint's record, its pre-processing in it in any case, and its predicted shares [N, 10] for `val`."""
+    """A checkpoint's metadata, with its pre-processing, and its predicted distributions [N, 10] for `val`."""
 
 
-    model, preprocessing, forward = engines.load(path, **engine, device=run.device, threads=run.threads,
-                                                 batchsize=batchsize, report=print)
-    record = model_file.read(path).record or {}
-    warning = splits.unlike_trained(path, record.get('run', {}).get('data'), split, val)
+    made = engines.load(path, **engine, device=run.device, threads=run.threads, batchsize=batchsize, report=print)
+    warning = splits.unlike_trained(path, made.metadata.get('run', {}).get('data'), split, val)
     if warning:
         print(warning)
-    packed = packed_data.open_fitting(packed, val, preprocessing, use='scoring', flag='--records')
+    packed = packed_data.open_fitting(packed, val, made.preprocessing, use='scoring', flag='--records')
     run.initialise()
-    batches = data_loader.val_batches(val, batchsize, image_size=preprocessing['image_size'],
-                                      resize=preprocessing['resize'], session_config=run.host_config, bad=bad,
-                                      packed=packed, **decoding)
+    batches = data_loader.val_batches(ImageSet(val, bad, packed), batchsize,
+                                      Reading(made.preprocessing, session_config=run.host_config, **decoding))
     with contextlib.closing(batches):
         steps = -(-val.count // batchsize)
-        shares = np.concatenate([nima.predict(model, images, forward)
+        shares = np.concatenate([nima.predict(made.model, images, made.predict_batch)
                                  for images, _ in progress(batches, steps, 'scoring')])
-    return {**record, 'preprocessing': preprocessing}, shares
+    return made.metadata, shares
