@@ -12,8 +12,7 @@ LINES = {
     'utils/data_loader.py': ["base_images_path = r'./AVA_dataset/image/images/'",
                              "ava_dataset_path = r'./AVA_dataset/AVA.txt'"],
     'train.py': ["TMP_WEIGHTS_PATH = './weights'", '"mobilenet_1_0_224_tf_no_top.h5"',
-                 "base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', "
-                 'weights=None)'],
+                 "base_model = MobileNet((flags.image_size, flags.image_size, 3), alpha=1, include_top=False, "],
     'eval.py': ["TMP_MODEL_PATF = './model/'", '"model_007.h5"'],
 }
 
@@ -64,7 +63,7 @@ def test_each_line_stands_once(name, line):
     text = (ROOT / name).read_text()
     assert text.count(line) == 1
     position = text[:text.index(line)].count('\n')
-    assert position < 45
+    assert position < 55
 
 
 def test_the_paths_are_plain_assignments_one_a_line():
@@ -106,12 +105,12 @@ def test_edited_base_model_and_weights(project):
     assert run(project, 'train.py', *TRAIN[2:])[0] == 0
 
 
-def test_edited_names_with_a_folder_count_from_the_root(project, unedited, tmp_path):
+def test_edited_names_are_joined_to_their_folders(project, unedited, tmp_path):
     sed(project, 'train.py', 's#mobilenet_1_0_224_tf_no_top.h5#mine/base.h5#')
     code, _, err = run(project, 'train.py', *TRAIN[2:], cwd=tmp_path)
-    assert code == 1 and f'{project}/mine/base.h5: found no file' in err
+    assert code == 1 and f'{project}/weights/mine/base.h5: no such file' in err
     sed(project, 'eval.py', 's#"model_007.h5"#"mine/model_001.h5"#')
-    copy_checkpoint(unedited, project / 'mine')
+    copy_checkpoint(unedited, project / 'model' / 'mine')
     assert run(project, 'eval.py', '--val_size', '4', cwd=tmp_path)[0] == 0
     image = project / 'AVA_dataset' / 'image' / 'images' / '1000.jpg'
     assert run(project, 'predict.py', str(image), cwd=tmp_path)[0] == 0

@@ -5,15 +5,19 @@ import sys
 import threading
 
 import pytest
-import tensorflow as tf
 from conftest import ROOT
 
 import train
 from utils import data_loader
 from utils.base import memory
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava, pipeline
+from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet, Reading
 from utils.device import device
+
+READING = Reading(Preprocessing(image_size=32))
 
 
 @pytest.mark.parametrize('name, value, asked', [('PATH', '/bin', True), ('MALLOC_ARENA_MAX', '1', False),
@@ -102,16 +106,16 @@ def test_training_takes_a_pool_of_batches(dataset, monkeypatch):
     asked = []
     monkeypatch.setattr(memory, 'fill_pool', asked.append)
     ratings = ava.read(str(dataset.labels), str(dataset.images))
-    next(data_loader.train_generator(4, ratings=ratings, image_size=32))
+    next(data_loader.train_generator(4, images=ImageSet(ratings, BadImages(12)), reading=READING))
     assert asked == [pipeline.POOL_BATCHES * 4 * 32 * 32 * 3 * 4]
 
 
 def test_rows_are_read_by_what_is_written_and_not_by_autographs_rewriting():
     files = []
 
-    def read_row(path):
+    def read_row(row):
         files.append(inspect.currentframe().f_code.co_filename)
-        return path,
+        return row['path'],
 
-    pipeline.Pipeline(read_row, ((tf.string, ()),), batchsize=1).close()
+    pipeline.Pipeline(read_row, ['path'], batchsize=1).close()
     assert files == [__file__]

@@ -14,6 +14,8 @@ from utils import check_dataset, data_loader
 from utils.base.errors import InputError
 from utils.checks import findings, report
 from utils.data import ava
+from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet
 
 
 def check(dataset, *more):
@@ -104,7 +106,7 @@ def test_training_stops_at_what_the_check_lists_and_for_the_same_reason(dataset,
     (dataset.images / '1003.jpg').write_bytes(content)
     finding, = check(dataset)
     with pytest.raises(InputError) as caught:
-        next(data_loader.train_generator(12, ratings=ava.read(*dataset.flags[1::2]), image_size=32))
+        next(data_loader.train_generator(12, images=ImageSet(ava.read(*dataset.flags[1::2]), BadImages(12))))
     assert str(caught.value).startswith(
         f'{dataset.images}/1003.jpg: found a file that cannot be decoded ({finding.reason}), expected a JPEG: ')
 

@@ -12,10 +12,14 @@ from conftest import make_dataset, snapshot
 
 from utils import check_dataset
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.checks import ava_facts, findings
 from utils.data import ava, image_headers, splits
+from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet, Reading
 
 VOTES = ' 1 2 3 4 5 6 7 8 9 10'
+READING = Reading(Preprocessing(image_size=32))
 
 
 class Run:
@@ -107,7 +111,8 @@ def test_training_on_the_clean_labels_meets_no_broken_file(broken, tmp_path):
     Run(dataset, '--write_clean', clean)
     ratings = ava.read(str(clean), str(dataset.images))
     assert sorted(ratings.ids) == sorted(name for name in rows if decodes(rows[name]))
-    assert sum(len(images) for images, _ in data_loader.val_batches(ratings, 8, image_size=32)) == ratings.count
+    images = ImageSet(ratings, BadImages(ratings.count))
+    assert sum(len(batch) for batch, _ in data_loader.val_batches(images, 8, READING)) == ratings.count
 
 
 def with_orientation(content, orientation, order='>'):
@@ -159,7 +164,8 @@ def test_two_thousand_mutated_files_without_a_crash(tmp_path):
     problems = {path.name for path in dataset.images.iterdir() if image_headers.read(str(path)).problem}
     assert problems <= bad and len(problems) > 100
     ratings = ava.read(str(clean), str(dataset.images))
-    assert sum(len(images) for images, _ in data_loader.val_batches(ratings, 100, image_size=32)) == ratings.count
+    images = ImageSet(ratings, BadImages(ratings.count))
+    assert sum(len(batch) for batch, _ in data_loader.val_batches(images, 100, READING)) == ratings.count
 
 
 def test_pillow_agrees_on_size_and_rotation_of_mutated_files(tmp_path):

@@ -194,7 +194,7 @@ def test_training_and_scoring_on_a_list(dataset, listing, tmp_path, capsys):
     _, val = splits.choose(ava.read(*dataset.flags[1::2]), path)
     line = f'split AVA list.txt 3, hash {splits.split_hash(val)[:12]}'
     assert line in capsys.readouterr().out
-    saved = model_file.read(os.path.join(model, 'model_001.h5')).record['run']['data']
+    saved = model_file.read(os.path.join(model, 'model_001.h5')).run['data']
     assert (saved['split'], saved['split_hash']) == ('AVA list.txt 3', splits.split_hash(val))
 
     scoring = [*dataset.flags, '--TMP_MODEL_PATF', model, '--checkpoint', 'model_001.h5', '--device', 'cpu']

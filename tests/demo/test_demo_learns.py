@@ -8,9 +8,12 @@ import eval as score
 import train
 from utils import data_loader, nima, score_utils
 from utils.base import defaults
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava
+from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet, Reading
 from utils.device import device
-from utils.model import checkpoint
+from utils.model import build, checkpoint, model_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -20,8 +23,9 @@ def predictions(folder):
     _, val = data_loader.read_split(defaults.DEMO['val_size'], labels=defaults.DEMO['ava_dataset_path'],
                                     images=defaults.DEMO['base_images_path'])
     with device.open_run('cpu'):
-        model = checkpoint.load_for_scoring(checkpoint.path_of(str(folder), 7))
-        batches = data_loader.val_batches(val, 50, image_size=model.input_shape[1])
+        model = build.for_scoring(model_file.read(checkpoint.path_of(str(folder), 7)))
+        reading = Reading(Preprocessing(image_size=model.input_shape[1]))
+        batches = data_loader.val_batches(ImageSet(val, BadImages(val.count)), 50, reading)
         predicted = np.concatenate([nima.predict(model, images, 50) for images, _ in batches])
     with open(defaults.DEMO_DATASET + '/demo.json') as stream:
         scenes = json.load(stream)['scenes']

@@ -7,6 +7,7 @@ import numpy as np
 
 from utils import score_utils
 from utils.base import files, text
+from utils.base.defaults import MAX_MEGAPIXELS
 from utils.base.errors import InputError
 from utils.checks import ava_facts, findings
 from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
@@ -48,11 +49,10 @@ def histogram(means: np.ndarray) -> str:
 
 def causes(checked: Checked) -> Dict[str, int]:
     """How many of the unreadable images are empty, truncated, no images ..., by their headers."""
-    from utils.data import image_guard
     counts: Dict[str, int] = collections.Counter()
     for name in checked.reasons:
         facts = checked.dataset.facts[name]
-        large = facts.pixels > image_guard.MAX_PIXELS
+        large = facts.pixels > MAX_MEGAPIXELS * 10 ** 6
         counts['absurdly large' if large else facts.cause or OTHER_CAUSE] += 1
     return dict(counts)
 
