@@ -27,15 +27,15 @@ def resized(paths: Sequence[str]) -> Dict[str, List[Any]]:
     import tensorflow as tf
     from PIL import Image
 
-    from utils import data_loader
+    from utils.data import decoding
     side, nearest = IMAGE_SIZE, tf.compat.v1.image.ResizeMethod.NEAREST_NEIGHBOR
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path = tf.compat.v1.placeholder(tf.string, ())
         decoded = tf.image.decode_jpeg(tf.io.read_file(path), channels=3)
         images = {
-            'nearest, half-pixel centres: `nearest`': data_loader.read_image(path, side, 'nearest'),
+            'nearest, half-pixel centres: `nearest`': decoding.read_image(path, side, 'nearest'),
             "TensorFlow 1's nearest": tf.compat.v1.image.resize_images(decoded, [side, side], nearest),
-            "TensorFlow 1's bilinear: `bilinear`": data_loader.read_image(path, side, 'bilinear')}
+            "TensorFlow 1's bilinear: `bilinear`": decoding.read_image(path, side, 'bilinear')}
         pictures = {name: [session.run(image, {path: file}) for file in paths] for name, image in images.items()}
     pictures["Pillow's nearest and decoder"] = [
         np.asarray(Image.open(file).convert('RGB').resize((side, side), Image.NEAREST)) for file in paths]
@@ -52,7 +52,7 @@ def measure(weights: str, dataset: str) -> List[Dict[str, Any]]:
     import numpy as np
     import tensorflow as tf
 
-    from utils import data_loader
+    from utils.data import decoding
     from utils.model import build, model_file
     pictures = resized(paths)
     rows = []
@@ -63,7 +63,7 @@ def measure(weights: str, dataset: str) -> List[Dict[str, Any]]:
             tf.compat.v1.keras.backend.clear_session()
             model = build.for_scoring(model_file.read(path))
         for resizer, images in pictures.items():
-            batch = data_loader.scale(np.stack(images).astype(np.float32))
+            batch = decoding.scale(np.stack(images).astype(np.float32))
             means = score_utils.mean_score(model.predict_on_batch(batch))
             rows.append({'padding': padding, 'resize': resizer, 'means': dict(zip(PUBLISHED, means.tolist())),
                          'largest_difference': float(np.abs(means - list(PUBLISHED.values())).max())})

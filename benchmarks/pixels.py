@@ -45,7 +45,7 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
     import numpy as np
     import tensorflow as tf
 
-    from utils.data import pipeline
+    from utils.data import decoding
     from utils.model import build, model_file
     paths = sorted(map(str, Path(images).glob('*.jpg')))
     if not paths or not os.path.isfile(weights):
@@ -59,7 +59,7 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
         model = build.for_scoring(model_file.read(path))
     rows = []
     for resize, ways in pictures.items():
-        means = {name: score_utils.mean_score(model.predict(pipeline.scale(batch.astype(np.float32))))
+        means = {name: score_utils.mean_score(model.predict(decoding.scale(batch.astype(np.float32))))
                  for name, batch in ways.items()}
         for name in list(ways)[1:]:
             pixels = np.abs(ways[name].astype(np.float32) - ways['files'])

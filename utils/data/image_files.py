@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from utils.base.defaults import IMAGE_SIZE
 from utils.base.errors import InputError
-from utils.data import image_guard, pipeline
+from utils.data import decoding, pipeline
 
 KINDS = 'JPEG, PNG, GIF, BMP or WebP'
-MAX_BYTES = 4 * image_guard.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
+MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
 _STARTS = {b'\xff\xd8\xff': 'JPEG', b'\x89PNG\r\n\x1a\n': 'PNG', b'GIF8': 'GIF', b'BM': 'BMP'}
 _TENSORFLOW_READS = 'JPEG', 'PNG', 'GIF'
 
@@ -27,7 +27,7 @@ class ImageReader:
                  session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
         with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
             self._data = tf.compat.v1.placeholder(tf.string, ())
-            self._image = pipeline.scale(pipeline.decode(self._data, image_size, resize))
+            self._image = decoding.scale(decoding.decode(self._data, image_size, resize))
         self._session = pipeline.host_session(graph, session_config)
 
     def read(self, path: str) -> np.ndarray:
@@ -47,7 +47,7 @@ class ImageReader:
             try:
                 return data, self._decoded(data)
             except tf.errors.OpError as error:
-                reason = image_guard.reason(error)
+                reason = decoding.reason(error)
         try:
             png = _as_png(data)
             return png, self._decoded(png)
@@ -97,8 +97,8 @@ def open_with_pillow(stream: BinaryIO) -> Any:
     from PIL import Image
     picture = Image.open(stream)
     pixels = picture.size[0] * picture.size[1]
-    if pixels > image_guard.MAX_PIXELS:
-        raise ValueError(f'more than {image_guard.MAX_PIXELS // 10 ** 6} megapixels: {pixels}')
+    if pixels > decoding.MAX_PIXELS:
+        raise ValueError(f'more than {decoding.MAX_PIXELS // 10 ** 6} megapixels: {pixels}')
     return picture
 
 

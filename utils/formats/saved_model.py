@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
-from utils.data.pipeline import decode, host_session, scale
+from utils.data.decoding import decode, scale
+from utils.data.pipeline import host_session
 from utils.formats.frozen import INPUT, OUTPUT
 
 # The signatures, and the name of each one's input. TensorFlow Serving takes base64 for a name that ends in _bytes.
