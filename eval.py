@@ -1,5 +1,4 @@
-"""Score a checkpoint on the validation photographs: bash test_1p.sh, or python3 eval.py --help."""
-import os
+"""Score a checkpoint on the validation images: bash test_1p.sh, or bash run.sh eval.py --help."""
 import sys
 
 from utils.base import errors
@@ -17,46 +16,38 @@ def main(argv=None):
     from utils.model import checkpoint, trust
     folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
-    paths = [checkpoint.find(folder, name, again) for name in (flags.checkpoint or CHECKPOINT, *flags.compare)]
-    trust.start_trials(paths)  # while TensorFlow is imported
+    paths = [checkpoint.find(folder, flags.checkpoint or CHECKPOINT, again),
+             *(checkpoint.find(folder, name) for name in flags.compare)]
+    trust.start_trial(paths[0])
 
-    from utils import data_loader, score_utils
+    from utils import data_loader
     from utils.data import splits
     from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet
     from utils.device import device
     from utils.scoring import report, results, scorer
+    from utils.scoring.engines import Choice
 
-    results.distinct(paths)
+    results.require_distinct(paths)
     if flags.report:
         report.check(flags.report)
     _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                     images=flags.base_images_path, skip_bad=flags.skip_bad_labels, to_train=0,
                                     report=print)
-
-    bad = BadImages(val.count, share=flags.max_bad_images, what='validation')
+    images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
-        reading = {'split': flags.split, 'bad': bad, 'fast': flags.fast_decode, 'max_pixels': flags.max_pixels}
-        scored, predictions = zip(*(scorer.evaluate(path, val, flags.batchsize, run, flags.records, **reading,
-                                            engine={'engine': flags.engine, 'fast': flags.fast}) for path in paths))
+        scored = [scorer.evaluate(path, images, flags.batchsize, run=run, engine=Choice(flags.engine, flags.fast),
+                                  max_pixels=flags.max_pixels, packed_folder=flags.records, split=flags.split)
+                  for path in paths]
 
-    val, split = val.take(~bad.mask), splits.describe(flags.split, val)
-    metrics = score_utils.metrics(val.distributions, predictions[0])
-    left_out = f', {bad.count} left out' if bad.count else ''
-    print(f'{", ".join(paths)}: {val.count} photographs{left_out}, {split}')
-    if flags.report or flags.compare:
-        found = results.evaluate(val, paths, scored, predictions, split=split)
-        print(results.text(found))
-    else:
-        constant = score_utils.metrics(val.distributions, score_utils.constant_prediction(val.distributions))
-        print(score_utils.table({'model': metrics, 'constant': constant}))
+    left_out = f', {images.bad.count} left out' if images.bad.count else ''
+    split = splits.describe(flags.split, images.readable)
+    print(f'{", ".join(paths)}: {images.readable.count} images{left_out}, {split}')
+    found = results.evaluate(images.readable, paths, scored, split=split, intervals=bool(flags.report or flags.compare))
+    print(results.text(found))
     if flags.report:
-        training = os.path.join(flags.TMP_LOG_PATH, 'train.csv')
-        print(f'report: {report.write(flags.report, found, training=training)}')
-    reason = score_utils.undefined_reason(*map(score_utils.mean_score, (val.distributions, predictions[0])))
-    if reason:
-        print(f'SRCC is undefined: {reason}')
-    print(f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
-    return metrics
+        print(f'report: {report.write(flags.report, found, log_folder=flags.TMP_LOG_PATH)}')
+    return results.print_last_line(found)
 
 
 if __name__ == '__main__':

@@ -131,7 +131,7 @@ def in_order(images: ImageSet, batchsize: int, reading: Reading, *, first: int =
     They are those of val_batches, or with `epoch` cropped and flipped as train_generator does in that epoch. An
     unreadable image is replaced by another and added to `images.bad`; the last batch is as short as it comes.
     """
-    whole, names = _in_order(images), PLAIN
+    whole, names = _in_order(images), PLAIN  # type: Pass, Sequence[str]
     if epoch is not None:
         plan = whole_plan(images.ratings.count, epoch, seed=seed, shuffle=False,
                           image_size=reading.preprocessing.image_size)

@@ -13,7 +13,7 @@ from utils.base.scores import SCORES
 from utils.model import model_file
 from utils.model.model_file import ModelFile
 
-CPU_FORWARD = 10  # photographs
+CPU_BATCH = 10  # photographs
 
 OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
@@ -125,12 +125,12 @@ def equal_part(count: int, most: int) -> int:
     return -(-count // -(-count // most))
 
 
-def forward_batch(batchsize: int, device: str) -> int:
+def predict_batch(batchsize: int, device: str) -> int:
     """The photographs that `device` predicts at a time fastest: batches of `batchsize` in equal parts on a CPU.
 
     There what 10 photographs need stays in the processor's cache; benchmarks/evaluation.py measures it.
     """
-    return equal_part(batchsize, CPU_FORWARD) if device == 'cpu' else batchsize
+    return equal_part(batchsize, CPU_BATCH) if device == 'cpu' else batchsize
 
 
 def predict(model: tf.keras.Model, images: np.ndarray, batchsize: int) -> np.ndarray:

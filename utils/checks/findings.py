@@ -10,7 +10,6 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 
-from utils.base.defaults import MAX_MEGAPIXELS
 from utils.base.errors import InputError
 from utils.base.progress import progress
 from utils.checks import ava_facts
@@ -101,9 +100,11 @@ def examine(dataset: Dataset, *, headers_only: bool = False) -> Checked:
 
 def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
     """Why a file cannot be decoded, as far as its header tells, by name."""
+    from utils.data import decoding
+    limit = decoding.MAX_PIXELS
     facts = dataset.facts
-    large = {name: f'more than {MAX_MEGAPIXELS} megapixels: {facts[name].pixels}' for name in dataset.images
-             if facts[name].pixels > MAX_MEGAPIXELS * 10 ** 6}
+    large = {name: f'more than {limit // 10 ** 6} megapixels: {facts[name].pixels}' for name in dataset.images
+             if facts[name].pixels > limit}
     return {name: facts[name].problem or large.get(name) for name in dataset.images}
 
 

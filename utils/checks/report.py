@@ -7,7 +7,6 @@ import numpy as np
 
 from utils import score_utils
 from utils.base import files, text
-from utils.base.defaults import MAX_MEGAPIXELS
 from utils.base.errors import InputError
 from utils.checks import ava_facts, findings
 from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
@@ -49,10 +48,11 @@ def histogram(means: np.ndarray) -> str:
 
 def causes(checked: Checked) -> Dict[str, int]:
     """How many of the unreadable images are empty, truncated, no images ..., by their headers."""
+    from utils.data import decoding
     counts: Dict[str, int] = collections.Counter()
     for name in checked.reasons:
         facts = checked.dataset.facts[name]
-        large = facts.pixels > MAX_MEGAPIXELS * 10 ** 6
+        large = facts.pixels > decoding.MAX_PIXELS
         counts['absurdly large' if large else facts.cause or OTHER_CAUSE] += 1
     return dict(counts)
 

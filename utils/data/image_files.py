@@ -8,9 +8,10 @@ from typing import Any, BinaryIO, Deque, Iterator, Optional, Sequence, Tuple, Un
 import numpy as np
 import tensorflow as tf
 
-from utils.base.defaults import IMAGE_SIZE
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import decoding, pipeline
+from utils.data.image_set import CARD
 
 KINDS = 'JPEG, PNG, GIF, BMP or WebP'
 MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
@@ -23,11 +24,11 @@ Found = Union[np.ndarray, InputError]
 class ImageReader:
     """Photographs as val_batches reads them, in a graph and a host-only session of its own."""
 
-    def __init__(self, *, image_size: int = IMAGE_SIZE, resize: str = 'bilinear',
+    def __init__(self, preprocessing: Preprocessing = CARD.preprocessing, *,
                  session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
         with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
             self._data = tf.compat.v1.placeholder(tf.string, ())
-            self._image = decoding.scale(decoding.decode(self._data, image_size, resize))
+            self._image = decoding.scale(decoding.decode(self._data, preprocessing.image_size, preprocessing.resize))
         self._session = pipeline.host_session(graph, session_config)
 
     def read(self, path: str) -> np.ndarray:

@@ -7,7 +7,7 @@ from utils.base.defaults import VERSION
 from utils.base.files import sha256
 from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
-from utils.model import metadata
+from utils.model.metadata import versions
 from utils.model.model_file import ModelFile
 
 CARD, PARITY = 'model_card.json', 'parity.json'
@@ -17,10 +17,10 @@ def card(file: ModelFile, preprocessing: Preprocessing, *, kind: str, tensorflow
          outputs: Dict[str, Any], files: Dict[str, str]) -> Dict[str, Any]:
     """The card of an export of a checkpoint to the format `kind`.
 
-    `files` maps the names of the exported files to their SHA-256; the checkpoint's path and the date are left out:
-    the same export is the same card.
+    `files` maps the names of the exported files to their SHA-256. There is no path and no date in it: the same export
+    is the same card.
     """
-    run, found = file.run, file.metadata or {}
+    metadata, run = file.metadata or {}, file.run
     return {
         'model': 'NIMA: shares of the votes from 1 to 10 that people would give a photograph',
         'source': 'arXiv:1709.05424',
@@ -30,12 +30,12 @@ def card(file: ModelFile, preprocessing: Preprocessing, *, kind: str, tensorflow
         'inputs': inputs,
         'outputs': outputs,
         'scores': [int(score) for score in SCORES],
-        'epoch': found.get('epoch'),
-        'origin': found.get('origin'),
+        'epoch': metadata.get('epoch'),
+        'origin': metadata.get('origin'),
         'training': {name: value for name, value in run.items() if name != 'metrics'} or None,
         'metrics': run.get('metrics'),
         'files': files,
-        'exported_with': {**metadata.versions(tensorflow), 'nima': VERSION},
+        'exported_with': {**versions(tensorflow), 'nima': VERSION},
     }
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shlex
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from utils.base.errors import InputError
 from utils.base.files import new_folder, sha256
 from utils.base.progress import progress
 from utils.data import ava, splits
-from utils.data.bad_images import BadImages
 from utils.data.image_set import ImageSet, Reading
 from utils.model import model_file
 
@@ -36,25 +35,22 @@ def _stem(number: int) -> str:
     return f'{number:06d}'
 
 
-def write_bins(path: str, output: str, *, val_size: Optional[int], split: str, labels: Optional[str],
-               images: Optional[str], skip_bad: bool, max_bad_images: float, max_pixels: int, batchsize: int = 1,
+def write_bins(path: str, output: str, val: ImageSet, *, split: str, max_pixels: int, batchsize: int = 1,
                uint8: bool = False) -> Dict[str, Any]:
-    """Write the validation photographs as the checkpoint `path` wants them into the new folder `output`.
+    """Write the validation images as the checkpoint `path` wants them into the new folder `output`.
 
-    Returns the manifest. Photographs that cannot be decoded are left out, as in eval.py.
+    Returns the manifest. Unreadable images are left out, as in eval.py.
     """
     from utils import data_loader
-    preprocessing = model_file.read(path, numbers=False).preprocessing(None, print)
-    _, val = data_loader.read_split(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad,
-                                    to_train=0, report=print)
-    bad = BadImages(val.count, share=max_bad_images, what='validation')
+    preprocessing = model_file.read(path).preprocessing(None, print)
     with new_folder(output, '--output') as fresh:
         os.mkdir(os.path.join(fresh, INPUTS))
-        batches: Any = data_loader.val_batches(ImageSet(val, bad), batchsize, Reading(preprocessing, max_pixels))
+        batches: Any = data_loader.val_batches(val, batchsize, Reading(preprocessing, max_pixels))
+        steps = -(-val.ratings.count // batchsize)
         with contextlib.closing(batches):
-            each = (image for batch, _ in progress(batches, -(-val.count // batchsize), 'writing') for image in batch)
+            each = (image for batch, _ in progress(batches, steps, 'writing') for image in batch)
             files = _write_inputs(os.path.join(fresh, INPUTS), each, batchsize, uint8)
-        good = val.take(~bad.mask)
+        good, bad = val.readable, val.bad
         _write_labels(os.path.join(fresh, LABELS), good, batchsize)
         manifest = {'format': FORMAT, 'checkpoint': {'file': os.path.basename(path), 'sha256': sha256(path)},
                     'preprocessing': preprocessing.as_json(), 'type': 'uint8' if uint8 else 'float32',
@@ -63,7 +59,7 @@ def write_bins(path: str, output: str, *, val_size: Optional[int], split: str, l
         with open(os.path.join(fresh, MANIFEST), 'w', encoding='utf-8') as stream:
             json.dump(manifest, stream, indent=1)
     left_out = f', {bad.count} left out' if bad.count else ''
-    print(f'{output}: {good.count} photographs{left_out} in {files} files of {batchsize}, {manifest["type"]}\n'
+    print(f'{output}: {good.count} images{left_out} in {files} files of {batchsize}, {manifest["type"]}\n'
           f'then: msame --model MODEL.om --input {shlex.quote(os.path.join(output, INPUTS))} --output OUTPUTS '
           f'--outfmt BIN\nthen: {errors.command_of("utils/export.py")} srcc {shlex.quote(output)} OUTPUTS')
     return manifest

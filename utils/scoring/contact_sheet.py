@@ -1,5 +1,6 @@
 """A contact sheet: ranked photographs with their scores, as one PNG."""
 import os
+import sys
 from typing import Any, List, Sequence, Tuple
 
 from utils.base import files
@@ -34,22 +35,14 @@ def check(path: str, pictures: int) -> None:
 
 
 def draw(ranked: Sequence[Scored], path: str, *, model: str, total: int) -> None:
-    """Write a sheet of `ranked`, the highest mean first, of `total` photographs scored; the file is whole or not there.
+    """Write a sheet of `ranked`, the highest mean first, of `total` images scored; reports its path.
 
     InputError where it cannot be written.
     """
     sheet = _sheet(ranked, model, total)
-    temporary = path + '.tmp'
-    try:
-        os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    with files.writing(path, 'Free space or choose another --contact_sheet'), files.new_file(path) as temporary:
         sheet.save(temporary, 'PNG')
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for the contact '
-                         'sheet: free some, or type another --contact_sheet') from error
-    finally:
-        if os.path.lexists(temporary):
-            os.remove(temporary)
+    print(f'contact sheet: {path}', file=sys.stderr)
 
 
 def _sheet(ranked: Sequence[Scored], model: str, total: int) -> Any:
@@ -80,7 +73,7 @@ def _draw_one(sheet: Any, pen: Any, corner: Tuple[int, int], place: int, scored:
     for number, share in enumerate(scored[1].tolist()):
         pen.rectangle((left + number * bar + 1, floor - (BARS - 6) * min(1.0, 2 * share), left + (number + 1) * bar - 2,
                        floor), fill=BAR)
-    row = score_tables.as_row(scored)
+    row = next(score_tables.rows([scored], score_tables.COLUMNS))
     scores = f'{place}.  {row[MEAN]:.2f}  sd {row[STD]:.2f}  percentile {row[PERCENTILE]:.0f}'
     _write(pen, (left, floor + 3), scores, 14, width=SIDE)
     _write(pen, (left, floor + LINE + 3), os.path.basename(printable(scored[0])), 12, colour=FAINT,

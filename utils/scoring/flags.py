@@ -3,7 +3,7 @@ import argparse
 import os
 from typing import Optional, Sequence
 
-from utils.base.defaults import DEMO, from_root
+from utils.base.defaults import DEMO
 from utils.base.flags import (
     add_checkpoint,
     add_checkpoint_folder,
@@ -29,6 +29,7 @@ from utils.base.parser import (
 
 PREDICT_FORMATS = 'table', 'csv', 'json', 'jsonl'
 RESUMABLE_FORMATS = 'csv', 'jsonl'
+ENDINGS = {'csv': 'csv', 'json': 'json', 'jsonl': 'jsonl', 'txt': 'table', '': 'table'}  # of --output
 
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -58,9 +59,9 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
     add_checkpoint_folder(paths)
-    paths.add_argument('--TMP_LOG_PATH', type=typed_path, default=from_root('./log'), metavar='DIR',
-                       help="folder of the training's train.csv, for the report's curves (default: the repository's "
-                            'log/)')
+    paths.add_argument('--TMP_LOG_PATH', type=typed_path, metavar='DIR',
+                       help="folder of the training's train.csv, for the report's curves (default: the one that "
+                            'belongs to the folder of the checkpoint)')
     return settle_engine(parser, set_val_size(parse_flags(parser, argv, demo=DEMO)))
 
 
@@ -82,7 +83,10 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     flags = settle_engine(parser, parse_flags(parser, argv))
     if flags.format is None:
         ending = os.path.splitext(flags.output or '')[1].lower()[1:]
-        flags.format = ending if ending in PREDICT_FORMATS else PREDICT_FORMATS[0]
+        if ending not in ENDINGS:
+            known = ', '.join(f'.{each}' for each in ENDINGS if each)
+            parser.error(f'--output: found the ending .{ending}, expected {known}. Use one of them, or add --format')
+        flags.format = ENDINGS[ending]
     wrong = _senseless(flags.resume, flags.format, flags.output, rank=flags.rank or flags.top is not None,
                        sheet=flags.contact_sheet)
     if wrong:
@@ -106,14 +110,14 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
                         help='json is one array of objects, jsonl an object on each line (default: the ending of '
                              '--output, or table)')
     output.add_argument('--shares', action='store_true', help='print the ten predicted shares of votes too')
-    output.add_argument('--rank', action='store_true', help='the highest mean first, once all are scored')
-    output.add_argument('--top', type=count, metavar='N', help='only the N highest means, ranked')
+    output.add_argument('--rank', action='store_true', help='sort by mean score, the highest first, and print the rank')
+    output.add_argument('--top', type=count, metavar='N', help='the N highest mean scores only, with their rank')
     output.add_argument('--output', type=typed_path, metavar='FILE',
                         help='new file for the scores, written as they come (default: standard output)')
     output.add_argument('--resume', action='store_true',
-                        help='go on with an --output in csv or jsonl: what stands there is not scored again')
+                        help='continue an --output in csv or jsonl: images in it are not scored again')
     output.add_argument('--contact_sheet', type=typed_path, metavar='FILE',
-                        help='PNG of the highest ranked pictures, 100 or --top, with their scores; needs Pillow')
+                        help='PNG of the 100, or --top, highest ranked images with their scores; needs Pillow')
 
 
 def _senseless(resume: bool, kind: str, output: Optional[str], *, rank: bool, sheet: Optional[str]) -> Optional[str]:

@@ -1,15 +1,15 @@
 """The report of eval.py --report: metrics.json, predictions.csv, the figures as PNG, and report.html."""
 import base64
-import contextlib
 import io
 import json
+import math
 import os
 import re
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from utils import score_utils
 from utils.base import errors, files
-from utils.base.errors import InputError
+from utils.base.defaults import log_folder as log_folder_of
 from utils.base.text import finite, printable
 from utils.scoring import analysis, figures, report_page
 from utils.scoring.report_page import Photograph
@@ -31,49 +31,61 @@ def check(folder: str) -> None:
     files.require_writable(folder, '--report')
 
 
-def write(folder: str, results: Results, *, training: str) -> str:
+def write(folder: str, results: Results, *, log_folder: Optional[str] = None) -> str:
     """Write the report on the first of the models, and the comparison where there are more; returns the page's path.
 
-    An earlier report's files in `folder` are replaced, each at once, others stay. `training` is the train.csv of the
-    curves. InputError where a file cannot be written.
+    An earlier report's files in `folder` are replaced, each at once, others stay. The training curves are taken from
+    `log_folder`, by default the one of the model's folder. InputError where a file cannot be written.
     """
-    rows, curves = training_curves(training, results.models[0].record.get('epoch'))
+    first = results.models[0]
+    rows, curves = training_curves(log_folder or log_folder_of(os.path.dirname(first.path)), first.metadata)
     drawn, captions = _figures(results, rows)
     captions['curves'] = curves
     photographs = _photographs(results, captions)
-    files: Dict[str, bytes] = {f'{name}.png': figure.png for name, figure in drawn.items()}
+    content: Dict[str, bytes] = {f'{name}.png': figure.png for name, figure in drawn.items()}
     for number, model in enumerate(results.models, 1):
         table = io.StringIO()
         write_csv(table, results.val, model.predicted)
-        files[predictions_name(number)] = table.getvalue().encode('utf-8')
-    files['metrics.json'] = json.dumps(finite(as_json(results)), indent=1, allow_nan=False).encode('utf-8')
-    files[PAGE] = report_page.page(results, drawn, photographs, captions).encode('utf-8', 'backslashreplace')
-    path = os.path.join(folder, PAGE)
-    with _writing(folder):
+        content[predictions_name(number)] = table.getvalue().encode('utf-8')
+    content['metrics.json'] = json.dumps(finite(as_json(results)), indent=1, allow_nan=False).encode('utf-8')
+    content[PAGE] = report_page.page(results, drawn, photographs, captions).encode('utf-8', 'backslashreplace')
+    with files.writing(folder, 'Free space or choose another --report'):
         os.makedirs(folder, exist_ok=True)
         for name in os.listdir(folder):  # what is left of a report on more models
-            if _OWN.fullmatch(name) and name not in files:
+            if _OWN.fullmatch(name) and name not in content:
                 os.remove(os.path.join(folder, name))
-        for name, data in files.items():
-            _replace(os.path.join(folder, name), data)
-    return path
+        for name, data in content.items():
+            files.write(os.path.join(folder, name), data)
+    return os.path.join(folder, PAGE)
 
 
-def training_curves(path: str, epoch: Optional[int]) -> Tuple[List[Dict[str, float]], str]:
-    """The rows of train.csv up to the model's `epoch`, and a sentence on them; no rows where they are not the model's.
+def training_curves(folder: str, metadata: Dict[str, Any]) -> Tuple[List[log.Row], str]:
+    """The rows of the train.csv in `folder` up to the model's epoch, and a sentence on them.
 
-    `epoch` is None for a model that train.py did not write.
+    There are no rows where they are not those of the run that wrote the model with these `metadata`: its run id, or
+    in files without one the epoch's metrics, has to be the log's.
     """
+    epoch, run = metadata.get('epoch'), metadata.get('run', {})
+    path = os.path.join(folder, log.CSV)
     shown = printable(path)
     if epoch is None:
-        return [], 'No training curves: the model’s file does not say after which epoch of a training it was written.'
+        return [], 'No training curves: the model’s metadata do not say after which epoch of a training it was written.'
     try:
         rows = [row for row in log.read_csv(path) if row.get('epoch', epoch + 1) <= epoch]
     except OSError as error:
         return [], f'No training curves: {shown} cannot be read ({error.strerror}).'
     if not rows or rows[-1]['epoch'] != epoch:
-        return [], f'No training curves: {shown} has none of a training up to epoch {epoch}.'
-    return rows, f'The epochs up to the model’s, {epoch}, as {shown} has them.'
+        return [], f'No training curves: {shown} has none up to epoch {epoch}.'
+    if not _is_same_run(run, log.run_id(folder), rows[-1]):
+        return [], f'No training curves: {shown} is the log of another run.'
+    return rows, f'The epochs up to the model’s, {epoch}, from {shown}.'
+
+
+def _is_same_run(run: Dict[str, Any], log_id: Optional[str], row: log.Row) -> bool:
+    if run.get('id') and log_id:
+        return run['id'] == log_id
+    known = {name: value for name, value in run.get('metrics', {}).items() if value is not None and name in row}
+    return all(math.isclose(row[name], value, rel_tol=1e-9) for name, value in known.items())
 
 
 def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, figures.Figure], Dict[str, str]]:
@@ -136,25 +148,3 @@ def thumbnail(path: str) -> Optional[str]:
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
         return None
     return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode('ascii')
-
-
-def _replace(path: str, data: bytes) -> None:
-    """Write a file whole or leave it as it is."""
-    temporary = path + '.tmp'
-    try:
-        with open(temporary, 'wb') as stream:
-            stream.write(data)
-        os.replace(temporary, path)
-    except BaseException:  # Ctrl-C too
-        with contextlib.suppress(OSError):
-            os.remove(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def _writing(folder: str) -> Iterator[Any]:
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f'{error.filename or folder}: found that it cannot be written ({error.strerror}), expected a '
-                         'place for the report: free some room, or type another --report') from error

@@ -213,7 +213,7 @@ def votes(true: np.ndarray, predicted: np.ndarray) -> str:
 
 
 def _how(model: Model) -> str:
-    how = model.record['preprocessing']
+    how = model.metadata['preprocessing']
     return ('<h2>How this was computed</h2><p class="note">Photographs were resized to '
             f'{how["image_size"]} × {how["image_size"]} ({_text(how["resize"])}), as the model’s file says '
             f'(<code>{_text(printable(model.path))}</code>). Means and standard deviations are rounded to 6 decimals '

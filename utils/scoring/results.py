@@ -1,7 +1,7 @@
-"""One or more models on the same photographs: their metrics, intervals and differences, as text, JSON and CSV."""
+"""One or more models on the same images: their metrics, intervals and differences, as text, JSON and CSV."""
 import csv
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, TextIO
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, TextIO, Tuple
 
 import numpy as np
 
@@ -23,15 +23,15 @@ class Model(NamedTuple):
 
     name: str                   # the file's name, or its path where two models share one
     path: str
-    record: Dict[str, Any]      # model_file's, with the pre-processing that was used
-    predicted: np.ndarray       # shares [N, 10]
+    metadata: Dict[str, Any]    # of the checkpoint, with the pre-processing that was used
+    predicted: np.ndarray       # distributions [N, 10]
     metrics: Dict[str, float]   # those of score_utils.LABELS
     srcc: Interval
     difference: Interval        # of the SRCC to that of the first model, over the same resamples
 
 
 class Results(NamedTuple):
-    """Models, the first of which the others are compared with, on the photographs of `val`."""
+    """Models, the first of which the others are compared with, on the images of `val`."""
 
     val: ava.Ratings
     split: str                  # which photographs these are, for people
@@ -39,39 +39,55 @@ class Results(NamedTuple):
     models: List[Model]
 
 
-def distinct(paths: Sequence[str]) -> Sequence[str]:
-    """`paths` as they are; InputError where one stands twice."""
+def require_distinct(paths: Sequence[str]) -> None:
+    """InputError where a path is given twice."""
     twice = [path for number, path in enumerate(paths) if path in paths[:number]]
     if twice:
-        raise InputError(f'--compare: found {twice[0]} twice, expected other models than --checkpoint, each once: '
-                         'leave it out')
-    return paths
+        raise InputError(f'--compare: found {twice[0]} twice, expected other models than --checkpoint, each once. '
+                         'Leave it out')
 
 
-def evaluate(val: ava.Ratings, paths: Sequence[str], records: Sequence[Dict[str, Any]],
-             predictions: Sequence[np.ndarray], *, split: str) -> Results:
-    """The results of the models in `paths`; InputError where a model predicts what is no number."""
+def evaluate(val: ava.Ratings, paths: Sequence[str], scored: Sequence[Tuple[Dict[str, Any], np.ndarray]], *,
+             split: str, intervals: bool = True) -> Results:
+    """The results of the models in `paths`, of which `scored` has metadata and distributions.
+
+    Without `intervals` those of the SRCC are not computed. InputError where a model predicts NaN.
+    """
+    records, predictions = zip(*scored)
     for path, predicted in zip(paths, predictions):
         if not np.isfinite(predicted).all():
-            raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares of votes: its '
-                             'training went astray, type another model')
-    intervals = analysis.srcc_intervals(score_utils.mean_score(val.distributions),
-                                        [score_utils.mean_score(predicted) for predicted in predictions], seed=SEED)
-    models = [Model(name, path, record, predicted, score_utils.metrics(val.distributions, predicted), srcc, difference)
-              for name, path, record, predicted, srcc, difference in zip(
-                  _names(paths), paths, records, predictions, intervals['srcc'], intervals['difference'])]
+            raise InputError(f'{path} predicts NaN: its training diverged. Choose another model')
+    drawn = analysis.srcc_intervals(score_utils.mean_score(val.distributions),
+                                    [score_utils.mean_score(predicted) for predicted in predictions],
+                                    resamples=analysis.RESAMPLES if intervals else 0, seed=SEED)
+    true = val.distributions
+    models = [Model(name, path, metadata, predicted, score_utils.metrics(true, predicted), srcc, difference)
+              for name, path, metadata, predicted, srcc, difference in zip(
+                  _names(paths), paths, records, predictions, drawn['srcc'], drawn['difference'])]
     constant = score_utils.metrics(val.distributions, score_utils.constant_prediction(val.distributions))
     return Results(val, split, constant, models)
 
 
 def text(results: Results) -> str:
     """The metrics of all models side by side, and below them the intervals of the SRCC, for a terminal."""
+    if not results.models[0].srcc.resamples:
+        return score_utils.table({'model': results.models[0].metrics, 'constant': results.constant})
     columns = {model.name: model.metrics for model in results.models}
     lines = [score_utils.table({**columns, 'constant': results.constant})]
     lines += [f'SRCC of {model.name}: {shown(model.srcc)}' for model in results.models]
     lines += [f'SRCC of {model.name} less that of {results.models[0].name}: {shown(model.difference, signed=True)}'
               for model in results.models[1:]]
     return '\n'.join(lines)
+
+
+def print_last_line(results: Results) -> Dict[str, float]:
+    """Print why the SRCC is undefined, where it is, and the card's line; returns the first model's metrics."""
+    first = results.models[0]
+    reason = score_utils.undefined_reason(*map(score_utils.mean_score, (results.val.distributions, first.predicted)))
+    if reason:
+        print(f'SRCC is undefined: {reason}')
+    print(f'loss  {first.metrics["emd_r2"]:f}     srcc {first.metrics["srcc_mean"]:f}')
+    return first.metrics
 
 
 def shown(interval: Interval, signed: bool = False) -> str:
@@ -89,7 +105,7 @@ def as_json(results: Results) -> Dict[str, Any]:
     models = []
     for number, model in enumerate(results.models, 1):
         error = score_utils.mean_score(model.predicted) - true[0]
-        found = {'name': model.name, 'file': model.path, 'record': model.record,
+        found = {'name': model.name, 'file': model.path, 'record': model.metadata,
                  'predictions': predictions_name(number), 'metrics': model.metrics,
                  'mean_error': error.mean(), 'mean_absolute_error': np.abs(error).mean(),
                  'srcc_mean_interval': _interval(model.srcc),

@@ -1,4 +1,4 @@
-"""Scores of photographs as text: a table, CSV, JSON or JSON lines, written as they come, and gone on with."""
+"""Scores of photographs as text: a table, CSV, JSON or JSON lines, written as they come, and resumed."""
 import contextlib
 import csv
 import heapq
@@ -19,33 +19,34 @@ from utils.scoring.percentiles import percentile
 
 FILE, MEAN, STD, PERCENTILE = COLUMNS = ('file', 'mean_score_1_to_10', 'standard_deviation',
                                          'percentile_among_ava_means')
+RANK = 'rank'
 SHARES = tuple(f'share_of_{score:.0f}' for score in SCORES)
 DECIMALS, SHARE_DECIMALS = 6, 8
 SAME_MEAN = 0.01  # further apart than one model's scores on two devices
 EXIT_BROKEN_PIPE = 128 + 13  # as the shell shows a process that SIGPIPE ended
 
-Scored = Tuple[str, np.ndarray]  # a file and the predicted vote shares [10]
+Scored = Tuple[str, np.ndarray]  # a file and its predicted vote distribution [10]
 Row = Dict[str, Any]
 
 
-def columns(with_shares: bool) -> Tuple[str, ...]:
-    """The names of what is said of each photograph."""
-    return COLUMNS + SHARES if with_shares else COLUMNS
+def columns(with_shares: bool, with_rank: bool = False) -> Tuple[str, ...]:
+    """The names of the columns."""
+    return ((RANK,) if with_rank else ()) + COLUMNS + (SHARES if with_shares else ())
 
 
-def as_row(scored: Scored, with_shares: bool = False) -> Row:
-    """A file and its predicted vote shares [10] as a dict with the keys columns()."""
-    file, shares = scored
-    mean = float(score_utils.mean_score(shares))
-    row = {FILE: printable(file), MEAN: round(mean, DECIMALS),
-           STD: round(float(score_utils.std_score(shares)), DECIMALS), PERCENTILE: round(percentile(mean), 1)}
-    if with_shares:
-        row.update(zip(SHARES, (round(float(share), SHARE_DECIMALS) for share in shares)))
-    return row
+def rows(scored: Iterable[Scored], names: Sequence[str]) -> Iterator[Row]:
+    """Each file and its predicted distribution [10] as a dict with the keys `names`."""
+    for number, (file, distribution) in enumerate(scored, 1):
+        mean = float(score_utils.mean_score(distribution))
+        row = {RANK: number, FILE: printable(file), MEAN: round(mean, DECIMALS),
+               STD: round(float(score_utils.std_score(distribution)), DECIMALS),
+               PERCENTILE: round(percentile(mean), 1),
+               **dict(zip(SHARES, (round(float(share), SHARE_DECIMALS) for share in distribution)))}
+        yield {name: row[name] for name in names}
 
 
 class Best:
-    """The photographs with the highest mean scores, up to `limit`, among those that watch() let pass."""
+    """The images with the highest mean scores, up to `limit`, among those that watch() let pass."""
 
     def __init__(self, limit: Optional[int] = None) -> None:
         self._limit = limit
@@ -79,10 +80,12 @@ def ranked(scored: Iterable[Scored], limit: Optional[int]) -> Iterator[Scored]:
 def table(rows: Iterable[Row], names: Sequence[str], header: bool = True) -> Iterator[str]:
     """Aligned lines for people, the scale in the header."""
     shares = [name for name in names if name in SHARES]
-    head = 'mean score (1 to 10)  standard deviation  percentile among AVA  '
+    head = '  rank  ' if RANK in names else ''
+    head += 'mean score (1 to 10)  standard deviation  percentile among AVA  '
     head += ''.join(f'{name.replace("_", " "):>11}  ' for name in shares) + 'file\n'
     for row in rows:
-        line = f'{row[MEAN]:20.4f}  {row[STD]:18.4f}  {row[PERCENTILE]:20.1f}  '
+        line = f'{row[RANK]:6d}  ' if RANK in names else ''
+        line += f'{row[MEAN]:20.4f}  {row[STD]:18.4f}  {row[PERCENTILE]:20.1f}  '
         yield head + line + ''.join(f'{row[name]:11.6f}  ' for name in shares) + row[FILE] + '\n'
         head = ''
     yield head
@@ -104,7 +107,7 @@ def json_lines(rows: Iterable[Row], names: Sequence[str], header: bool = True) -
 
 
 def json_array(rows: Iterable[Row], names: Sequence[str], header: bool = True) -> Iterator[str]:
-    """A JSON array with one object for each photograph; whole once all rows have come."""
+    """A JSON array with one object for each image; whole once all rows have come."""
     before = '[\n'
     for row in rows:
         yield before + ' ' + json.dumps(row, allow_nan=False, ensure_ascii=False)

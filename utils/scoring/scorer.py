@@ -1,83 +1,103 @@
 """Scores: of the image files that a person names, and of the validation images of a dataset."""
 import contextlib
 import sys
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
-from utils import data_loader, nima
+from utils import data_loader
 from utils.base.errors import InputError
-from utils.base.progress import progress
-from utils.base.progress import write as tell
+from utils.base.progress import progress, write
 from utils.base.text import printable
-from utils.data import image_files, listing, splits
-from utils.data import packed as packed_data
+from utils.data import image_files, listing, packed, splits
 from utils.data.image_set import ImageSet, Reading
 from utils.device import device
+from utils.device.device import Run
 from utils.scoring import engines, score_tables
+from utils.scoring.engines import Choice, Engine
+
+Scored = Tuple[str, np.ndarray]  # an image file and its vote distribution [10]
 
 
-def to_score(found, shard, started):
-    """The files to score: of a shard (I, N) of those `found`, or of all, what does not stand in the output already."""
+def select(found: Iterable[str], shard: Optional[Tuple[int, int]], started: score_tables.Started) -> List[str]:
+    """The files to score: the shard (I, N) of those `found`, or all, less those that the output has already."""
     everything = list(found)
     if not everything:
-        raise InputError('found no name on standard input, expected photographs, one name on each line')
+        raise InputError('no names on standard input, expected image files, one name a line')
     part = listing.shard(everything, shard)
     if len(part) < len(everything) or started.means:
         before = sum(printable(file) in started.means for file in part)
-        tell(f'{len(everything)} files: {len(part)} in this part, {before} of them scored before\n', sys.stderr)
+        write(f'{len(everything)} files: {len(part)} in this part, {before} of them scored before\n', sys.stderr)
     return score_tables.still_to_score(part, started)
 
 
-def score(files, path, *, batchsize, device_name, threads, npu, bad, engine='tf', fast=False):
-    """Each photograph's file and predicted vote shares [10], in order; the files without go into the list `bad`."""
+class Scorer:
+    """A checkpoint on a device, which scores image files; to be closed at the end."""
+
+    def __init__(self, path: str, *, batchsize: int = 32, device_name: str = 'auto', threads: Optional[int] = None,
+                 npu: Optional[Dict[str, str]] = None, engine: Choice = Choice()) -> None:  # noqa: B008  a constant
+        """What is reported goes to standard error: standard output is for the scores alone."""
+        self._path, self._batchsize = path, batchsize
+        self._opened = contextlib.ExitStack()
+        with contextlib.ExitStack() as stack:
+            with contextlib.redirect_stdout(sys.stderr):
+                run = stack.enter_context(device.open_run(device_name, threads=threads, npu=npu))
+                self._engine = engines.load(path, engine, run, batchsize, report=print)
+                run.initialise()
+            self._reader = stack.enter_context(contextlib.closing(image_files.ImageReader(
+                self._engine.preprocessing, session_config=run.host_config)))
+            self._opened = stack.pop_all()
+        self._workers = threads or device.usable_cores()
+
+    def close(self) -> None:
+        """Close the device."""
+        self._opened.close()
+
+    def score(self, files: Sequence[str], failed: List[str]) -> Iterator[Scored]:
+        """Each image file with its vote distribution, in order; unreadable ones are reported and added to `failed`."""
+        read: Any = self._reader.read_all(files, workers=self._workers, ahead=self._batchsize + self._workers)
+        with contextlib.closing(read):
+            waiting: List[Tuple[str, np.ndarray]] = []
+            for number, (file, found) in enumerate(progress(read, len(files), 'scoring'), 1):
+                if isinstance(found, InputError):
+                    failed.append(file)
+                    write(f'{found}\n', sys.stderr)
+                else:
+                    waiting.append((file, found))
+                if waiting and (len(waiting) == self._batchsize or number == len(files)):
+                    yield from self._predict(waiting)
+                    waiting = []
+
+    def _predict(self, waiting: List[Tuple[str, np.ndarray]]) -> Iterator[Scored]:
+        names, images = zip(*waiting)
+        distributions = self._engine.predict(np.stack(images))
+        require_finite(self._path, distributions)
+        yield from zip(names, distributions)
 
 
-    if not files:
-        return
-    batchsize = min(batchsize, len(files))
-    with contextlib.ExitStack() as stack:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the results alone
-            run = stack.enter_context(device.open_run(device_name, threads=threads, npu=npu))
-            made = engines.load(path, engine=engine, fast=fast, device=run.device, threads=run.threads,
-                                batchsize=batchsize, report=print)
-            run.initialise()
-        reader = stack.enter_context(contextlib.closing(image_files.ImageReader(
-            image_size=made.preprocessing.image_size, resize=made.preprocessing.resize,
-            session_config=run.host_config)))
-        workers = threads or device.usable_cores()
-        read = reader.read_all(files, workers=workers, ahead=batchsize + workers)
-        stack.enter_context(contextlib.closing(read))
-        waiting = []
-        for number, (file, found) in enumerate(progress(read, len(files), 'scoring'), 1):
-            if isinstance(found, InputError):
-                bad.append(file)
-                tell(f'{found}\n', sys.stderr)
-            else:
-                waiting.append((file, found))
-            if waiting and (len(waiting) == batchsize or number == len(files)):
-                names, images = zip(*waiting)
-                shares = nima.predict(made.model, np.stack(images), made.predict_batch)
-                if not np.isfinite(shares).all():
-                    raise InputError(f'{path}: found a model whose predictions are not numbers, expected shares of '
-                                     'votes: its training went astray, type another --checkpoint')
-                yield from zip(names, shares)
-                waiting = []
+def require_finite(path: str, distributions: np.ndarray) -> None:
+    """InputError where the model in `path` predicts NaN."""
+    if not np.isfinite(distributions).all():
+        raise InputError(f'{path} predicts NaN: its training diverged. Choose another --checkpoint')
 
 
-def evaluate(path, val, batchsize, run, packed, *, split, bad, engine, **decoding):
-    """A checkpoint's metadata, with its pre-processing, and its predicted distributions [N, 10] for `val`."""
+def evaluate(path: str, images: ImageSet, batchsize: int, *, run: Run, engine: Choice, max_pixels: int,
+             packed_folder: Optional[str], split: str) -> Tuple[Dict[str, Any], np.ndarray]:
+    """A checkpoint's metadata, with the pre-processing used, and its distributions [N, 10] of the readable images.
 
-
-    made = engines.load(path, **engine, device=run.device, threads=run.threads, batchsize=batchsize, report=print)
-    warning = splits.unlike_trained(path, made.metadata.get('run', {}).get('data'), split, val)
+    `images.bad` learns of the unreadable ones. `split` is what --split says, for a warning where the checkpoint was
+    trained with another one.
+    """
+    loaded: Engine = engines.load(path, engine, run, batchsize, report=print)
+    metadata = loaded.metadata or {}
+    warning = splits.unlike_trained(path, metadata.get('run', {}).get('data'), split, images.ratings)
     if warning:
         print(warning)
-    packed = packed_data.open_fitting(packed, val, made.preprocessing, use='scoring', flag='--records')
+    opened = packed.open_fitting(packed_folder, images.ratings, loaded.preprocessing, use='scoring', flag='--records')
     run.initialise()
-    batches = data_loader.val_batches(ImageSet(val, bad, packed), batchsize,
-                                      Reading(made.preprocessing, session_config=run.host_config, **decoding))
+    batches: Any = data_loader.val_batches(images._replace(packed=opened), batchsize,
+                                           Reading(loaded.preprocessing, max_pixels, run.host_config))
     with contextlib.closing(batches):
-        steps = -(-val.count // batchsize)
-        shares = np.concatenate([nima.predict(made.model, images, made.predict_batch)
-                                 for images, _ in progress(batches, steps, 'scoring')])
-    return made.metadata, shares
+        steps = -(-images.ratings.count // batchsize)
+        predicted = np.concatenate([loaded.predict(batch) for batch, _ in progress(batches, steps, 'scoring')])
+    return {**metadata, 'preprocessing': loaded.preprocessing.as_json()}, predicted

@@ -41,7 +41,7 @@ class Source(NamedTuple):
         return self.images.bad.what
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         """The number of images."""
         return self.images.ratings.count
 
@@ -191,7 +191,7 @@ def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, 
     row_bytes, reasons = 4 * identity['width'], dict(stand.bad)
     bad, done, crc32 = _Noting(source, reasons), stand.done, stand.crc32
     counter = bar(source.rows, f'features of {source.what} images', done)
-    predict_batch = nima.forward_batch(how.batchsize, how.device)
+    predict_batch = nima.predict_batch(how.batchsize, how.device)
     cure = f'{source.rows * row_bytes} bytes are needed. Free space or choose another --features'
     try:
         with files.writing(folder, cure), open(os.path.join(folder, DATA), 'r+b' if done else 'wb') as stream:

@@ -68,7 +68,7 @@ def fit(model: tf.keras.Model, start: resume.Start, content: Dict[str, Any], dat
     resume.restore(model, start)
     start = start.without_numbers()
     data = data._replace(reading=data.reading._replace(session_config=run.host_config))
-    trained, predict_batch = model, nima.forward_batch(schedule.batchsize, run.device)
+    trained, predict_batch = model, nima.predict_batch(schedule.batchsize, run.device)
     twin = None if head else nima.inference_twin(model)
     run.initialise()
     _begin_together(model, start, group, content, schedule.batchsize)
