@@ -18,7 +18,7 @@ def main(argv=None):
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
     paths = [checkpoint.find(folder, flags.checkpoint or CHECKPOINT, again),
              *(checkpoint.find(folder, name) for name in flags.compare)]
-    trust.start_trial(paths[0])
+    trust.start_trials(paths)  # while TensorFlow is imported
 
     from utils import data_loader
     from utils.data import splits

@@ -14,7 +14,7 @@ def main(argv=None):
     from utils.model import checkpoint, trust
     folder, name = edited.lines('eval.py', 'TMP_MODEL_PATF', 'CHECKPOINT')
     path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(folder), flags.checkpoint or name)
-    trust.start_trial(path)
+    trust.start_trials([path])  # while TensorFlow is imported
 
     from utils.data import listing
     from utils.scoring import contact_sheet, score_tables, scorer
