@@ -15,6 +15,7 @@ from utils.base.progress import progress
 from utils.checks import ava_facts
 from utils.data import ava, image_headers, image_names, splits
 from utils.data.image_headers import Facts
+from utils.data.image_kinds import JPEG
 
 LARGE = 30 * 10 ** 6    # pixels: beyond AVA's images by far, slow to decode, below what is refused
 FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: an image of one colour has far less, most others more
@@ -150,7 +151,7 @@ def _one_coloured(dataset: Dataset, reasons: Dict[str, str]) -> List[str]:
 
 
 def _may_be_one_colour(facts: Facts) -> bool:
-    return facts.kind != image_headers.JPEG or facts.scan_bytes < ALWAYS_LOOK + FEW_BYTES * facts.pixels
+    return facts.kind != JPEG or facts.scan_bytes < ALWAYS_LOOK + FEW_BYTES * facts.pixels
 
 
 def _same_content(dataset: Dataset, reasons: Dict[str, str]) -> List[List[str]]:

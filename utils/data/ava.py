@@ -9,11 +9,12 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.base.scores import SCORES
 from utils.data import image_names, label_tables, path_hints
+from utils.data.image_kinds import BMP, STARTS
 
 ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
 
 _LINE = "lines of 'index id v1 ... v10'"
-_NOT_TEXT = {b'\xff\xd8\xff': 'a JPEG image', b'\x89PNG': 'a PNG image', b'GIF8': 'a GIF image',
+_NOT_TEXT = {**{start: f'a {kind} image' for start, kind in STARTS.items() if kind != BMP},  # a text may begin with BM
              b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
              b'\xff\xfe': 'UTF-16 text', b'\xfe\xff': 'UTF-16 text'}
 _NOT_THERE: Dict[Type[OSError], str] = {

@@ -11,12 +11,12 @@ import tensorflow as tf
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.data import decoding, pipeline
+from utils.data.image_kinds import GIF, JPEG, PNG, kind_of
 from utils.data.image_set import CARD
 
 KINDS = 'JPEG, PNG, GIF, BMP or WebP'
 MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
-_STARTS = {b'\xff\xd8\xff': 'JPEG', b'\x89PNG\r\n\x1a\n': 'PNG', b'GIF8': 'GIF', b'BM': 'BMP'}
-_TENSORFLOW_READS = 'JPEG', 'PNG', 'GIF'
+_TENSORFLOW_READS = JPEG, PNG, GIF
 
 Found = Union[np.ndarray, InputError]
 
@@ -108,7 +108,7 @@ def _contents(path: str) -> Tuple[bytes, str]:
     try:
         with open(path, 'rb') as stream:
             start = stream.read(24)
-            kind = _kind(start)
+            kind = kind_of(start)
             if kind is None:
                 raise InputError(f'{path}: found a file of another kind, expected a {KINDS}')
             size = os.fstat(stream.fileno()).st_size
@@ -118,12 +118,6 @@ def _contents(path: str) -> Tuple[bytes, str]:
     except OSError as error:
         more = ', or a folder of some (-r looks into its folders too)' if isinstance(error, IsADirectoryError) else ''
         raise InputError(f'{path}: found nothing to read ({error.strerror}), expected a photograph{more}') from error
-
-
-def _kind(start: bytes) -> Optional[str]:
-    if start[:4] == b'RIFF' and start[8:12] == b'WEBP':
-        return 'WebP'
-    return next((kind for magic, kind in _STARTS.items() if start.startswith(magic)), None)
 
 
 def _as_png(data: bytes) -> bytes:

@@ -6,10 +6,9 @@ import stat
 import struct
 from typing import BinaryIO, NamedTuple, Optional, Tuple
 
-JPEG, PNG, GIF = 'JPEG', 'PNG', 'GIF'
-_STARTS = ((b'\xff\xd8\xff', JPEG), (b'\x89PNG\r\n\x1a\n', PNG), (b'GIF8', GIF), (b'BM', 'BMP'), (b'II*\0', 'TIFF'),
-           (b'MM\0*', 'TIFF'), (b'<', 'a web page or other text'))
-_KIND_BY_ENDING = {'.jpg': JPEG, '.jpeg': JPEG, '.png': PNG, '.gif': GIF}
+from utils.data.image_kinds import BY_ENDING, GIF, JPEG, PNG, kind_of
+
+_OTHERS = {b'II*\0': 'TIFF', b'MM\0*': 'TIFF', b'<': 'a web page or other text'}
 HEAD, TAIL = 1 << 14, 1 << 12  # bytes that are read first: of most files they hold all that is asked for
 _FRAMES = frozenset([0xc0, 0xc1, 0xc2, 0xc9, 0xca])  # frame headers of JPEGs that libjpeg decodes
 _OTHER_FRAMES = frozenset(range(0xc0, 0xd0)) - _FRAMES - {0xc4, 0xc8, 0xcc}  # lossless, hierarchical
@@ -57,7 +56,7 @@ def read(path: str) -> Facts:
 
 def kind_by_name(path: str) -> Optional[str]:
     """The kind that a file's name promises."""
-    return _KIND_BY_ENDING.get(os.path.splitext(path)[1].lower())
+    return BY_ENDING.get(os.path.splitext(path)[1].lower())
 
 
 def content_hash(path: str) -> bytes:
@@ -74,9 +73,7 @@ def content_hash(path: str) -> bytes:
 
 def _facts(stream: BinaryIO, size: int) -> Facts:
     head = stream.read(HEAD)
-    kind = next((kind for start, kind in _STARTS if head.startswith(start)), None)
-    if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
-        kind = 'WebP'
+    kind = kind_of(head) or next((other for start, other in _OTHERS.items() if head.startswith(start)), None)
     facts = Facts(size, kind, digest=hashlib.sha1(head).digest())
     if not size:
         return facts._replace(problem='found an empty file', cause='empty')

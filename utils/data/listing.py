@@ -5,7 +5,8 @@ import os
 import sys
 from typing import BinaryIO, Iterable, Iterator, List, Optional, Sequence, Tuple
 
-ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp')  # in any case, of the images in a folder
+from utils.data.image_kinds import BY_ENDING
+
 STANDARD_INPUT = '-'
 
 
@@ -63,5 +64,5 @@ def _inside(folder: str, recursive: bool) -> Iterator[str]:
         if os.path.isdir(path):
             if recursive and not os.path.islink(path):
                 yield from _inside(path, recursive)
-        elif name.lower().endswith(ENDINGS):
+        elif name.lower().endswith(tuple(BY_ENDING)):
             yield path
