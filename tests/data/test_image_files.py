@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, features
 
 from utils.base.errors import InputError
-from utils.data import image_files, image_guard
+from utils.base.preprocessing import Preprocessing
+from utils.data import decoding, image_files
 
 SIZE = 32
 PIXELS = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8)
@@ -16,7 +17,7 @@ PIXELS = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8
 
 @pytest.fixture(scope='module', params=['bilinear', 'nearest'])
 def reader(request):
-    with contextlib.closing(image_files.ImageReader(image_size=SIZE, resize=request.param)) as opened:
+    with contextlib.closing(image_files.ImageReader(Preprocessing(SIZE, request.param))) as opened:
         yield opened
 
 
@@ -66,7 +67,7 @@ def test_what_is_said_of_broken_files(reader, tmp_path, name, data, reason):
 
 def test_pixels_are_limited_for_pillow_too(reader, tmp_path, monkeypatch):
     path = save(tmp_path / 'a.bmp', 'BMP')
-    monkeypatch.setattr(image_guard, 'MAX_PIXELS', 40 * 50 - 1)
+    monkeypatch.setattr(decoding, 'MAX_PIXELS', 40 * 50 - 1)
     with pytest.raises(InputError, match='a BMP file that cannot be decoded .more than 0 megapixels: 2000'):
         reader.read(path)
 
