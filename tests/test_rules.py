@@ -36,7 +36,7 @@ SLOW_TO_IMPORT = {'h5py', 'keras', 'matplotlib', 'scipy', 'tensorflow'}
 MAY_NAME_ADAPTERS = 'utils.device'
 MAY_MAKE_SESSIONS = {'utils.device.device', 'utils.data.pipeline'}
 SESSION_CLASSES = {'Session', 'InteractiveSession', 'MonitoredSession', 'MonitoredTrainingSession'}
-FUNCTION_LINES, FILE_LINES, SCRIPT_LINES = 40, 300, 100
+FUNCTION_LINES, FILE_LINES, SCRIPT_LINES, PARAMETERS = 40, 300, 100, 10
 
 # What TF 1.15 builds older than 1.15.5 say at import with NumPy 1.17 or later; not ours to mend.
 NUMPY_WARNING = "ignore:Passing (type, 1) or '1type' as a synonym of type is deprecated:FutureWarning"
@@ -211,7 +211,18 @@ def statement_ends(text: str) -> List[int]:
     return [token.start[0] for token in tokens if token.type in (tokenize.NEWLINE, tokenize.ENDMARKER)]
 
 
-RULES = (arrows, relative, libraries, syntax, sessions, npu_init, lengths)
+def parameters(source: Source) -> Wrongs:
+    for node in ast.walk(source.tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            names = [each.arg for each in (*node.args.args, *node.args.kwonlyargs) if each.arg not in ('self', 'cls')]
+            if len(names) > PARAMETERS:
+                yield node.lineno, f'{node.name} has {len(names)} parameters, expected at most {PARAMETERS}'
+            rest = node.args.kwarg
+            if rest is not None and name_of(rest.annotation).split('.')[-1] == 'Any':
+                yield node.lineno, f'{node.name} hides what it takes in **{rest.arg}: Any'
+
+
+RULES = (arrows, relative, libraries, syntax, sessions, npu_init, lengths, parameters)
 
 
 @pytest.mark.parametrize('rule', RULES, ids=lambda rule: rule.__name__)
@@ -278,6 +289,10 @@ def test_no_import_comes_back_to_where_it_began():
     (lengths, 'train', 'x = 1\n' * 101, '101 lines, expected at most 100'),
     (lengths, 'utils.nima', 'def f():\n    """Doc."""\n' + '    x = 1\n' * 39 + '    y = [\n        1,\n    ]\n',
      'f has 42 lines, expected at most 40'),
+    (parameters, 'train', 'def f(a, b, c, d, e, *, f, g, h, i, j, k): pass',
+     'f has 11 parameters, expected at most 10'),
+    (parameters, 'train', 'class A:\n    def f(self, **more: typing.Any): pass',
+     'f hides what it takes in **more: Any'),
 ])
 def test_the_rules_bite(rule, name, text, wrong):
     assert wrong in [found for _, found in rule(source_of(name, text))]
@@ -290,6 +305,7 @@ def test_the_rules_bite(rule, name, text, wrong):
     (sessions, 'utils.nima', 'def f(session: tf.compat.v1.Session):\n    pass'),
     (npu_init, 'utils.device', 'def f():\n    """Imports no npu_init."""'),
     (lengths, 'utils.nima', 'def f():\n    """Doc\n\n    more.\n    """\n' + '    x = 1\n' * 40),
+    (parameters, 'train', 'class A:\n    def f(self, a, b, c, d, e, *rest: Any, f, g, h, i, j, **more: int): pass'),
 ])
 def test_the_rules_let_pass_what_is_allowed(rule, name, text):
     assert list(rule(source_of(name, text))) == []
