@@ -49,9 +49,6 @@ def add_bad_images(group: Any) -> None:
 
 def add_reading(group: Any) -> None:
     add_bad_images(group)
-    group.add_argument('--fast_decode', action='store_true',
-                       help='decode JPEGs of more than twice the size that is needed at a fraction of their size: '
-                            'quicker for large ones, and other pixels')
     group.add_argument('--records', type=typed_path, metavar='DIR',
                        help='read the images from a packed dataset (bash run.sh -m utils.records pack)')
 

@@ -100,7 +100,7 @@ def examine(dataset: Dataset, *, headers_only: bool = False) -> Checked:
 
 
 def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
-    """Why a file cannot be decoded, as far as its header tells, by name."""
+    """Why a file cannot be decoded, as far as its header shows, by name."""
     from utils.data import decoding
     limit = decoding.MAX_PIXELS
     facts = dataset.facts
@@ -264,8 +264,8 @@ def unlike_ava(checked: Checked) -> Details:
     """What is unusual in labels that look like AVA's."""
     dataset = checked.dataset
     missing = {os.path.splitext(os.path.basename(path))[0] for path in dataset.paths[~dataset.found]}
-    broken = {os.path.splitext(name)[0] for name in checked.reasons}
-    yield from ava_facts.remarks(dataset.labels_path, dataset.labels, missing | broken)
+    unreadable = {os.path.splitext(name)[0] for name in checked.reasons}
+    yield from ava_facts.remarks(dataset.labels_path, dataset.labels, missing | unreadable)
 
 
 Check = Tuple[str, str, Callable[[Checked], Details]]
@@ -279,7 +279,7 @@ CHECKS: Tuple[Check, ...] = (
 )
 REMARKS: Tuple[Check, ...] = (
     ('duplicate', 'images with the content of another of their part', duplicates_in_a_part),
-    ('other_content', 'images of another kind than their names say', other_content),
+    ('other_content', 'images of another kind than their names', other_content),
     ('one_colour', 'images of one colour', one_colour),
     ('large_image', f'images of more than {LARGE // 10 ** 6} megapixels', large_images),
     ('rotated', 'images with an EXIF rotation, which is ignored', rotated),
