@@ -105,3 +105,17 @@ def make_model(path: Path, size: int = 32, resize: str = 'nearest', record=None)
     checkpoint.save(network, str(path), {'preprocessing': model_file.preprocessing(size, resize), **(record or {})})
     tf.compat.v1.keras.backend.clear_session()
     return path
+
+
+def image_set(ratings, bad=None, packed=None, what='validation'):
+    """These images, none of which is known to be unreadable unless `bad` says so."""
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet
+    return ImageSet(ratings, bad or BadImages(ratings.count, what=what), packed)
+
+
+def reading(image_size, resize='bilinear', **more):
+    """How images of this side are read."""
+    from utils.base.preprocessing import Preprocessing
+    from utils.data.image_set import Reading
+    return Reading(Preprocessing(image_size, resize), **more)

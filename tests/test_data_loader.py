@@ -6,12 +6,13 @@ import struct
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import image_set, reading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import data_loader
 from utils.base.errors import InputError
-from utils.data import ava
+from utils.data import ava, decoding, epoch_plan
 
 SIZE = 32
 
@@ -47,36 +48,41 @@ def take(generator, count):
         return list(itertools.islice(generator, count))
 
 
+def train_generator(ratings, batchsize, **more):
+    images = image_set(ratings, what='training')
+    return data_loader.train_generator(batchsize, images=images, reading=reading(SIZE), **more)
+
+
 def test_legacy_bilinear_resize(dataset):
     path = str(next(dataset.images.iterdir()))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        resized = session.run(data_loader.read_image(tf.constant(path), 40))
+        resized = session.run(decoding.read_image(tf.constant(path), 40))
     np.testing.assert_allclose(resized, legacy_bilinear(decode(path), 40), rtol=0, atol=255 * 1e-6)
 
 
 def test_the_resize_is_not_version_twos(dataset):
     path = str(next(dataset.images.iterdir()))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        ours, half_pixel = session.run([data_loader.read_image(tf.constant(path), 40),
+        ours, half_pixel = session.run([decoding.read_image(tf.constant(path), 40),
                                         tf.compat.v2.image.resize(decode(path), [40, 40])])
     assert np.abs(ours - half_pixel).max() > 1
 
 
 @pytest.mark.parametrize('image_size, side', [(224, 256), (96, 110), (32, 37), (448, 512)])
 def test_side_before_the_crop(image_size, side):
-    assert data_loader.resize_before_crop(image_size) == side == round(image_size * 256 / 224)
+    assert epoch_plan.resize_before_crop(image_size) == side == round(image_size * 256 / 224)
 
 
 def test_training_batches_equal_the_plain_formula_bit_for_bit(dataset):
     ratings = read(dataset)
-    batches = take(data_loader.train_generator(5, ratings=ratings, image_size=SIZE, seed=3), 4)
-    side = data_loader.resize_before_crop(SIZE)
+    batches = take(train_generator(ratings, 5, seed=3), 4)
+    side = epoch_plan.resize_before_crop(SIZE)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path = tf.compat.v1.placeholder(tf.string, ())
         resized = tf.compat.v1.image.resize_images(
             tf.image.decode_jpeg(tf.io.read_file(path), channels=3), [side, side])
         for number, (images, scores) in enumerate(batches):
-            plan = data_loader.epoch_plan(12, number // 2, seed=3, image_size=SIZE)
+            plan = epoch_plan.epoch_plan(12, number // 2, seed=3, image_size=SIZE)
             for row in range(5):
                 place = number % 2 * 5 + row
                 index, top, left = plan.order[place], plan.top[place], plan.left[place]
@@ -88,7 +94,7 @@ def test_training_batches_equal_the_plain_formula_bit_for_bit(dataset):
 
 def test_validation_reads_every_photograph_once_in_order(dataset):
     ratings = read(dataset)
-    batches = take(data_loader.val_batches(ratings, 5, image_size=SIZE), 9)
+    batches = take(data_loader.val_batches(image_set(ratings), 5, reading(SIZE)), 9)
     assert [len(images) for images, _ in batches] == [5, 5, 12 - 2 * 5]
     assert batches[0][0].dtype == batches[0][1].dtype == np.float32
     np.testing.assert_array_equal(np.concatenate([scores for _, scores in batches]),
@@ -98,7 +104,8 @@ def test_validation_reads_every_photograph_once_in_order(dataset):
 
 
 def test_val_generator_repeats_its_pass(dataset):
-    first, second, third, fourth = take(data_loader.val_generator(8, ratings=read(dataset), image_size=SIZE), 4)
+    generator = data_loader.val_generator(8, images=image_set(read(dataset)), reading=reading(SIZE))
+    first, second, third, fourth = take(generator, 4)
     np.testing.assert_array_equal(first[0], third[0])
     np.testing.assert_array_equal(second[0], fourth[0])
 
@@ -118,7 +125,7 @@ def test_same_seed_same_batches_other_seed_others(dataset):
     ratings = read(dataset)
 
     def images(seed):
-        batches = take(data_loader.train_generator(4, ratings=ratings, image_size=SIZE, seed=seed), 6)
+        batches = take(train_generator(ratings, 4, seed=seed), 6)
         return np.concatenate([images for images, _ in batches])
 
     np.testing.assert_array_equal(images(1), images(1))
@@ -128,7 +135,7 @@ def test_same_seed_same_batches_other_seed_others(dataset):
 @settings(deadline=None)
 @given(count=st.integers(1, 300), epoch=st.integers(0, 50), seed=st.integers(0, 2 ** 32 - 1))
 def test_an_epoch_is_a_shuffle_of_the_whole_list(count, epoch, seed):
-    plan = data_loader.epoch_plan(count, epoch, seed=seed)
+    plan = epoch_plan.epoch_plan(count, epoch, seed=seed)
     assert sorted(plan.order) == list(range(count))
     assert plan.top.min() >= 0 and plan.left.min() >= 0
     assert plan.top.max() <= 256 - 224 and plan.left.max() <= 256 - 224
@@ -138,30 +145,30 @@ def test_an_epoch_is_a_shuffle_of_the_whole_list(count, epoch, seed):
 @given(count=st.integers(2, 300), epoch=st.integers(0, 50), data=st.data())
 def test_a_limit_keeps_the_first_of_the_same_shuffle(count, epoch, data):
     limit = data.draw(st.integers(1, count))
-    whole, part = data_loader.epoch_plan(count, epoch), data_loader.epoch_plan(count, epoch, limit=limit)
+    whole, part = epoch_plan.epoch_plan(count, epoch), epoch_plan.epoch_plan(count, epoch, limit=limit)
     for column, head in zip(whole, part):
         np.testing.assert_array_equal(column[:limit], head)
 
 
 def test_augmentation_belongs_to_the_photograph_and_not_to_its_place():
-    shuffled, straight = data_loader.epoch_plan(100, 4), data_loader.epoch_plan(100, 4, shuffle=False)
+    shuffled, straight = epoch_plan.epoch_plan(100, 4), epoch_plan.epoch_plan(100, 4, shuffle=False)
     np.testing.assert_array_equal(shuffled.top, straight.top[shuffled.order])
     np.testing.assert_array_equal(shuffled.flip, straight.flip[shuffled.order])
 
 
 def test_every_crop_and_both_flips_occur():
-    plan = data_loader.epoch_plan(20000, 0)
+    plan = epoch_plan.epoch_plan(20000, 0)
     assert set(plan.top) == set(plan.left) == set(range(256 - 224 + 1))
     assert abs(plan.flip.mean() - 1 / 2) < 5 * (1 / 2) / np.sqrt(20000)
 
 
 def test_epochs_differ():
-    assert not np.array_equal(data_loader.epoch_plan(100, 0).order, data_loader.epoch_plan(100, 1).order)
+    assert not np.array_equal(epoch_plan.epoch_plan(100, 0).order, epoch_plan.epoch_plan(100, 1).order)
 
 
 def test_batches_from_a_place_in_a_later_epoch_are_those_of_the_whole_run(dataset):
     def batches(**start):
-        return data_loader.train_generator(4, ratings=read(dataset), seed=3, image_size=SIZE, **start)
+        return train_generator(read(dataset), 4, seed=3, **start)
 
     with contextlib.closing(batches()) as whole, contextlib.closing(batches(first_epoch=1, first_image=8)) as rest:
         every = list(itertools.islice(whole, 8))
@@ -172,28 +179,28 @@ def test_batches_from_a_place_in_a_later_epoch_are_those_of_the_whole_run(datase
 
 def test_train_size_limits_the_epoch(dataset):
     ratings = read(dataset)
-    batches = take(data_loader.train_generator(3, ratings=ratings, train_size=7, image_size=SIZE), 4)
+    batches = take(train_generator(ratings, 3, train_size=7), 4)
     for epoch in (0, 1):
-        order = data_loader.epoch_plan(12, epoch, limit=7, image_size=SIZE).order
+        order = epoch_plan.epoch_plan(12, epoch, limit=7, image_size=SIZE).order
         np.testing.assert_array_equal(np.concatenate([scores for _, scores in batches[2 * epoch:2 * epoch + 2]]),
                                       ratings.distributions[order[:6]].astype(np.float32))
 
 
 def test_a_batch_larger_than_the_epoch_is_an_error(dataset):
     with pytest.raises(InputError, match=r'batchsize: found 13, expected at most the 12 .*--batchsize 12'):
-        take(data_loader.train_generator(13, ratings=read(dataset)), 1)
+        take(data_loader.train_generator(13, images=image_set(read(dataset))), 1)
 
 
 def test_a_file_that_cannot_be_decoded_is_named(dataset):
     bad = sorted(dataset.images.iterdir())[6]
     bad.write_bytes(b'not a photograph')
     with pytest.raises(InputError, match=rf'{bad.name}: found a file that cannot be decoded .* expected a JPEG'):
-        take(data_loader.val_batches(read(dataset), 4, image_size=SIZE), 9)
+        take(data_loader.val_batches(image_set(read(dataset)), 4, reading(SIZE)), 9)
 
 
 @pytest.mark.parametrize('read_batches', [
-    lambda ratings: data_loader.train_generator(4, ratings=ratings, image_size=SIZE),
-    lambda ratings: data_loader.val_batches(ratings, 4, image_size=SIZE)])
+    lambda ratings: train_generator(ratings, 4),
+    lambda ratings: data_loader.val_batches(image_set(ratings), 4, reading(SIZE))])
 def test_a_header_that_claims_billions_of_pixels_stops_the_run_undecoded(dataset, read_batches):
     bad = sorted(dataset.images.iterdir())[6]
     jpeg = bytearray(bad.read_bytes())
@@ -207,7 +214,7 @@ def test_a_header_that_claims_billions_of_pixels_stops_the_run_undecoded(dataset
 
 def test_the_pipeline_leaves_no_default_session(dataset):
     before = tf.compat.v1.get_default_graph().get_operations()
-    generator = data_loader.val_generator(4, ratings=read(dataset), image_size=SIZE)
+    generator = data_loader.val_generator(4, images=image_set(read(dataset)), reading=reading(SIZE))
     next(generator)
     assert tf.compat.v1.get_default_session() is None
     assert tf.compat.v1.get_default_graph().get_operations() == before

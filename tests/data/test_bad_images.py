@@ -8,7 +8,7 @@ import struct
 
 import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import image_set, make_dataset, reading
 
 import eval as score
 import train
@@ -16,11 +16,11 @@ from utils import data_loader
 from utils.base.errors import InputError
 from utils.data import ava, epoch_plan
 from utils.data.bad_images import BadImages
+from utils.data.passes import Pass
 
 SIZE = 32
 COUNT = 12
 BROKEN = (3, 4, 9)
-SETTINGS = {'image_size': SIZE, 'seed': 3}
 
 
 def read(dataset):
@@ -33,15 +33,17 @@ def break_some(ratings, broken=BROKEN):
             stream.write(content)
 
 
-def batches(ratings, count, batchsize=4, **more):
-    generator = data_loader.train_generator(batchsize, ratings=ratings, **{**SETTINGS, **more})
+def batches(ratings, count, batchsize=4, *, bad=None, max_pixels=10 ** 8, **start):
+    images = image_set(ratings, bad, what='training')
+    generator = data_loader.train_generator(batchsize, images=images, reading=reading(SIZE, max_pixels=max_pixels),
+                                            seed=3, **start)
     with contextlib.closing(generator):
         return list(itertools.islice(generator, count))
 
 
 def expected_order(epoch, broken=BROKEN, count=COUNT):
     """The plan's order, with the first unbroken draw of RandomState([seed, epoch, place]) where one is broken."""
-    order = data_loader.epoch_plan(count, epoch, seed=3, image_size=SIZE).order
+    order = epoch_plan.epoch_plan(count, epoch, seed=3, image_size=SIZE).order
     for place, index in enumerate(order):
         random = np.random.RandomState([3, epoch, place])
         while index in broken:
@@ -57,7 +59,7 @@ def broken(dataset):
     whole = {}
     for epoch in range(3):
         images = np.concatenate([images for images, _ in batches(ratings, 3, first_epoch=epoch)])
-        whole[epoch] = dict(zip(data_loader.epoch_plan(COUNT, epoch, seed=3, image_size=SIZE).order, images))
+        whole[epoch] = dict(zip(epoch_plan.epoch_plan(COUNT, epoch, seed=3, image_size=SIZE).order, images))
     break_some(ratings)
     return ratings, whole
 
@@ -80,7 +82,7 @@ def test_substitutes_follow_from_seed_epoch_and_place_alone(broken, batchsize):
             np.testing.assert_array_equal(scores[epoch * COUNT + place],
                                           ratings.distributions[index].astype(np.float32))
     assert list(np.flatnonzero(bad.mask)) == list(BROKEN) and bad.count == len(said) == 3
-    assert any(re.search(r'1003\.jpg: cannot be decoded \(.*unknown format.*\), another photograph takes its place$',
+    assert any(re.search(r'1003\.jpg: unreadable \(.*unknown format.*\), replaced by another image$',
                          line) for line in said)
 
 
@@ -97,7 +99,7 @@ def test_substitutes_are_the_same_from_any_place_on(broken):
 def test_whole_photographs_keep_their_places(broken):
     ratings, whole = broken
     images = np.concatenate([images for images, _ in batches(ratings, 3, bad=lenient())])
-    for place, index in enumerate(data_loader.epoch_plan(COUNT, 0, seed=3, image_size=SIZE).order):
+    for place, index in enumerate(epoch_plan.epoch_plan(COUNT, 0, seed=3, image_size=SIZE).order):
         if index not in BROKEN:
             np.testing.assert_array_equal(images[place], whole[0][index])
 
@@ -105,16 +107,18 @@ def test_whole_photographs_keep_their_places(broken):
 def test_draws_go_on_until_one_is_whole():
     order = np.arange(10)
     is_broken = np.arange(10) != 7
-    replaced = epoch_plan.replace_unreadable(order, is_broken, lambda place: epoch_plan.replacements(10, 0, place))
-    assert list(replaced) == [7] * 10
+    bad = BadImages(10, share=0.95, report=[].append)
+    for index in np.flatnonzero(is_broken):
+        bad.add(int(index), 'x', 'why')
+    assert list(Pass({}, order, order, bad).chosen()) == [7] * 10
 
 
 def test_scoring_leaves_them_out_and_counts_them(broken):
     ratings, _ = broken
     for batchsize in (1, 5, 12):
         bad = lenient(what='validation')
-        with contextlib.closing(data_loader.val_generator(batchsize, ratings=ratings, image_size=SIZE,
-                                                          bad=bad)) as generator:
+        with contextlib.closing(data_loader.val_generator(batchsize, images=image_set(ratings, bad),
+                                                          reading=reading(SIZE))) as generator:
             passes = list(itertools.islice(generator, 2 * -(-COUNT // batchsize)))
         scores = np.concatenate([scores for _, scores in passes])
         kept = ratings.take(~bad.mask)
@@ -128,15 +132,15 @@ def test_too_many_stop_the_run_with_their_list(broken):
     with pytest.raises(InputError) as caught:
         batches(ratings, 9, bad=BadImages(COUNT, share=2 / 12, report=[].append))
     text = str(caught.value)
-    assert 'found 3 bad ones among 12 training photographs, more than --max_bad_images 0.166667 allows' in text
+    assert '3 of 12 training images are unreadable, more than --max_bad_images 0.166667 allows' in text
     assert all(f'{1000 + index}.jpg' in text for index in BROKEN)
-    with pytest.raises(InputError, match='found 1 bad ones among 12 validation photographs'):
-        list(data_loader.val_batches(ratings, 4, image_size=SIZE))
+    with pytest.raises(InputError, match='1 of 12 validation images are unreadable'):
+        list(data_loader.val_batches(image_set(ratings), 4, reading(SIZE)))
 
 
 def test_a_long_list_is_cut():
     bad = BadImages(100, share=0.2, report=[].append)
-    with pytest.raises(InputError, match=r'found 21 bad ones among 100 .*also 1\.jpg .*, 9\.jpg \(why\) and 11 more;'):
+    with pytest.raises(InputError, match=r'21 of 100 .*also 1\.jpg .*, 9\.jpg \(why\) and 11 more\.'):
         for index in range(21):
             bad.add(index, f'{index}.jpg', 'why')
 
@@ -144,7 +148,8 @@ def test_a_long_list_is_cut():
 def test_a_file_that_vanishes_during_the_run_takes_a_substitute(dataset):
     ratings = read(dataset)
     bad = lenient()
-    with contextlib.closing(data_loader.train_generator(4, ratings=ratings, bad=bad, **SETTINGS)) as generator:
+    images = image_set(ratings, bad)
+    with contextlib.closing(data_loader.train_generator(4, images=images, reading=reading(SIZE), seed=3)) as generator:
         next(generator)
         (dataset.images / '1003.jpg').unlink()
         assert all(len(images) == 4 for images, _ in itertools.islice(generator, 30))
@@ -154,7 +159,7 @@ def test_a_file_that_vanishes_during_the_run_takes_a_substitute(dataset):
 def test_the_limit_of_the_header_is_a_setting(dataset):
     ratings = read(dataset)
     bad = lenient(what='validation')
-    list(data_loader.val_batches(ratings, 4, image_size=SIZE, bad=bad, max_pixels=48 * 50))
+    list(data_loader.val_batches(image_set(ratings, bad), 4, reading(SIZE, max_pixels=48 * 50)))
     wide = [index for index in range(COUNT) if index % 5 > 2]  # photograph i is 48 by 48 + i % 5
     assert list(np.flatnonzero(bad.mask)) == wide
     verdicts = list(data_loader.verdicts(list(ratings.paths), max_pixels=48 * 50))
@@ -171,14 +176,14 @@ def test_train_and_eval_go_on_and_say_so(tmp_path, capsys):
     history = train.main([*common, '--image_size', '32', '--weights', 'none', '--epochs', '2', '--TMP_LOG_PATH',
                           str(tmp_path / 'log')])
     out, err = capsys.readouterr()
-    assert out.count('bad photographs: 1 training, 1 validation') == 2
+    assert out.count('unreadable images: 1 training, 1 validation') == 2
     for name in ('1002.jpg', '1013.jpg'):
-        assert err.count(f'{name}: cannot be decoded (') == 1
+        assert err.count(f'{name}: unreadable (') == 1
     metrics = score.main([*common, '--checkpoint', 'model_002.h5'])
     out, err = capsys.readouterr()
-    assert 'model_002.h5: 3 photographs, 1 left out' in out
+    assert 'model_002.h5: 3 images, 1 left out' in out
     assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][-1], abs=1e-6)
-    with pytest.raises(InputError, match='found 1 bad ones among 4 validation photographs'):
+    with pytest.raises(InputError, match='1 of 4 validation images are unreadable'):
         score.main([*common, '--checkpoint', 'model_002.h5', '--max_bad_images', '0'])
     with pytest.raises(InputError, match=r'more than 0\.001 megapixels: \d+'):
         score.main([*common, '--checkpoint', 'model_002.h5', '--max_megapixels', '0.001'])

@@ -11,19 +11,21 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROOT, make_dataset
+from conftest import ROOT, image_set, make_dataset, reading
 
 import eval as score
 import train
 from utils import data_loader, records
 from utils.base.errors import InputError
 from utils.base.files import sha256
-from utils.data import ava, image_guard, pack, packed
+from utils.base.preprocessing import Preprocessing
+from utils.data import ava, decoding, pack, packed
 from utils.data.bad_images import BadImages
 
 SIZE = 32
 SIDE = {'training': 37, 'scoring': 32}  # round(32 * 256 / 224)
 PLAIN = {'image_size': SIZE, 'resize': 'bilinear'}
+READING = reading(SIZE)
 
 
 def read(dataset):
@@ -35,7 +37,7 @@ def make(ratings, folder, use='training', form='raw', **more):
 
 
 def opened(folder, ratings, use='training', **other):
-    return packed.open_fitting(str(folder), ratings, {**PLAIN, **other}, use=use, flag='--records')
+    return packed.open_fitting(str(folder), ratings, Preprocessing(**{**PLAIN, **other}), use=use, flag='--records')
 
 
 def take(generator, count):
@@ -70,7 +72,7 @@ def test_any_reader_of_tfrecords_finds_id_scores_and_pixels(packs, use):
     side = SIDE[use]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path = tf.compat.v1.placeholder(tf.string, ())
-        image = data_loader.read_image(path, side)
+        image = decoding.read_image(path, side)
         for name, example in zip(ratings.paths[whole], examples):
             pixels = np.frombuffer(example['image'].bytes_list.value[0], np.uint8).reshape(side, side, 3)
             np.testing.assert_array_equal(pixels, np.round(session.run(image, {path: name})))
@@ -95,11 +97,12 @@ def lenient(what='training'):
 
 def test_training_reads_the_same_places_crops_and_flips(packs):
     ratings, folder = packs
-    settings = {'ratings': ratings, 'image_size': SIZE, 'seed': 4}
+    settings = {'reading': READING, 'seed': 4}
     packed = opened(folder / 'training', ratings)
     for start in ({}, {'first_epoch': 1, 'first_image': 4}):
-        plain = take(data_loader.train_generator(4, bad=lenient(), **settings, **start), 7)
-        ours = take(data_loader.train_generator(4, bad=lenient(), packed=packed, **settings, **start), 7)
+        plain = take(data_loader.train_generator(4, images=image_set(ratings, lenient()), **settings, **start), 7)
+        images = image_set(ratings, lenient(), packed)
+        ours = take(data_loader.train_generator(4, images=images, **settings, **start), 7)
         for (images, scores), (found, found_scores) in zip(plain, ours):
             np.testing.assert_array_equal(scores, found_scores)
             assert found.dtype == np.float32 and found.shape == images.shape
@@ -112,16 +115,15 @@ def test_scoring_reads_the_same_photographs(packs):
     ratings, folder = packs
     packed = opened(folder / 'scoring', ratings, 'scoring')
     for batchsize in (1, 5, 12):
-        plain = list(data_loader.val_batches(ratings, batchsize, image_size=SIZE, bad=lenient()))
-        ours = list(data_loader.val_batches(ratings, batchsize, image_size=SIZE, bad=lenient(), packed=packed))
+        plain = list(data_loader.val_batches(image_set(ratings, lenient()), batchsize, READING))
+        ours = list(data_loader.val_batches(image_set(ratings, lenient(), packed), batchsize, READING))
         assert len(plain) == len(ours) == -(-12 // batchsize)
         for (images, scores), (found, found_scores) in zip(plain, ours):
             np.testing.assert_array_equal(scores, found_scores)
             np.testing.assert_allclose(found, images, rtol=0, atol=0.5 / 127.5 + 1e-6)
 
 
-@pytest.mark.parametrize('form, largest', [('png', 0.5), ('jpeg', 60)])
-def test_the_smaller_forms(dataset, tmp_path, form, largest):
+def test_the_smaller_form(dataset, tmp_path, form='jpeg', largest=60):
     ratings = read(dataset)
     manifest = make(ratings, tmp_path / form, form=form)
     raw = make(ratings, tmp_path / 'raw')
@@ -129,8 +131,8 @@ def test_the_smaller_forms(dataset, tmp_path, form, largest):
     pixels, raw_pixels = (np.stack([opened(tmp_path / name, ratings).pixels(row) for row in range(12)]).astype(int)
                           for name in (form, 'raw'))
     assert np.abs(pixels - raw_pixels).max() <= largest - 0.5
-    batch, = take(data_loader.train_generator(12, ratings=ratings, image_size=SIZE,
-                                              packed=opened(tmp_path / form, ratings)), 1)
+    batch, = take(data_loader.train_generator(12, images=image_set(ratings, packed=opened(tmp_path / form, ratings)),
+                                              reading=READING), 1)
     assert batch[0].shape == (12, SIZE, SIZE, 3)
 
 
@@ -175,8 +177,8 @@ def test_missing_cut_and_damaged_shards_are_named(copied):
         opened(folder, ratings)
     shard.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
     with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found a damaged photograph at byte \d+ \(its CRC-32'):
-        take(data_loader.train_generator(12, ratings=ratings, image_size=SIZE, bad=lenient(),
-                                         packed=opened(folder, ratings)), 2)
+        take(data_loader.train_generator(12, images=image_set(ratings, lenient(), opened(folder, ratings)),
+                                         reading=READING), 2)
     with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found a damaged shard \(SHA-256 '):
         records.main(['verify', str(folder)])
 
@@ -188,17 +190,17 @@ def test_a_folder_without_a_usable_manifest(copied, content):
     manifest.unlink()
     if content is not None:
         manifest.write_bytes(content)
-    with pytest.raises(InputError, match=r'manifest\.json: found (no manifest|a manifest that cannot be read)'):
+    with pytest.raises(InputError, match=r'manifest\.json: (found no manifest|cannot be used \()'):
         opened(folder, ratings)
 
 
 def test_too_many_bad_photographs(packs, tmp_path):
     ratings, folder = packs
-    with pytest.raises(InputError, match='found 1 bad ones among 12 packed photographs'):
+    with pytest.raises(InputError, match='1 of 12 packed images are unreadable'):
         make(ratings, tmp_path / 'pack')
-    with pytest.raises(InputError, match='found 1 bad ones among 12 training photographs'):
-        take(data_loader.train_generator(4, ratings=ratings, image_size=SIZE,
-                                         packed=opened(folder / 'training', ratings)), 1)
+    with pytest.raises(InputError, match='1 of 12 training images are unreadable'):
+        take(data_loader.train_generator(4, images=image_set(
+            ratings, packed=opened(folder / 'training', ratings), what='training'), reading=READING), 1)
 
 
 def test_a_stopped_pack_goes_on_and_keeps_what_is_finished(dataset, tmp_path, monkeypatch):
@@ -243,7 +245,7 @@ def test_a_disk_that_keeps_other_bytes_is_noticed(dataset, tmp_path, monkeypatch
         return result
 
     monkeypatch.setattr(pack, '_write_records', damage)
-    with pytest.raises(InputError, match='found other bytes than were written'):
+    with pytest.raises(InputError, match='the disk returns other bytes than were written'):
         make(read(dataset), tmp_path / 'pack')
     assert os.listdir(str(tmp_path / 'pack')) == []
 
@@ -280,10 +282,10 @@ def test_the_commands_and_their_flags(tmp_path, capsys):
     training = [*running, '--image_size', '32', '--weights', 'none', '--epochs', '1', '--TMP_LOG_PATH', str(tmp_path)]
     packs = ['--records', str(tmp_path / 'training'), '--val_records', str(tmp_path / 'scoring')]
     history = train.main([*training, *packs])
-    assert 'bad photographs: 1 training, 1 validation' in capsys.readouterr().out
+    assert 'unreadable images: 1 training, 1 validation' in capsys.readouterr().out
     scoring = [*running, '--checkpoint', 'model_001.h5']
     metrics = score.main([*scoring, '--records', str(tmp_path / 'scoring')])
-    assert 'model_001.h5: 3 photographs, 1 left out' in capsys.readouterr().out
+    assert 'model_001.h5: 3 images, 1 left out' in capsys.readouterr().out
     assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
     assert score.main(scoring)['emd_r2'] == pytest.approx(metrics['emd_r2'], abs=1e-3)
     for run, argv in ((train.main, [*training, '--overwrite', '--records', str(tmp_path / 'scoring')]),
@@ -303,7 +305,7 @@ def test_a_fast_decode_changes_large_jpegs_alone(tmp_path):
             Image.fromarray(pixels).resize((width, height), Image.BICUBIC).save(str(tmp_path / f'{name}.{ending}'))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         data = tf.compat.v1.placeholder(tf.string, ())
-        shape = tf.shape(image_guard.decode(data, at_least=32))
+        shape = tf.shape(decoding.decode_pixels(data, at_least=32))
         shapes = {path.name: tuple(session.run(shape, {data: path.read_bytes()})[1::-1])
                   for path in tmp_path.iterdir()}
     assert {name: shape for name, shape in shapes.items() if name.endswith('jpg')} == {

@@ -111,6 +111,7 @@ class Packed:
     def pixels(self, index: int) -> np.ndarray:
         """A photograph, uint8 [side, side, 3]."""
         data = self.bytes_of(index)
+        self.open_decoder()
         if self._decode:
             return self._decode(bytes(data))
         return np.frombuffer(data, np.uint8).reshape(self.side, self.side, 3)
