@@ -83,12 +83,13 @@ def dataset(tmp_path):
     return make_dataset(tmp_path / 'data', 12)
 
 
-def make_model(path: Path, size: int = 32, resize: str = 'nearest', record=None) -> Path:
-    """A checkpoint of a small NIMA of MobileNet's layers, with random weights that tell photographs apart."""
+def make_model(path: Path, size: int = 32, resize: str = 'nearest', metadata=None) -> Path:
+    """A checkpoint of a small NIMA of MobileNet's layers, with random weights whose predictions differ from image to image."""
     import tensorflow as tf
 
     from utils import nima
-    from utils.model import checkpoint, model_file
+    from utils.base.preprocessing import Preprocessing
+    from utils.model import checkpoint
     tf.compat.v1.keras.backend.clear_session()
     tf.keras.backend.set_learning_phase(0)
     layers = tf.keras.layers
@@ -102,7 +103,7 @@ def make_model(path: Path, size: int = 32, resize: str = 'nearest', record=None)
     random = np.random.RandomState(0)
     network.set_weights([weights if weights.ndim < 2 else random.normal(0, 0.4, weights.shape)
                          for weights in network.get_weights()])
-    checkpoint.save(network, str(path), {'preprocessing': model_file.preprocessing(size, resize), **(record or {})})
+    checkpoint.save(network, str(path), {'preprocessing': Preprocessing(size, resize).as_json(), **(metadata or {})})
     tf.compat.v1.keras.backend.clear_session()
     return path
 

@@ -93,7 +93,7 @@ def text_lists(file):
                                        dtype=h5py.special_dtype(vlen=str))
 
 
-def record(image_size=32, **run):
+def metadata(image_size=32, **run):
     return attribute('nima', json.dumps({'preprocessing': {
         'image_size': image_size, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5', 'padding': 'tf'},
                                          'run': run}))
@@ -109,6 +109,7 @@ ALTERED = {  # name -> alteration, what is said about the file
     'a Lambda': (as_class('dense', 'Lambda'), "a layer of the class 'Lambda', which may run code"),
     'a Lambda in a network inside': (network(inside), "a layer of the class 'Lambda', which may run code"),
     'a Lambda in a wrapper': (network(wrapped), "a layer of the class 'TimeDistributed'"),
+    'a layer for sequences': (as_class('conv', 'Conv1D'), "a layer of the class 'Conv1D', which .* is not for images"),
     'an operation': (as_class('dense', 'TensorFlowOpLayer'), "a layer of the class 'TensorFlowOpLayer'"),
     'an unknown class': (as_class('dense', 'os.system'), "a layer of the class 'os.system'"),
     'a class that is no text': (as_class('dense', ['Dense']), 'where a layer is expected'),
@@ -122,7 +123,7 @@ ALTERED = {  # name -> alteration, what is said about the file
                       "with 'bias_regularizer' {"),
     'a call with code': (network(called_with_code), 'a layer Dense that is called with'),
     'too many units': (settings('dense', units=2 ** 40), "with 'units' 1099511627776, which this version"),
-    'nine units': (settings('dense', units=9), 'a network whose last layer makes 9 numbers'),
+    'nine units': (settings('dense', units=9), 'a network whose last layer has 9 outputs'),
     'two outputs': (network(lambda config: config['config'].update(output_layers=[['dense', 0, 0]] * 2)),
                     'a network with other than one output'),
     'no layers': (network(lambda config: {'class_name': 'Model', 'config': {'layers': {}}}), 'a network with no lay'),
@@ -134,12 +135,12 @@ ALTERED = {  # name -> alteration, what is said about the file
     'JSON of depth 100': (attribute('model_config', b'[' * 100 + b']' * 100), 'a network that is nested more than 64'),
     'a long number': (attribute('model_config', b'9' * 10 ** 6), r'a network that is no JSON \(a number of 1000000'),
     'no JSON': (attribute('model_config', b'{'), 'a network that is no JSON'),
-    'an array in another file': (replaced(stored_elsewhere), 'an array whose numbers stand in another file'),
+    'an array in another file': (replaced(stored_elsewhere), 'an array whose numbers are in another file'),
     'an external link': (replaced(lambda file, array: put(KERNEL, h5py.ExternalLink('/etc/x.h5', 'secret'))(file)),
                          r'a link \(ExternalLink\)'),
     'a soft link': (replaced(lambda file, array: put(KERNEL, h5py.SoftLink('/model_weights'))(file)),
                     r'a link \(SoftLink\)'),
-    'a virtual array': (replaced(virtual), 'a virtual array, whose numbers stand in other files'),
+    'a virtual array': (replaced(virtual), 'a virtual array, whose numbers are in other files'),
     'a cycle': (lambda file: put('model_weights/again', file['model_weights'])(file), 'a second name of another part'),
     'a named type': (put('type', np.dtype('f4')), 'neither a group nor an array'),
     'objects': (array_of(shape=(3,), dtype=h5py.special_dtype(vlen=str)), 'an array of something other than numbers'),
@@ -147,16 +148,15 @@ ALTERED = {  # name -> alteration, what is said about the file
     'a record array': (array_of(shape=(3,), dtype=[('a', 'f4'), ('b', 'f4')]), 'an array of something other than n'),
     'references': (array_of(shape=(3,), dtype=h5py.special_dtype(ref=h5py.Reference)), 'something other than numbers'),
     'a huge array': (array_of(shape=(2 ** 40,), dtype='f4', chunks=(1024,)), 'of which none are stored'),
-    'a bomb': (array_of(data=np.zeros(10 ** 7, 'f4'), compression='gzip'), 'are said to have 400.* bytes in a file of'),
+    'a bomb': (array_of(data=np.zeros(10 ** 7, 'f4'), compression='gzip'), 'declare 400.* bytes in a file of'),
     'a strange filter': (array_of(data=np.zeros(100, 'f4'), compression='lzf'), 'a way that Keras does not use'),
     'deep groups': (deep, 'parts more than 32 deep'),
     'a long attribute': (text_lists, 'may be longer than 16777216 bytes'),
     'an odd attribute': (attribute('x', np.void(b'123')), 'an attribute .* that is neither text nor numbers'),
-    'a record of odd type': (record(seed='1'), "found 'run.seed' of '1' in its record"),
-    'a record with more': (record(command='rm'), "found 'run.command' of 'rm' in its record"),
-    'half a pixel': (record(image_size=32.0), 'found a record .* expected a pre-processing that this version knows'),
-    'no number': (record(metrics={'loss': float('nan')}), 'found a record .* expected a pre-processing that this'),
-    'a list for a record': (record(data=[1]), r"found \[1\] as 'run.data' of its record"),
+    'metadata of odd type': (metadata(seed='1'), "found '1' as metadata.run.seed, expected another type"),
+    'half a pixel': (metadata(image_size=32.0), "its pre-processing has 'image_size' = 32.0, which this version"),
+    'no number': (metadata(metrics={'loss': float('nan')}), 'found metadata that is no JSON'),
+    'a list for metadata': (metadata(data=[1]), r'found \[1\] as metadata.run.data, expected an object'),
     'changed numbers': (lambda file: file[KERNEL].__setitem__(0, 7), 'contents that differ from their checksum'),
     'other shapes': (array_of(data=np.zeros((4, 5), 'f4')), '.'),
     'a list for training': (attribute('training_config', b'[]'), '.'),

@@ -12,10 +12,11 @@ from conftest import ROOT, snapshot
 
 from utils.base import files
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.model import checkpoint, metadata, model_file
 from utils.training.flags import train_flags
 
-RECORD = {'preprocessing': model_file.preprocessing(32)}
+RECORD = {'preprocessing': Preprocessing(32).as_json()}
 
 
 @pytest.fixture
@@ -140,14 +141,15 @@ SAVES = '''
     import resource, sys
     import tensorflow as tf
     from utils.base import errors, files
-    from utils.model import checkpoint, model_file
+    from utils.base.preprocessing import Preprocessing
+    from utils.model import checkpoint
     def main():
         inputs = tf.keras.Input((32, 32, 3))
         model = tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.Flatten()(inputs)))
         with files.only_writer(sys.argv[1], '--TMP_MODEL_PATF'):
-            checkpoint.save(model, sys.argv[1] + '/model_001.h5', {'preprocessing': model_file.preprocessing(32)})
+            checkpoint.save(model, sys.argv[1] + '/model_001.h5', {'preprocessing': Preprocessing(32).as_json()})
             exec(sys.argv[2])
-            checkpoint.save(model, sys.argv[1] + '/model_002.h5', {'preprocessing': model_file.preprocessing(32)})
+            checkpoint.save(model, sys.argv[1] + '/model_002.h5', {'preprocessing': Preprocessing(32).as_json()})
     errors.run(main, 'train.py')
 '''
 
@@ -161,7 +163,7 @@ def save_twice(folder, between):
 
 
 def is_whole(path):
-    model_file.read_weights(str(path))
+    model_file.read(str(path))
     return True
 
 

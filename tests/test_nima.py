@@ -1,13 +1,18 @@
 """The network: sizes, loss, gradient, twin, weights by name."""
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import nima, score_utils
 from utils.base.errors import InputError
+from utils.model import model_file
 
 
 @pytest.fixture
@@ -22,6 +27,10 @@ def graph():
 def mobilenet(size=32, alpha=1):
     return tf.keras.applications.MobileNet((size, size, 3), alpha=alpha, include_top=False, pooling='avg',
                                            weights=None)
+
+
+def load(model, path):
+    nima.load_weights(model, model_file.read(str(path), 'Keras weights'))
 
 
 def run_loss(true, predicted):
@@ -133,7 +142,7 @@ def test_weights_by_name_are_read(graph, tmp_path):
     source.save_weights(str(tmp_path / 'base.h5'))
     target = nima.with_head(mobilenet(), 0.75)
     head = target.get_layer('dense').get_weights()
-    nima.load_weights(target, str(tmp_path / 'base.h5'))
+    load(target, tmp_path / 'base.h5')
     for ours, theirs in zip(target.get_weights(), [*source.get_weights(), *head]):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -145,8 +154,8 @@ def test_a_layer_without_a_match_stops_the_run(graph, tmp_path):
         names = [name for name in file.attrs['layer_names'] if name != b'conv_pw_7']
         file.attrs['layer_names'] = names
     with pytest.raises(InputError, match=r"base\.h5: found no weights for the layer 'conv_pw_7', "
-                                         r'expected shapes \[\(1, 1, 512, 512\)\]: use weights of this architecture'):
-        nima.load_weights(nima.with_head(mobilenet(), 0.75), str(path))
+                                         r'expected shapes \[\(1, 1, 512, 512\)\]\. Use weights of this architecture'):
+        load(nima.with_head(mobilenet(), 0.75), path)
 
 
 def test_another_width_stops_the_run(graph, tmp_path):
@@ -154,7 +163,7 @@ def test_another_width_stops_the_run(graph, tmp_path):
     mobilenet(alpha=0.5).save_weights(str(path))
     with pytest.raises(InputError, match=r"half\.h5: found shapes \[\(3, 3, 3, 16\)\] for the layer 'conv1', "
                                          r'expected \[\(3, 3, 3, 32\)\]'):
-        nima.load_weights(nima.with_head(mobilenet(), 0.75), str(path))
+        load(nima.with_head(mobilenet(), 0.75), path)
 
 
 @pytest.mark.parametrize('content, found', [
@@ -163,40 +172,47 @@ def test_another_width_stops_the_run(graph, tmp_path):
 def test_a_file_that_is_not_keras_weights(graph, tmp_path, content, found):
     path = tmp_path / 'page.h5'
     path.write_bytes(content)
-    with pytest.raises(InputError, match=rf'page\.h5: found {found}.*, expected Keras weights: take'):
-        nima.load_weights(nima.with_head(mobilenet(), 0.75), str(path))
+    with pytest.raises(InputError, match=rf'page\.h5: found {found}.*, expected Keras weights\. Get'):
+        load(nima.with_head(mobilenet(), 0.75), path)
 
 
 def test_weights_that_are_not_there(tmp_path):
-    with pytest.raises(InputError, match=r'no_top\.h5: found no file, .*https://github\.com/fchollet/.*--weights none'):
-        nima.find_weights('mobilenet_1_0_224_tf_no_top.h5', str(tmp_path))
-    with pytest.raises(InputError, match=r'mine\.h5: found no file, expected pre-trained weights: correct --weights or '
+    with pytest.raises(InputError, match=r'no_top\.h5: no such file, .*https://github\.com/fchollet/.*--weights none'):
+        nima.read_weights('mobilenet_1_0_224_tf_no_top.h5', str(tmp_path))
+    with pytest.raises(InputError, match=r'mine\.h5: no such file, expected pre-trained weights\. Correct --weights or '
                                          r'--TMP_WEIGHTS_PATH, or start from random weights with --weights none'):
-        nima.find_weights('mine.h5', str(tmp_path))
-    assert nima.find_weights('none', str(tmp_path)) is None
+        nima.read_weights('mine.h5', str(tmp_path))
+    assert nima.read_weights('none', str(tmp_path)) is None
 
 
-def test_a_name_is_looked_up_and_a_path_is_taken_as_it_stands(tmp_path):
-    (tmp_path / 'a.h5').write_bytes(b'')
-    assert nima.find_weights('a.h5', str(tmp_path)) == str(tmp_path / 'a.h5')
-    assert nima.find_weights(str(tmp_path / 'a.h5'), '/nowhere') == str(tmp_path / 'a.h5')
+def test_weights_are_a_name_in_the_folder_or_a_path(graph, tmp_path):
+    path = str(tmp_path / 'a.h5')
+    mobilenet().save_weights(path)
+    assert nima.read_weights('a.h5', str(tmp_path)).path == nima.read_weights(path, '/nowhere').path == path
+
+
+def test_the_old_command_names_the_new_one():
+    done = subprocess.run([sys.executable, '-m', 'utils.nima', 'describe', 'a b.h5'], cwd=str(ROOT),
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.splitlines()[-1] == (
+        "python3 -m utils.nima is now: bash run.sh -m utils.models describe 'a b.h5'")
 
 
 def test_the_reconstructed_imagenet_weights_load(graph, shared):
     model = mobilenet(224)
     path = shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'
-    nima.load_weights(nima.with_head(model, 0.75), str(path))
+    load(nima.with_head(model, 0.75), path)
     assert model.get_layer('conv1').get_weights()[0].std() > 0.1
 
 
 @pytest.mark.parametrize('batchsize, device, expected', [
     (100, 'cpu', 10), (32, 'cpu', 8), (7, 'cpu', 7), (11, 'cpu', 6), (100, 'npu', 100), (100, 'gpu', 100)])
-def test_a_cpu_predicts_few_photographs_at_a_time(batchsize, device, expected):
-    assert nima.forward_batch(batchsize, device) == expected
+def test_a_cpu_predicts_few_images_at_a_time(batchsize, device, expected):
+    assert nima.predict_batch(batchsize, device) == expected
 
 
 @pytest.mark.parametrize('count', [0, 1, 4, 7, 8])
-def test_batches_of_one_shape_give_every_photograph_once(count):
+def test_batches_of_one_shape_give_every_image_once(count):
     class Model:
         shapes = set()
 

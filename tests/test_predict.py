@@ -20,8 +20,9 @@ from PIL import Image
 import predict
 from utils import data_loader, models, nima, score_utils
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava, image_files
-from utils.model import checkpoint, model_file
+from utils.model import build, checkpoint, model_file
 from utils.scoring import score_tables
 
 MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
@@ -42,7 +43,7 @@ def model(tmp_path_factory):
             fan_in = np.prod(kernel.shape[:2 if 'dw' in layer.name else 3])
             layer.set_weights([random.normal(0, 2 / np.sqrt(fan_in), kernel.shape)])
     path = tmp_path_factory.mktemp('model') / 'model_007.h5'
-    checkpoint.save(network, str(path), {'preprocessing': model_file.preprocessing(32, 'nearest'), 'epoch': 7})
+    checkpoint.save(network, str(path), {'preprocessing': Preprocessing(32, 'nearest').as_json(), 'epoch': 7})
     return path
 
 
@@ -71,7 +72,7 @@ def test_results_are_those_of_evals_pipeline(model, dataset, tmp_path):
     with contextlib.closing(image_files.ImageReader(image_size=32, resize='nearest')) as reader:
         np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
     tf.compat.v1.keras.backend.clear_session()
-    shares = nima.predict(checkpoint.load_for_scoring(str(model)), images, 7)
+    shares = nima.predict(build.for_scoring(model_file.read(str(model))), images, 7)
     results = scored(model, tmp_path, dataset.images, '--batchsize', '3')
     assert [row['file'] for row in results] == list(ratings.paths)
     means, stds = score_utils.mean_score(shares), score_utils.std_score(shares)
@@ -106,7 +107,7 @@ def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, cap
     shutil.copy(str(model), str(path))
     with h5py.File(str(path), 'a') as file:
         file['model_weights']['dense']['dense']['bias:0'][...] = np.nan
-        model_file.write_record(file, model_file.read(str(model)).record)
+        model_file.write_metadata(file, model_file.read(str(model)).metadata)
     with pytest.raises(InputError, match=r'astray\.h5: found a model whose predictions are not numbers'):
         run(path, dataset.images, '--format', 'json')
     assert capsys.readouterr().out == ''
@@ -147,7 +148,7 @@ def test_the_trained_model_on_real_photographs_agrees_with_evals_pipeline_and_nu
                '--padding', 'symmetric', '-o', str(model)])
     ratings = ava.read(str(shared / 'ava_sample' / 'AVA.txt'), str(shared / 'ava_sample' / 'images'))
     tf.compat.v1.keras.backend.clear_session()
-    network = checkpoint.load_for_scoring(str(model))
+    network = build.for_scoring(model_file.read(str(model)))
     with contextlib.closing(data_loader.val_batches(ratings, 4, resize='nearest')) as batches:
         shares = np.concatenate([nima.predict(network, images, 4) for images, _ in batches]).astype(np.float64)
     scores = np.arange(1, 11)
@@ -260,7 +261,7 @@ def flat_model(path):
     tf.compat.v1.keras.backend.clear_session()
     inputs = tf.keras.Input((224, 224, 3))
     shares = tf.keras.layers.Dense(10, activation='softmax')(tf.keras.layers.GlobalAveragePooling2D()(inputs))
-    checkpoint.save(tf.keras.Model(inputs, shares), str(path), {'preprocessing': model_file.preprocessing(224)})
+    checkpoint.save(tf.keras.Model(inputs, shares), str(path), {'preprocessing': Preprocessing(224).as_json()})
     return path
 
 

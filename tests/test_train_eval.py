@@ -13,7 +13,8 @@ import train
 from utils import check_dataset, data_loader, models
 from utils.base import defaults
 from utils.base.errors import InputError
-from utils.model import checkpoint, model_file
+from utils.base.preprocessing import Preprocessing
+from utils.model import build, checkpoint, model_file
 from utils.scoring import flags
 from utils.training import log
 from utils.training.flags import train_flags
@@ -128,13 +129,13 @@ def test_a_checkpoint_goes_on_training_as_the_model_would_have(tmp_path):
     model = nima.with_head(base, 0.0)
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=1e-3), nima.earth_mover_loss)
     model.train_on_batch(images, labels)
-    checkpoint.save(model, str(tmp_path / 'model_001.h5'), {'preprocessing': model_file.preprocessing(32)})
+    checkpoint.save(model, str(tmp_path / 'model_001.h5'), {'preprocessing': Preprocessing(32).as_json()})
     predictions = nima.inference_twin(model).predict_on_batch(images)
     next_loss = model.train_on_batch(images, labels)
     trained_on = model.get_weights()
 
     keras.clear_session()
-    loaded = checkpoint.load_for_scoring(str(tmp_path / 'model_001.h5'))
+    loaded = build.for_scoring(model_file.read(str(tmp_path / 'model_001.h5')))
     np.testing.assert_allclose(loaded.predict_on_batch(images), predictions, rtol=0, atol=1e-6)
 
     keras.clear_session()
@@ -175,7 +176,7 @@ def test_an_untrained_constant_prediction_says_why_srcc_is_undefined(dataset, tm
     model = nima.with_head(base, 0.75)
     model.get_layer('dense').set_weights([np.zeros((1024, 10)), np.zeros(10)])
     model.compile('sgd', nima.earth_mover_loss)
-    checkpoint.save(model, str(tmp_path / 'model_007.h5'), {'preprocessing': model_file.preprocessing(32)})
+    checkpoint.save(model, str(tmp_path / 'model_007.h5'), {'preprocessing': Preprocessing(32).as_json()})
     metrics = score_tiny(dataset, tmp_path)
     assert np.isnan(metrics['srcc_mean'])
     printed = capsys.readouterr().out

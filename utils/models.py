@@ -26,20 +26,20 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     importing = commands.add_parser(
         'import', allow_abbrev=False, help='turn the weights of a NIMA-MobileNet into a checkpoint',
         description='Turn the weights of a NIMA-MobileNet into a checkpoint that eval.py, predict.py and train.py '
-                    'take. How photographs were resized and images padded in its training stands in no such file '
-                    'and moves the scores by half a point and more, so both must be said.',
+                    'take. Such a file does not say how images were resized and convolutions padded in its '
+                    'training. Both change the scores by half a point and more, so both flags are required.',
         epilog="idealo's weights_mobilenet_*.hdf5 need nearest and symmetric. titu1994's mobilenet_weights.h5 was "
                'trained with bilinear; its padding is taken to be tf, which was not checked against published scores.')
     importing.add_argument('file', type=typed_path, metavar='FILE', help='Keras weights, .h5 or .hdf5')
-    importing.add_argument('--resize', choices=RESIZES, required=True, help='of the photographs it was trained on')
+    importing.add_argument('--resize', choices=RESIZES, required=True, help='of the images it was trained on')
     importing.add_argument('--padding', choices=PADDINGS, required=True,
                            help='of stride-2 convolutions: tf is ((0, 1), (0, 1)); symmetric is ((1, 1), (1, 1)), '
                                 'as in Keras 2.1.5 and 2.1.6')
     importing.add_argument('-o', '--output', type=typed_path, required=True, metavar='MODEL.h5',
                            help='checkpoint to write; must not exist')
 
-    describing = commands.add_parser('describe', allow_abbrev=False, help='print what stands in a model file',
-                                     description='Print the record of a model file, its layers, parameters and size.')
+    describing = commands.add_parser('describe', allow_abbrev=False, help='print what a model file contains',
+                                     description='Print the metadata of a model file, its layers, parameters and size.')
     describing.add_argument('file', type=typed_path, metavar='FILE', help='a checkpoint or Keras weights')
     describing.add_argument('--json', action='store_true', help='as one JSON object')
     return parse_flags(parser, argv, commands=(importing, describing))
@@ -82,7 +82,7 @@ def describe(path: str) -> Dict[str, Any]:
 
 
 def _one_line(value: Any) -> str:
-    """A part of a record; what was not set, such as a flag without a value, is left out."""
+    """A field of the metadata; what was not set, such as a flag without a value, is left out."""
     if not isinstance(value, dict):
         return str(value)
     return ', '.join(f'{key} {part:.4f}' if isinstance(part, float) and 0.001 < abs(part) < 1000 else f'{key} {part}'
@@ -91,21 +91,22 @@ def _one_line(value: Any) -> str:
 
 def described(found: Dict[str, Any]) -> str:
     """What describe() found, in lines for people."""
-    head = f"10 votes, layer {found['head']!r}" if found['head'] else 'none for 10 votes'
+    head = f"layer {found['head']!r}, 10 outputs" if found['head'] else 'none of 10 outputs'
     lines = [f"{found['file']}: {found['bytes'] / 1e6:.1f} MB",
              f"contents        {'network and weights' if found['network'] else 'weights alone'}, optimiser "
              f"{found['optimizer'] or 'none'}",
              f"layers          {found['layers']}, {found['layers_with_weights']} of them with weights",
              f"parameters      {found['parameters']:,}",
              f'head            {head}']
-    record = found['record']
-    if record is None:
-        return '\n'.join([*lines, 'record          none'])
-    how = preprocessing.from_json(record['preprocessing'])
-    lines.append(f'pre-processing  images of side {how.image_size}, resize {how.resize}, scaling {how.scaling}, '
-                 f'padding {how.padding}')
-    others = {name: value for name, value in record.items() if name not in ('preprocessing', 'run')}
-    for name, value in {**others, **record.get('run', {})}.items():
+    metadata = found['record']
+    if metadata is None:
+        return '\n'.join([*lines, 'metadata        none'])
+    if 'preprocessing' in metadata:
+        how = preprocessing.from_json(metadata['preprocessing'])
+        lines.append(f'pre-processing  images of side {how.image_size}, resize {how.resize}, scaling {how.scaling}, '
+                     f'padding {how.padding}')
+    others = {name: value for name, value in metadata.items() if name not in ('preprocessing', 'run')}
+    for name, value in {**others, **metadata.get('run', {})}.items():
         lines.append(f'{name:<15} {_one_line(value)}')
     return '\n'.join(lines)
 

@@ -13,27 +13,27 @@ from utils.base.scores import SCORES
 from utils.model import model_file
 from utils.model.model_file import ModelFile
 
-CPU_BATCH = 10  # photographs
+CPU_PREDICT_BATCH = 10
 
 OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
 def with_head(base_model: tf.keras.Model, dropout: float, trainable: str = 'all') -> tf.keras.Model:
-    """`base_model` [B, F] -> Dropout -> Dense 10, softmax: the shares of the votes 1 to 10, [B, 10].
+    """`base_model` [B, F] -> Dropout -> Dense 10, softmax: vote distributions [B, 10].
 
-    Training changes 'all' layers, or the 'head', the last one, alone.
+    `trainable` is 'all' layers or the 'head', the last one, alone.
     Source: arXiv:1709.05424, section III.
     """
     for layer in base_model.layers if trainable == 'head' else ():
         layer.trainable = False
     features = tf.keras.layers.Dropout(dropout, name='dropout')(base_model.output)
-    shares = tf.keras.layers.Dense(len(SCORES), activation='softmax', name='dense')(features)
-    return tf.keras.Model(base_model.input, shares)
+    distributions = tf.keras.layers.Dense(len(SCORES), activation='softmax', name='dense')(features)
+    return tf.keras.Model(base_model.input, distributions)
 
 
 def on_features(model: tf.keras.Model) -> Tuple[tf.keras.Model, tf.keras.Model]:
-    """A compiled model of with_head() in two: photographs -> features [B, F] of the base, features -> shares.
+    """A compiled model of with_head() in two: images -> features [B, F] of the base, features -> distributions.
 
     The first is for predictions (learning phase 0). The second shares layers and optimiser with `model`.
     """
@@ -59,8 +59,8 @@ def with_padding(base_model: tf.keras.Model, padding: str) -> tf.keras.Model:
     strided = [layer['config'] for layer in config['layers']
                if layer['class_name'] == 'ZeroPadding2D' and _pairs(layer['config']['padding']) == [(0, 1), (0, 1)]]
     if not strided:
-        raise InputError(f'padding {padding}: found {base_model.name} without a ZeroPadding2D of ((0, 1), (0, 1)), '
-                         'expected those of a MobileNet: use --padding tf')
+        raise InputError(f'padding {padding}: {base_model.name} has no ZeroPadding2D of ((0, 1), (0, 1)), expected a '
+                         'MobileNet. Use padding tf')
     for settings in strided:
         settings['padding'] = ((1, 1), (1, 1))
     return tf.keras.Model.from_config(config)
@@ -82,7 +82,7 @@ def inference_twin(model: tf.keras.Model) -> tf.keras.Model:
 
 
 def earth_mover_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Mean over photographs of sqrt(mean over k of (CDF_true - CDF_pred)^2), arXiv:1709.05424 eq. 1 with r=2.
+    """Mean over images of sqrt(mean over k of (CDF_true - CDF_pred)^2), arXiv:1709.05424 eq. 1 with r=2.
 
     The value is that of the published one-liner everywhere, NaN for a NaN included. Its gradient is NaN where
     prediction and label are equal (the slope of the root at 0); there it is 0 here.
@@ -126,15 +126,15 @@ def equal_part(count: int, most: int) -> int:
 
 
 def predict_batch(batchsize: int, device: str) -> int:
-    """The photographs that `device` predicts at a time fastest: batches of `batchsize` in equal parts on a CPU.
+    """The fastest predict batch size of `device`: `batchsize`, in equal parts on a CPU.
 
-    There what 10 photographs need stays in the processor's cache; benchmarks/evaluation.py measures it.
+    There what 10 images need stays in the processor's cache; benchmarks/evaluation.py measures it.
     """
-    return equal_part(batchsize, CPU_BATCH) if device == 'cpu' else batchsize
+    return equal_part(batchsize, CPU_PREDICT_BATCH) if device == 'cpu' else batchsize
 
 
 def predict(model: tf.keras.Model, images: np.ndarray, batchsize: int) -> np.ndarray:
-    """Vote shares float32 [N, 10] of images [N, S, S, 3]; or what else `model` makes of them.
+    """Vote distributions float32 [N, 10] of images [N, S, S, 3]; or what else `model` makes of them.
 
     They are predicted in batches of `batchsize`, the last one is padded and the padding cut off again: one static
     shape on every device.

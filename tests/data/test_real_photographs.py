@@ -12,7 +12,7 @@ import eval as score
 import train
 from utils import score_utils
 from utils.data import ava
-from utils.model import checkpoint
+from utils.model import build, model_file
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_the_weights_load_in_standalone_keras_and_predict_the_same(trained):
     subprocess.run([sys.executable, '-c', STANDALONE, str(folder)], check=True, stderr=subprocess.DEVNULL,
                    env={**os.environ, 'KERAS_BACKEND': 'tensorflow'})
     tf.compat.v1.keras.backend.clear_session()
-    ours = checkpoint.load_for_scoring(str(folder / 'model_040.h5')).predict(images)
+    ours = build.for_scoring(model_file.read(str(folder / 'model_040.h5'))).predict(images)
     np.testing.assert_allclose(np.load(str(folder / 'standalone.npy')), ours, rtol=0, atol=1e-6)
 
 

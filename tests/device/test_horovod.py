@@ -115,7 +115,7 @@ def test_the_chief_alone_writes_and_speaks(together):
     summary = json.loads((model / 'log' / 'summary.json').read_text())
     assert (summary['devices'], summary['batchsize']) == (2, 2)
     assert summary['seconds_per_step'] == pytest.approx(4 / summary['images_per_second'])
-    run = model_file.read(str(model / 'model_001.h5')).record['run']
+    run = model_file.read(str(model / 'model_001.h5')).metadata['run']
     assert run['devices'] == 2 and run['flags']['batchsize'] == 2
 
 

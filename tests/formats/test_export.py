@@ -16,7 +16,7 @@ from utils.base.files import new_folder, sha256
 from utils.data import image_files
 from utils.formats import ascend_model, frozen, parity
 from utils.formats.flags import export_flags
-from utils.model import checkpoint
+from utils.model import build, model_file
 
 SIZE = 32
 RUN = {'seed': 5, 'device': 'cpu', 'metrics': {'val_srcc': 0.5, 'val_loss': None}}
@@ -24,7 +24,7 @@ RUN = {'seed': 5, 'device': 'cpu', 'metrics': {'val_srcc': 0.5, 'val_loss': None
 
 @pytest.fixture(scope='module')
 def model(tmp_path_factory):
-    return make_model(tmp_path_factory.mktemp('model') / 'model_007.h5', record={'epoch': 7, 'run': RUN})
+    return make_model(tmp_path_factory.mktemp('model') / 'model_007.h5', metadata={'epoch': 7, 'run': RUN})
 
 
 @pytest.fixture(scope='module')
@@ -36,7 +36,7 @@ def images(tmp_path_factory):
 def expected(model, images):
     """Pixels of the photographs and the shares that the checkpoint gives them."""
     tf.compat.v1.keras.backend.clear_session()
-    network = checkpoint.load_for_scoring(str(model))
+    network = build.for_scoring(model_file.read(str(model)))
     reader = image_files.ImageReader(image_size=SIZE, resize='nearest')
     pixels = np.stack([reader.read(str(path)) for path in sorted(images.iterdir())])
     reader.close()
@@ -125,8 +125,8 @@ def test_a_saved_model_takes_files_and_pixels(model, images, expected, tmp_path)
 
 def test_names_do_not_depend_on_what_was_built_before(model, images, expected, tmp_path):
     tf.compat.v1.keras.backend.clear_session()
-    checkpoint.load_for_scoring(str(model))
-    second = checkpoint.load_for_scoring(str(model))
+    build.for_scoring(model_file.read(str(model)))
+    second = build.for_scoring(model_file.read(str(model)))
     assert second.input.op.name == 'input_1_1'
     frozen.write(frozen.freeze(second), str(tmp_path / 'second.pb'))
     np.testing.assert_allclose(run_graph(tmp_path / 'second.pb', expected[0])[1], expected[1], atol=1e-5)

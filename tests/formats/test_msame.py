@@ -13,7 +13,7 @@ from utils import export
 from utils.base.errors import InputError
 from utils.data import ava
 from utils.formats import msame
-from utils.model import checkpoint
+from utils.model import build, model_file
 
 SIZE, COUNT = 32, 7
 
@@ -37,7 +37,7 @@ def run_msame(model, bins, outputs, kind='bin', dtype=np.float32):
     """What msame writes: a folder of its own with NAME_output_0.bin or .txt for each input, in any order."""
     manifest = json.loads((bins / 'bins.json').read_text())
     tf.compat.v1.keras.backend.clear_session()
-    network = checkpoint.load_for_scoring(str(model))
+    network = build.for_scoring(model_file.read(str(model)))
     folder = outputs / '20220630_101530_42'
     folder.mkdir(parents=True)
     paths = list((bins / 'inputs').iterdir())

@@ -5,9 +5,10 @@ import pytest
 import tensorflow as tf
 
 from utils.base.errors import InputError
-from utils.model import checkpoint, model_file
+from utils.base.preprocessing import Preprocessing
+from utils.model import build, checkpoint, model_file
 
-RECORD = {'preprocessing': model_file.preprocessing(32), 'epoch': 1}
+RECORD = {'preprocessing': Preprocessing(32).as_json(), 'epoch': 1}
 
 
 @pytest.fixture
@@ -109,4 +110,4 @@ def test_a_file_that_is_no_model(tmp_path, content, found):
     (tmp_path / 'model_007.h5').write_bytes(content)
     with pytest.raises(InputError, match=rf'model_007\.h5: found {found}, expected a checkpoint that train\.py or the '
                                          r'import wrote: take a complete copy of the \.h5 file'):
-        checkpoint.load_for_scoring(str(tmp_path / 'model_007.h5'))
+        build.for_scoring(model_file.read(str(tmp_path / 'model_007.h5')))

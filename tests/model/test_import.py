@@ -1,4 +1,4 @@
-"""Other people's trained weights: importing, describing, scoring and training with them; the record in a checkpoint."""
+"""Other people's trained weights: importing, describing, scoring and training with them; the metadata of a checkpoint."""
 import json
 import re
 import subprocess
@@ -13,10 +13,12 @@ from conftest import ROOT, make_dataset
 import eval as score
 import predict
 import train
-from utils import data_loader, models, nima
+from utils import models, nima
 from utils.base.errors import InputError
 from utils.base.files import sha256
-from utils.model import checkpoint, model_file
+from utils.base.preprocessing import Preprocessing
+from utils.data import decoding
+from utils.model import build, checkpoint, metadata, model_file
 
 PUBLISHED = {42039: 5.2282, 42040: 4.6879, 42041: 5.2865, 42042: 5.1272, 42044: 5.7950}  # by the model's makers
 STRIDED = ['conv1_pad', 'conv_pad_2', 'conv_pad_4', 'conv_pad_6', 'conv_pad_12']
@@ -76,8 +78,8 @@ def small(folder):
     plain = network()
     model = nima.with_padding(plain, 'symmetric')
     model.set_weights(plain.get_weights())
-    checkpoint.save(model, str(folder / 'small.h5'), {'preprocessing': model_file.preprocessing(
-        32, 'nearest', 'symmetric'), 'epoch': 3})
+    checkpoint.save(model, str(folder / 'small.h5'), {'preprocessing': Preprocessing(
+        32, 'nearest', 'symmetric').as_json(), 'epoch': 3})
     return folder / 'small.h5'
 
 
@@ -87,12 +89,12 @@ def photographs(tmp_path):
 
 
 def arrays(path):
-    return [array for layer in model_file.read_weights(str(path)).values() for array in layer]
+    return [array for layer in model_file.read(str(path)).weights.values() for array in layer]
 
 
 def load(path):
     tf.compat.v1.keras.backend.clear_session()
-    return checkpoint.load_for_scoring(str(path))
+    return build.for_scoring(model_file.read(str(path)))
 
 
 # --- import
@@ -130,12 +132,12 @@ def test_symmetric_padding_is_one_pixel_on_every_side(small):
 
 def test_padding_of_a_network_that_has_none():
     inputs = tf.keras.Input((32, 32, 3))
-    with pytest.raises(InputError, match=r'padding symmetric: found \w+ without a ZeroPadding2D of \(\(0, 1\), '):
+    with pytest.raises(InputError, match=r'padding symmetric: \w+ has no ZeroPadding2D of \(\(0, 1\), '):
         nima.with_padding(tf.keras.Model(inputs, tf.keras.layers.GlobalMaxPooling2D()(inputs)), 'symmetric')
 
 
-def test_the_record_of_an_imported_file(imported, weights):
-    assert model_file.read(str(imported)).record == {
+def test_the_metadata_of_an_imported_file(imported, weights):
+    assert model_file.read(str(imported)).metadata == {
         'preprocessing': {'image_size': 224, 'resize': 'nearest', 'scaling': '(x - 127.5) / 127.5',
                           'padding': 'symmetric'},
         'origin': {'file': 'others.h5', 'sha256': sha256(str(weights))}}
@@ -149,19 +151,19 @@ def bring_in(path, output):
 
 def test_an_output_that_is_there_is_not_overwritten(weights, tmp_path):
     (tmp_path / 'model.h5').write_text('mine')
-    with pytest.raises(InputError, match=r'model\.h5: found a file that is there already, .*type another -o'):
+    with pytest.raises(InputError, match=r'model\.h5 exists already\. Remove it or choose another -o'):
         bring_in(weights, tmp_path / 'model.h5')
     assert (tmp_path / 'model.h5').read_text() == 'mine'
 
 
 def test_an_output_folder_that_cannot_be_made(weights, tmp_path):
     (tmp_path / 'model').write_text('')
-    with pytest.raises(InputError, match=r'model: found a place that cannot be written .* -o'):
+    with pytest.raises(InputError, match=r'cannot write .*model: .* -o'):
         bring_in(weights, tmp_path / 'model' / 'model.h5')
 
 
 def test_a_checkpoint_is_not_imported_again(small, tmp_path):
-    with pytest.raises(InputError, match=r'small\.h5: found a checkpoint that says its pre-processing already'):
+    with pytest.raises(InputError, match=r'small\.h5 is a checkpoint with metadata already\. Use it as it is'):
         bring_in(small, tmp_path / 'model.h5')
 
 
@@ -188,7 +190,7 @@ def test_a_layer_that_is_missing_or_left_over_is_named(weights, tmp_path):
 
 
 def test_weights_of_something_else(base, tmp_path):
-    with pytest.raises(InputError, match=r'base\.h5: found no layer for 10 votes, .*train\.py --weights'):
+    with pytest.raises(InputError, match=r'base\.h5: found no layer of 10 outputs, .*train\.py --weights'):
         bring_in(base, tmp_path / 'model.h5')
     (tmp_path / 'page.h5').write_text('<html>')
     with pytest.raises(InputError, match=r'page\.h5: found a web page, expected the weights of a NIMA-MobileNet'):
@@ -220,7 +222,7 @@ def test_describe_as_text(imported, weights, capsys):
         'contents        network and weights, optimiser none',
         'layers          90, 55 of them with weights',
         f'parameters      {3228864 + 1024 * 10 + 10:,}',
-        "head            10 votes, layer 'dense'",
+        "head            layer 'dense', 10 outputs",
         'pre-processing  images of side 224, resize nearest, scaling (x - 127.5) / 127.5, padding symmetric',
         f'origin          file others.h5, sha256 {digest}']
 
@@ -230,25 +232,25 @@ def test_describe_says_how_a_checkpoint_came_about(small, tmp_path, capsys):
            'data': {'labels_hash': 'a' * 64, 'split': 'the last 4', 'train_images': 8, 'val_images': 4},
            'metrics': {'val_srcc': 0.51234567, 'val_lcc': None}, 'versions': {'python': '3.7.16'},
            'position': {'epoch': 3, 'images': 0}}
-    record = {'preprocessing': model_file.preprocessing(32), 'epoch': 3, 'run': run}
-    path = altered(small, tmp_path / 'model.h5', lambda file: model_file.write_record(file, record))
+    value = {'preprocessing': Preprocessing(32).as_json(), 'epoch': 3, 'run': run}
+    path = altered(small, tmp_path / 'model.h5', lambda file: model_file.write_metadata(file, value))
     models.main(['describe', str(path)])
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines[6:] if not line.startswith('pre-processing')] == [
         'epoch           3', f'data            labels_hash {"a" * 64}, split the last 4, train_images 8, val_images 4',
         'device          cpu', 'flags           epochs 3, learning_rate 0.0001', 'metrics         val_srcc 0.5123',
         'position        epoch 3, images 0', 'seed            5', 'threads         2', 'versions        python 3.7.16']
-    assert models.main(['describe', str(path), '--json'])['record'] == record
+    assert models.main(['describe', str(path), '--json'])['record'] == value
 
 
-def test_describe_as_json_without_tensorflow_from_any_folder(small, weights, tmp_path):
-    done = run('-X', 'importtime', ROOT / 'utils' / 'models.py', 'describe', small, '--json', cwd=tmp_path)
+def test_describe_as_json_without_tensorflow(small, weights):
+    done = run('-X', 'importtime', '-m', 'utils.models', 'describe', small, '--json', cwd=ROOT)
     assert done.returncode == 0 and 'tensorflow' not in done.stderr
     found = json.loads(done.stdout)
     assert found['network'] and found['parameters'] == 3239114 and found['bytes'] == small.stat().st_size
-    assert found['record'] == {'epoch': 3, 'preprocessing': model_file.preprocessing(32, 'nearest', 'symmetric')}
+    assert found['record'] == {'epoch': 3, 'preprocessing': Preprocessing(32, 'nearest', 'symmetric').as_json()}
     done = run('-m', 'utils.models', 'describe', weights, cwd=ROOT)
-    assert 'weights alone' in done.stdout and done.stdout.splitlines()[-1] == 'record          none'
+    assert 'weights alone' in done.stdout and done.stdout.splitlines()[-1] == 'metadata        none'
 
 
 def test_help_without_tensorflow_and_a_mistake_without_a_traceback(tmp_path):
@@ -256,18 +258,19 @@ def test_help_without_tensorflow_and_a_mistake_without_a_traceback(tmp_path):
     assert done.returncode == 0 and 'import|describe' in done.stdout
     assert 'tensorflow' not in done.stderr and 'h5py' not in done.stderr
     (tmp_path / 'empty.h5').write_bytes(b'')
-    done = run(ROOT / 'utils' / 'models.py', 'describe', 'empty.h5', cwd=tmp_path)
+    done = subprocess.run(['bash', str(ROOT / 'run.sh'), '-m', 'utils.models', 'describe', 'empty.h5'],
+                          cwd=str(tmp_path), capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ''
-    assert done.stderr == (f'nima: error: {tmp_path}/empty.h5: found an empty file, expected a checkpoint or Keras '
-                           'weights: take a complete copy of the .h5 file\n')
+    assert done.stderr == (f'models: error: {tmp_path}/empty.h5: found an empty file, expected a checkpoint or Keras '
+                           'weights. Get a complete copy of the .h5 file\n')
 
 
 # --- eval, predict and train
 
 @pytest.mark.parametrize('script', ['eval', 'predict', 'train'])
 def test_a_file_that_was_not_imported_names_the_command(script, weights, photographs):
-    command = (rf"others\.h5: found weights without a network, .*: import the file with {sys.executable} "
-               rf"{ROOT}/utils/nima\.py import {weights} --resize bilinear --padding tf -o model\.h5 "
+    command = (rf"others\.h5: found weights without a network, .*\. Import the file with bash {ROOT}/run\.sh -m "
+               rf"utils\.models import {weights} --resize bilinear --padding tf -o model\.h5 "
                r"\(idealo's need --resize nearest --padding symmetric\)")
     common = [*photographs.flags, '--val_size', '4', '--device', 'cpu']
     with pytest.raises(InputError, match=command):
@@ -283,8 +286,8 @@ def test_the_named_command_runs_as_printed(weights, tmp_path):
     source = tmp_path / "other people's.h5"
     source.write_bytes(weights.read_bytes())
     with pytest.raises(InputError) as error:
-        model_file.require_checkpoint(str(source))
-    command = re.search(r'import the file with (.* -o model\.h5) \(', str(error.value)).group(1)
+        model_file.read(str(source)).require_checkpoint()
+    command = re.search(r'Import the file with (.* -o model\.h5) \(', str(error.value)).group(1)
     subprocess.run(command, shell=True, cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)
     assert (tmp_path / 'model.h5').is_file()
 
@@ -293,60 +296,84 @@ def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small,
     history = train.main([*photographs.flags, '--weights', str(small), '--image_size', '64', '--batchsize', '4',
                           '--val_size', '4', '--device', 'cpu', '--epochs', '1', '--learning_rate', '1e-30',
                           '--TMP_MODEL_PATF', str(tmp_path), '--TMP_LOG_PATH', str(tmp_path / 'log')])
-    assert ('small.h5: starting from a whole NIMA, head included, trained for images of side 32: images of side 64, '
+    assert ('small.h5: starting from a whole NIMA, head included, trained on images of side 32: images of side 64, '
             'resize nearest, padding symmetric') in capsys.readouterr().out
     written = tmp_path / 'model_001.h5'
-    record = model_file.read(str(written)).record
-    assert {name: record[name] for name in ('epoch', 'preprocessing')} == {
-        'epoch': 1, 'preprocessing': model_file.preprocessing(64, 'nearest', 'symmetric')}
-    ours, theirs = (model_file.read_weights(str(path)) for path in (written, small))
+    found = model_file.read(str(written)).metadata
+    assert {name: found[name] for name in ('epoch', 'preprocessing')} == {
+        'epoch': 1, 'preprocessing': Preprocessing(64, 'nearest', 'symmetric').as_json()}
+    ours, theirs = (model_file.read(str(path)).weights for path in (written, small))
     for layer in ('conv1', 'conv_pw_13', 'dense'):
         np.testing.assert_array_equal(ours[layer][0], theirs[layer][0])
     assert load(written).get_layer('conv_pad_2').padding == ((1, 1), (1, 1))
     metrics = score.main([*photographs.flags, '--val_size', '4', '--checkpoint', str(written), '--device', 'cpu'])
     assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
-    assert 'no record' not in capsys.readouterr().out
+    assert 'no metadata' not in capsys.readouterr().out
 
 
 def test_pre_trained_weights_without_a_head_get_the_cards_pre_processing(base):
-    found = model_file.preprocessing_to_start_from(str(base), 96, print)
-    assert found == model_file.preprocessing_to_start_from(None, 96, print) == model_file.preprocessing(96)
+    found = nima.preprocessing_for(model_file.read(str(base)), 96, print)
+    assert found == nima.preprocessing_for(None, 96, print) == Preprocessing(96)
 
 
 def test_the_cards_pre_processing():
-    assert model_file.preprocessing() == {'image_size': 224, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5',
+    assert Preprocessing().as_json() == {'image_size': 224, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5',
                                           'padding': 'tf'}
 
 
-# --- the record
+# --- metadata
 
-def test_a_checkpoint_without_a_record_is_said_to_have_none(small, tmp_path):
+def test_a_checkpoint_without_metadata_gets_the_cards_pre_processing(small, tmp_path):
     path = altered(small, tmp_path / 'model.h5', lambda file: file.attrs.__delitem__('nima'))
     said = []
-    assert model_file.preprocessing_of(str(path), 32, said.append) == model_file.preprocessing(32)
-    assert said == [f"{path}: the file carries no record of its pre-processing: the model card's is used (resize "
-                    'bilinear, padding tf)']
-    assert model_file.read(str(path)).record is None
+    file = model_file.read(str(path))
+    assert file.metadata is None and file.preprocessing(32, said.append) == Preprocessing(32)
+    assert said == [f"{path}: no metadata; the model card's pre-processing is used (resize bilinear, padding tf)"]
 
 
-@pytest.mark.parametrize('record', [
-    'bilinear', '[]', '{}', '{"preprocessing": {"image_size": 32, "resize": "nearest"}}',
-    json.dumps({'preprocessing': model_file.preprocessing(32, 'cubic')}),
-    json.dumps({'preprocessing': {**model_file.preprocessing(32), 'scaling': 'x / 255'}}),
-    json.dumps({'preprocessing': {**model_file.preprocessing(32), 'image_size': '32'}})])
-def test_a_record_of_another_version(small, tmp_path, record):
-    path = altered(small, tmp_path / 'model.h5', lambda file: file.attrs.__setitem__('nima', record))
-    with pytest.raises(InputError, match=r'model\.h5: found a record .*, expected a pre-processing that this version '
-                                         r'knows \(resize bilinear or nearest, padding tf or symmetric\): use the'):
+def with_metadata(source, path, value):
+    return altered(source, path, lambda file: file.attrs.__setitem__('nima', json.dumps(value)))
+
+
+@pytest.mark.parametrize('changes, named', [
+    ({'resize': 'cubic'}, r"'resize' = 'cubic'"), ({'scaling': 'x / 255'}, r"'scaling' = 'x / 255'"),
+    ({'image_size': '32'}, r"'image_size' = '32'"), ({'orientation': 'exif'}, r"'orientation' = 'exif'")])
+def test_a_pre_processing_of_another_version_is_refused(small, tmp_path, changes, named):
+    path = with_metadata(small, tmp_path / 'model.h5', {'preprocessing': {**Preprocessing(32).as_json(), **changes}})
+    with pytest.raises(InputError, match=rf'model\.h5: its pre-processing has {named}, which this version does not '
+                                         r'know\. Use the version that wrote the file'):
         model_file.read(str(path))
 
 
-def test_a_record_of_another_network(small, tmp_path):
-    record = json.dumps({'preprocessing': model_file.preprocessing(224)})
-    path = altered(small, tmp_path / 'model.h5', lambda file: file.attrs.__setitem__('nima', record))
-    with pytest.raises(InputError, match=r'model\.h5: found a network for images of side 32 with a record that says '
-                                         r'224'):
-        model_file.preprocessing_of(str(path), 32, print)
+@pytest.mark.parametrize('value, said', [
+    ([], r'found \[\] as metadata, expected an object'), ({'preprocessing': 3}, 'its pre-processing has 3 instead of'),
+    ({'epoch': 'one'}, "found 'one' as metadata.epoch, expected another type"),
+    ({'run': {'seed': -1}}, 'found -1 as metadata.run.seed, expected another type')])
+def test_metadata_of_another_kind_are_refused(small, tmp_path, value, said):
+    with pytest.raises(InputError, match=rf'model\.h5: {said}'):
+        model_file.read(str(with_metadata(small, tmp_path / 'model.h5', value)))
+
+
+def test_absent_fields_mean_the_old_values(small, tmp_path):
+    path = with_metadata(small, tmp_path / 'model.h5', {'preprocessing': {'image_size': 32, 'resize': 'nearest'}})
+    assert model_file.read(str(path)).preprocessing(32, print) == Preprocessing(32, 'nearest')
+    file = model_file.read(str(with_metadata(small, tmp_path / 'none.h5', {'epoch': 3})))
+    assert file.own_preprocessing is None and file.preprocessing(32, print) == Preprocessing(32)
+    assert models.main(['describe', file.path])['record'] == {'epoch': 3}
+
+
+def test_unknown_fields_are_kept_and_a_resumed_run_carries_them(small, tmp_path):
+    value = {'preprocessing': Preprocessing(32).as_json(), 'licence': 'Apache', 'run': {'id': 'ab', 'author': 'me'}}
+    file = model_file.read(str(with_metadata(small, tmp_path / 'model.h5', value)))
+    assert file.metadata == value
+    assert metadata.unknown(file.metadata) == {'licence': 'Apache', 'run': {'author': 'me'}}
+    assert metadata.unknown({}) == {'run': {}}
+
+
+def test_metadata_of_another_network(small, tmp_path):
+    path = with_metadata(small, tmp_path / 'model.h5', {'preprocessing': Preprocessing(224).as_json()})
+    with pytest.raises(InputError, match=r'model\.h5: found a network for images of side 32 with metadata that say 224'):
+        model_file.read(str(path)).preprocessing(32, print)
 
 
 def test_a_checkpoint_that_is_not_nimas(base, folder):
@@ -354,7 +381,7 @@ def test_a_checkpoint_that_is_not_nimas(base, folder):
     inputs = tf.keras.Input((32, 32, 3))
     five = tf.keras.Model(inputs, tf.keras.layers.Dense(5)(tf.keras.layers.GlobalMaxPooling2D()(inputs)))
     five.save(str(folder / 'five.h5'))
-    with pytest.raises(InputError, match=r'five\.h5: found a network whose last layer makes 5 numbers; expected'):
+    with pytest.raises(InputError, match=r'five\.h5: found a network whose last layer has 5 outputs; expected'):
         load(folder / 'five.h5')
     tf.compat.v1.keras.backend.clear_session()
     inputs = tf.keras.Input((32, 32, 3))
@@ -363,7 +390,8 @@ def test_a_checkpoint_that_is_not_nimas(base, folder):
     with pytest.raises(InputError, match=r'pairs\.h5: found a network from \(None, 32, 32, 3\) to \(None, 5, 2\), '
                                          r'expected a NIMA'):
         load(folder / 'pairs.h5')
-    with pytest.raises(InputError, match=r'base\.h5: found weights without a network and without a layer for 10 votes'):
+    with pytest.raises(InputError, match=r'base\.h5: found weights without a network and without a layer of 10 '
+                                         r'outputs'):
         load(base)
 
 
@@ -373,7 +401,7 @@ def test_nearest_takes_the_pixel_at_the_centre(photographs):
     path = str(next(photographs.images.iterdir()))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         image, ours, legacy = session.run([
-            tf.image.decode_jpeg(tf.io.read_file(path), channels=3), data_loader.read_image(path, 31, 'nearest'),
+            tf.image.decode_jpeg(tf.io.read_file(path), channels=3), decoding.read_image(path, 31, 'nearest'),
             tf.compat.v1.image.resize_images(tf.image.decode_jpeg(tf.io.read_file(path), channels=3), [31, 31],
                                              tf.compat.v1.image.ResizeMethod.NEAREST_NEIGHBOR)])
     rows, columns = ((2 * np.arange(31) + 1) * side // (2 * 31) for side in image.shape[:2])

@@ -13,7 +13,8 @@ from conftest import ROOT, make_dataset
 
 from utils import models, nima
 from utils.base.errors import InputError
-from utils.model import checkpoint, model_file, trust, trust_network
+from utils.base.preprocessing import Preprocessing
+from utils.model import build, checkpoint, model_file, trust, trust_network
 
 # Every door in a process of its own, as what it reads might end it. Prints a line of JSON for each file and door.
 DOORS = r'''
@@ -44,7 +45,7 @@ doors = {
     'describe': lambda path: models.main(['describe', path]),
     'import': lambda path: models.main(['import', path, '--resize', 'bilinear', '--padding', 'tf', '-o',
                                       folder + '-imported.h5']),
-    'weights': lambda path: nima.load_weights(model, path),
+    'weights': lambda path: nima.load_weights(model, nima.read_weights(path, '')),
     'resume': resumed,
 }
 for path in paths:
@@ -61,7 +62,6 @@ for path in paths:
         print(json.dumps([path, door, said]), flush=True)
 '''
 NOT_ASKED = {  # doors that do not need what is wrong, or find something else wrong first
-    'changed numbers': {'describe', 'import', 'weights'},
     'other shapes': {'describe', 'resume'},
 }
 
@@ -78,7 +78,7 @@ def good(tmp_path_factory):
     path = tmp_path_factory.mktemp('good') / 'good.h5'
     model = small_network()
     model.compile(nima.optimizer('sgd', 0.1, momentum=0.9, decay=0), nima.earth_mover_loss)
-    checkpoint.save(model, str(path), {'preprocessing': model_file.preprocessing(32), 'epoch': 1, 'run': {
+    checkpoint.save(model, str(path), {'preprocessing': Preprocessing(32).as_json(), 'epoch': 1, 'run': {
         'position': {'epoch': 1, 'images': 0}}})
     return path
 
@@ -145,9 +145,9 @@ def test_a_lambda_with_code_does_not_run_it(tmp_path, monkeypatch):
     tf.compat.v1.keras.backend.clear_session()
     tf.keras.models.load_model('model.h5')  # Keras alone runs it
     marker.unlink()
-    for refuse in (checkpoint.load_for_scoring, models.describe, model_file.read_weights):
+    for refuse in (model_file.read, models.describe):
         with pytest.raises(InputError, match=r"model\.h5: found a layer of the class 'Lambda', which may run code "
-                                             r'of its own; expected .*: do not use the file'):
+                                             r'of its own or is not for images; expected .*\. Do not use the file'):
             refuse('model.h5')
     assert not marker.exists()
 
@@ -187,31 +187,31 @@ def test_networks_as_people_write_them_pass(tmp_path):
     called = keras.Model(inputs, keras.layers.Dense(10, activation='softmax')(base(inputs, training=False)))
     for number, model in enumerate((nested, called)):
         path = str(tmp_path / f'{number}.h5')
-        checkpoint.save(model, path, {'preprocessing': model_file.preprocessing(32)})
+        checkpoint.save(model, path, {'preprocessing': Preprocessing(32).as_json()})
     images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     expected = [model.predict(images) for model in (nested, called)]
     for number, shares in enumerate(expected):
         tf.compat.v1.keras.backend.clear_session()
-        found = checkpoint.load_for_scoring(str(tmp_path / f'{number}.h5')).predict(images)
+        found = build.for_scoring(model_file.read(str(tmp_path / f'{number}.h5'))).predict(images)
         np.testing.assert_allclose(found, shares, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('value', ['{}', '[1, 2.5, null, true]', '{"a": [{"b": 10}]}'])
 def test_json_of_an_ordinary_size(value):
-    assert trust.parse_json(value, 'a record') == json.loads(value)
+    assert trust.parse_json(value, 'metadata') == json.loads(value)
 
 
 @pytest.mark.parametrize('text', ['NaN', '[-Infinity]', '{"a": 1e999}'])
 def test_json_of_numbers_that_are_none(text):
-    with pytest.raises(trust.DistrustError, match=r'a record that is no JSON \(.*, which is no finite number\)'):
-        trust.parse_json(text, 'a record')
+    with pytest.raises(trust.DistrustError, match=r'metadata that is no JSON \(.*, which is no finite number\)'):
+        trust.parse_json(text, 'metadata')
 
 
 def test_what_is_read_commands_no_terminal(good, tmp_path):
     path = tmp_path / 'loud.h5'
     path.write_bytes(good.read_bytes())
     with h5py.File(str(path), 'r+') as file:
-        malicious.record(device='\x1b[2J\ud800', metrics={'中文\n': 1})(file)
+        malicious.metadata(device='\x1b[2J\ud800', metrics={'中文\n': 1})(file)
     found = models.describe(str(path))
     assert found['record']['run'] == {'device': r'\x1b[2J\ud800', 'metrics': {r'中文\n': 1}}
     models.described(found).encode()
@@ -225,7 +225,7 @@ def test_compressed_weights_are_taken(good, tmp_path):
         del file[malicious.KERNEL]
         file.create_dataset(malicious.KERNEL, data=array, compression='gzip', shuffle=True, fletcher32=True)
         del file.attrs['nima_sha256']
-    np.testing.assert_array_equal(model_file.read_weights(str(path))['dense'][0], array)
+    np.testing.assert_array_equal(model_file.read(str(path)).weights['dense'][0], array)
 
 
 def test_names_in_several_attributes_are_read(good, tmp_path):

@@ -15,7 +15,7 @@ from utils.base import errors
 from utils.base.errors import InputError
 from utils.data import image_files
 from utils.formats import onnx_model
-from utils.model import checkpoint
+from utils.model import build, model_file
 from utils.scoring import engines, flags
 
 SIZE = 32
@@ -59,7 +59,7 @@ def test_onnx_says_the_same_in_onnx_runtime(model, dataset, batchsize, tmp_path,
     pixels = np.stack([reader.read(str(file)) for file in sorted(dataset.images.iterdir())[:3]])
     reader.close()
     tf.compat.v1.keras.backend.clear_session()
-    expected = checkpoint.load_for_scoring(str(model)).predict_on_batch(pixels)
+    expected = build.for_scoring(model_file.read(str(model))).predict_on_batch(pixels)
     np.testing.assert_allclose(session.run(None, {'input_1': pixels})[0], expected, atol=1e-5)
     report = json.loads((tmp_path / 'onnx' / 'parity.json').read_text())
     assert report['passed'] and list(report['largest_difference']) == ['ONNX Runtime']

@@ -16,15 +16,16 @@ import eval as score
 from utils import models
 from utils.base import errors
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava
-from utils.model import checkpoint, model_file
+from utils.model import checkpoint
 from utils.scoring import analysis, report, results
 from utils.training import log
 
 sys.path.insert(0, str(ROOT / 'tools'))
 import check_report  # noqa: E402
 
-RECORD = {'epoch': 2, 'preprocessing': model_file.preprocessing(32)}
+RECORD = {'epoch': 2, 'preprocessing': Preprocessing(32).as_json()}
 EPOCH = {'loss': 0.1, 'val_loss': 0.2, 'val_srcc': 0.3, 'val_constant_emd_r2': 0.4}
 RANKS = np.arange(1.0, 11)
 
@@ -290,7 +291,7 @@ def two_models(tmp_path_factory):
         model = tf.keras.Model(image, layers.Dense(10, activation='softmax')(features))
         random = np.random.RandomState(seed)
         model.set_weights([random.normal(0, 0.5, weight.shape) for weight in model.get_weights()])
-        checkpoint.save(model, str(folder / name), {'preprocessing': model_file.preprocessing(size, resize)})
+        checkpoint.save(model, str(folder / name), {'preprocessing': Preprocessing(size, resize).as_json()})
     return folder
 
 

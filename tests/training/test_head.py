@@ -11,8 +11,9 @@ from conftest import make_dataset
 import train
 from utils import nima
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava
-from utils.model import checkpoint, model_file
+from utils.model import build, model_file
 from utils.training import features, log
 from utils.training.flags import train_flags
 
@@ -46,7 +47,7 @@ def shares_by_keras(path, dataset):
     from utils import data_loader
     tf.compat.v1.keras.backend.clear_session()
     images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
-    model = checkpoint.load_for_scoring(str(path))
+    model = build.for_scoring(model_file.read(str(path)))
     return model.predict(images), ratings.distributions
 
 
@@ -56,7 +57,7 @@ def emd(true, predicted):
 
 def test_only_the_head_changes_and_the_checkpoint_is_a_whole_nima(trained):
     dataset, folder, history = trained
-    first, second = (model_file.read_weights(str(folder / 'model' / f'model_{epoch:03d}.h5')) for epoch in (1, 2))
+    first, second = (model_file.read(str(folder / 'model' / f'model_{epoch:03d}.h5')).weights for epoch in (1, 2))
     changed = [name for name in first if any((a != b).any() for a, b in zip(first[name], second[name]))]
     assert changed == ['dense']
     predicted, true = shares_by_keras(folder / 'model' / 'model_002.h5', dataset)
@@ -74,7 +75,7 @@ def test_the_features_are_those_of_the_network_and_are_not_computed_again(traine
     kept = np.fromfile(str(found / features.DATA), np.float32).reshape(COUNT - VAL, -1)
     ratings = ava.read(str(dataset.labels), str(dataset.images)).take(slice(None, -VAL))
     tf.compat.v1.keras.backend.clear_session()
-    model = checkpoint.load_for_scoring(str(path))
+    model = build.for_scoring(model_file.read(str(path)))
     images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
     base = tf.keras.Model(model.input, model.layers[-3].output)
     np.testing.assert_allclose(kept, base.predict(images), rtol=1e-5, atol=1e-6)
@@ -100,7 +101,7 @@ def test_a_run_goes_on_with_the_same_bits_and_all_layers_go_on_from_it(trained):
     with pytest.raises(InputError, match=r'found a run with other --trainable \(head\) than this one \(all\)'):
         train.main(argv(dataset, folder / 'parts', '--epochs', '4', '--resume'))
     train.main(argv(dataset, folder / 'on', '--epochs', '1', '--weights', paths[0]))
-    after = model_file.read_weights(str(folder / 'on' / 'model_001.h5'))
+    after = model_file.read(str(folder / 'on' / 'model_001.h5')).weights
     assert any((a != b).any() for a, b in zip(whole['conv1'], after['conv1']))
 
 
@@ -149,13 +150,13 @@ def test_flags_of_the_head_without_it(typed, capsys):
 
 def test_what_the_features_depend_on_has_another_folder(dataset):
     ratings = ava.read(str(dataset.labels), str(dataset.images))
-    source = features.Source('training', ratings, None, None, model_file.preprocessing(32), {'fast': False}, 0, 0.1)
+    source = features.Source('training', ratings, None, None, Preprocessing(32).as_json(), {'fast': False}, 0, 0.1)
 
     def key(each):
         return json.dumps(each.identity(), sort_keys=True)
 
     others = [source._replace(crops=1), source._replace(crops=2), source._replace(crops=2, seed=1),
-              source._replace(preprocessing=model_file.preprocessing(64)), source._replace(decoding={'fast': True}),
+              source._replace(preprocessing=Preprocessing(64).as_json()), source._replace(decoding={'fast': True}),
               source._replace(ratings=ratings.take(slice(1, None)))]
     os.utime(str(dataset.images / '1003.jpg'), (1, 1))
     assert len({key(each) for each in [source, *others]}) == 1 + len(others)

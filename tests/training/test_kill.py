@@ -45,7 +45,7 @@ def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
         process.send_signal(number)
         assert process.wait() == code, said.read_text()
         assert time.monotonic() - sent < 30
-        position = model_file.read(state).record['run']['position']
+        position = model_file.read(state).metadata['run']['position']
         positions.append((position['epoch'], position['images']))
         step = position['images'] // kill.BATCHSIZE
         assert (f'stopped after epoch {position["epoch"] + 1}, step {step} of {kill.STEPS}; to go on, type the same '

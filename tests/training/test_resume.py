@@ -81,8 +81,8 @@ def stopped(dataset, folder, *more):
 
 def everything(path):
     """All numbers of a checkpoint: weights, moving averages, the optimiser's steps and slots."""
-    weights = model_file.read_weights(str(path))
-    return [array for name in sorted(weights) for array in weights[name]] + model_file.read_optimizer(str(path))
+    weights = model_file.read(str(path)).weights
+    return [array for name in sorted(weights) for array in weights[name]] + model_file.read(str(path)).slots
 
 
 def assert_same(left, right):

@@ -2,6 +2,7 @@
 from typing import Any, Dict, NamedTuple
 
 from utils.base.defaults import IMAGE_SIZE, PADDINGS, RESIZES
+from utils.base.text import short
 
 SCALING = '(x - 127.5) / 127.5'
 
@@ -32,7 +33,7 @@ def from_json(found: Any) -> Preprocessing:
     ValueError, which names the field, for an unknown field or value: scores would differ without it.
     """
     if not isinstance(found, dict):
-        raise ValueError('a pre-processing that is no object')
+        raise ValueError(f'{short(found)} instead of fields')
     made = Preprocessing(**{name: found[name] for name in Preprocessing._fields if name in found})
     unknown = sorted(set(found) - set(Preprocessing._fields))
     if type(made.image_size) is not int or made.image_size < 1:
@@ -40,5 +41,5 @@ def from_json(found: Any) -> Preprocessing:
     unknown += [name for name, value, known in (('resize', made.resize, RESIZES), ('padding', made.padding, PADDINGS),
                                                 ('scaling', made.scaling, (SCALING,))) if value not in known]
     if unknown:
-        raise ValueError(f'{unknown[0]!r} = {found[unknown[0]]!r}')
+        raise ValueError(f'{short(unknown[0])} = {short(found[unknown[0]])}')
     return made

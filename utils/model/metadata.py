@@ -1,4 +1,4 @@
-"""How a checkpoint came about: the part `run` of its metadata (model_file.py), made and checked.
+"""What a checkpoint says of itself, made and checked. Of the fields in model_file.py, `run` holds:
 
     id         of the run, the same in all files that it writes
     flags      name -> value, as the flags of train.py stood
@@ -13,13 +13,14 @@
     position   epoch: epochs that are complete; images: of the next one that were trained on, by all
                devices; loss_sum and seconds: of that epoch so far
 
-Each part may be missing, and parts that are not listed here are kept.
+Each part may be missing. Others are kept, and carried by a run that is resumed.
 """
 import math
 import numbers
 import platform
 from typing import Any, Callable, Dict, Optional
 
+from utils.base import preprocessing
 from utils.base.defaults import VERSION
 from utils.base.errors import InputError
 from utils.base.text import short
@@ -49,24 +50,19 @@ def _or_null(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or kind(value)
 
 
-def _any(value: Any) -> bool:
+def _is_anything(value: Any) -> bool:
     return True
-
-
-def _is_flag(value: Any) -> bool:
-    return value is None or isinstance(value, (bool, int, float, str, list, dict))
 
 
 _DATA = {'labels_hash': _is_hash, 'split': _is_text, 'split_hash': _is_hash, 'train_images': _is_count,
          'val_images': _is_count, 'photographs': _is_text}
 _POSITION = {'epoch': _is_count, 'images': _is_count, 'loss_sum': _is_number, 'seconds': _is_number}
 _RUN: Dict[str, Any] = {
-    'id': _is_text, 'flags': _each(_is_flag), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
+    'id': _is_text, 'flags': _each(_is_anything), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
     'devices': _is_count, 'data': _DATA,
     'metrics': _each(_or_null(_is_number)), 'versions': _each(_is_text), 'position': _POSITION,
 }
-_METADATA: Dict[str, Any] = {'preprocessing': _each(_is_flag), 'epoch': _is_count, 'origin': _each(_is_text),
-                             'run': _RUN}
+_METADATA: Dict[str, Any] = {'preprocessing': _is_anything, 'epoch': _is_count, 'origin': _each(_is_text), 'run': _RUN}
 
 
 def versions(tensorflow: str) -> Dict[str, str]:
@@ -83,22 +79,35 @@ def metrics(logs: Dict[str, Any]) -> Dict[str, Optional[float]]:
             if isinstance(value, numbers.Real)}
 
 
-def check(found: Dict[str, Any], path: str) -> None:
-    """InputError, which names `path` and the field, where a known field holds something of another type.
+def checked(found: Any, path: str) -> Dict[str, Any]:
+    """The metadata `found` in the file `path`, with fields that a newer version may have added.
 
-    Unknown fields are kept: a newer version may have written them.
+    InputError, which names the field, for a known one of another type, and for all of a pre-processing that this
+    version does not know: the scores would differ.
     """
-    _check(found, _METADATA, path, '')
+    _check(found, _METADATA, path, 'metadata')
+    try:
+        preprocessing.from_json(found.get('preprocessing', {}))
+    except ValueError as error:
+        raise InputError(f'{path}: its pre-processing has {error}, which this version does not know. Use the version '
+                         'that wrote the file') from error
+    return found
+
+
+def unknown(found: Dict[str, Any]) -> Dict[str, Any]:
+    """The metadata that this version does not know, of `run` too: a run that is resumed carries them."""
+    run = {name: value for name, value in found.get('run', {}).items() if name not in _RUN}
+    return {**{name: value for name, value in found.items() if name not in _METADATA}, 'run': run}
 
 
 def _check(found: Any, fields: Dict[str, Any], path: str, where: str) -> None:
     if not isinstance(found, dict):
-        raise InputError(f'{path}: found {short(found)} as {where[:-1]!r} in its metadata, expected an object. Use the '
-                         'version that wrote the file')
+        raise InputError(f'{path}: found {short(found)} as {where}, expected an object. Use the version that wrote the '
+                         'file')
     for name, value in found.items():
-        kind = fields.get(name, _any)
+        kind = fields.get(name, _is_anything)
         if isinstance(kind, dict):
-            _check(value, kind, path, f'{where}{name}.')
+            _check(value, kind, path, f'{where}.{name}')
         elif not kind(value):
-            raise InputError(f'{path}: found {short(value)} as {where + name!r} in its metadata, expected another '
-                             'type. Use the version that wrote the file')
+            raise InputError(f'{path}: found {short(value)} as {where}.{name}, expected another type. Use the version '
+                             'that wrote the file')

@@ -2,10 +2,13 @@
 
 The metadata are JSON in the root attribute `nima`, an object with these fields, each of which may be missing:
 
-    preprocessing   what is done to an image before the network sees it; see base/preprocessing.py
+    preprocessing   what is done to an image before the network sees it; see base/preprocessing.py, which refuses what
+                    it does not know
     epoch           the epoch, counted from 1, after which train.py wrote the file
     origin          of an imported file: {"file": name, "sha256": hexadecimal}
     run             of a trained file: how it came about; see metadata.py
+
+Other fields are kept.
 """
 import contextlib
 import hashlib
@@ -17,11 +20,11 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import numpy as np
 
 from utils.base import preprocessing
-from utils.base.defaults import IMAGE_SIZE, PADDINGS, RESIZES
+from utils.base.defaults import IMAGE_SIZE
 from utils.base.errors import InputError, command_of
 from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
-from utils.base.text import printable, short
+from utils.base.text import printable
 from utils.model import metadata, trust, trust_network
 
 METADATA = 'nima'  # the attribute's name
@@ -58,6 +61,12 @@ class ModelFile(NamedTuple):
         return (self.metadata or {}).get('run', {})
 
     @property
+    def own_preprocessing(self) -> Optional[Preprocessing]:
+        """What is done to images as the metadata say; None where they do not."""
+        found = (self.metadata or {}).get('preprocessing')
+        return None if found is None else preprocessing.from_json(found)
+
+    @property
     def head(self) -> Optional[str]:
         """The layer whose softmax has an output for each of SCORES; None where there is no such layer."""
         count = len(SCORES)
@@ -81,12 +90,12 @@ class ModelFile(NamedTuple):
         A file without metadata gets the model card's pre-processing, and `report` a sentence that says so.
         """
         self.require_checkpoint()
-        if self.metadata is None:
+        found = self.own_preprocessing
+        if found is None:
             made = Preprocessing(input_size or IMAGE_SIZE)
             report(f"{self.path}: no metadata; the model card's pre-processing is used (resize {made.resize}, padding "
                    f'{made.padding})')
             return made
-        found = preprocessing.from_json(self.metadata['preprocessing'])
         if input_size not in (None, found.image_size):
             raise InputError(f'{self.path}: found a network for images of side {input_size} with metadata that say '
                              f'{found.image_size}, expected the same. Use the file as train.py wrote it')
@@ -167,16 +176,7 @@ def _arrays(group: Any) -> List[np.ndarray]:
 def _metadata(file: Any, path: str) -> Optional[Dict[str, Any]]:
     if METADATA not in file.attrs:
         return None
-    text = _text(file.attrs[METADATA])
-    try:
-        found = printable(trust.parse_json(text, 'metadata'))
-        preprocessing.from_json(found['preprocessing'])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{path}: found metadata {short(text)}, expected a pre-processing that this version knows '
-                         f'(resize {" or ".join(RESIZES)}, padding {" or ".join(PADDINGS)}). Use the version that '
-                         'wrote the file') from error
-    metadata.check(found, path)
-    return found
+    return metadata.checked(printable(trust.parse_json(_text(file.attrs[METADATA]), 'metadata')), path)
 
 
 @contextlib.contextmanager

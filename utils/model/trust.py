@@ -1,7 +1,7 @@
-"""What a model file by anybody may hold: checked before it is read or built, so that no file runs code.
+"""What a model file of any origin may hold: checked before it is read or built, so that no file runs code.
 
-Of HDF5: groups and arrays of numbers, each under one name, all of them in the file itself, none larger than the file
-can hold. Of JSON: limited size and depth. What a network may be made of stands in trust_network.py.
+HDF5: groups and arrays of numbers, each under one name, all in the file itself, none larger than the file can hold.
+JSON: limited size and depth. trust_network.py lists the layers of a network.
 """
 import contextlib
 import json
@@ -31,7 +31,7 @@ _TRIALS: Dict[Identity, 'subprocess.Popen[bytes]'] = {}  # running
 
 
 class DistrustError(InputError):
-    """What a file holds and must not; the text is a clause that follows 'found'."""
+    """A file holds what it must not; the text is a clause that follows 'found'."""
 
 
 def require_ordinary_file(path: str) -> None:
@@ -80,7 +80,7 @@ def try_to_read(path: str) -> None:
 
 
 def trust_own(path: str) -> None:
-    """Take a file that this process has just written for one that was tried."""
+    """Count a file that this process has just written as tried."""
     _TRIED.add(_identity(path))
 
 
@@ -90,7 +90,7 @@ def _identity(path: str) -> Identity:
 
 
 def read_all(path: str) -> None:
-    """Read all that is in a file, for try_to_read(); that it cannot be read is said elsewhere."""
+    """Read all of a file, for try_to_read(); errors are reported elsewhere."""
     import h5py
     with contextlib.suppress(Exception), h5py.File(path, 'r') as file:
         check_structure(file, os.path.getsize(path))
@@ -125,8 +125,7 @@ def check_structure(file: Any, size: int) -> None:
             limit = min(EXPANSION * size, FILE_BYTES)
             declared += _array_bytes(item, name, limit)
             if declared > limit:
-                raise DistrustError(f'{name!r}, with which the arrays together are said to have {declared} bytes in '
-                                    f'a file of {size}')
+                raise DistrustError(f'{name!r}, with which the arrays declare {declared} bytes in a file of {size}')
 
 
 def _address(item: Any) -> Tuple[int, int]:
@@ -145,7 +144,7 @@ def _is_group(item: Any, name: str) -> bool:
 
 
 def _members(item: Any, name: str, depth: int, limit: int) -> Iterator[Tuple[Any, str, int]]:
-    """What a group holds; DistrustError for links to another place or another file, which are not followed."""
+    """What a group holds; DistrustError for links, which are not followed."""
     import h5py
     group = h5py.Group(item)
     if len(group) > limit:
@@ -176,15 +175,15 @@ def _check_attributes(item: Any, name: str) -> None:
 
 
 def _array_bytes(item: Any, name: str, limit: int) -> int:
-    """How many bytes the numbers of an array are said to have; DistrustError where they are not all in this file."""
+    """The declared bytes of an array; DistrustError where they are not all in this file."""
     import h5py
     import numpy as np
     how = item.get_create_plist()
     layout = how.get_layout()
     if layout not in (h5py.h5d.COMPACT, h5py.h5d.CONTIGUOUS, h5py.h5d.CHUNKED):
-        raise DistrustError(f'{name!r}, a virtual array, whose numbers stand in other files')
+        raise DistrustError(f'{name!r}, a virtual array, whose numbers are in other files')
     if how.get_external_count():
-        raise DistrustError(f'{name!r}, an array whose numbers stand in another file')
+        raise DistrustError(f'{name!r}, an array whose numbers are in another file')
     filters = {how.get_filter(number)[0] for number in range(how.get_nfilters())}
     if filters - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
         raise DistrustError(f'{name!r}, an array compressed in a way that Keras does not use')

@@ -17,18 +17,14 @@ def _words(text: str) -> FrozenSet[str]:
 
 
 LAYERS = _words('''
-    InputLayer Dense Conv1D Conv2D Conv3D Conv2DTranspose Conv3DTranspose SeparableConv1D SeparableConv2D
-    DepthwiseConv2D BatchNormalization BatchNormalizationV1
-    BatchNormalizationV2 LayerNormalization Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax
-    MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D AveragePooling3D
-    GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D GlobalAveragePooling1D GlobalAveragePooling2D
-    GlobalAveragePooling3D ZeroPadding1D ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D
-    UpSampling2D UpSampling3D Add Subtract Multiply Average Maximum Minimum Concatenate Dot Flatten Reshape Permute
-    RepeatVector Masking ActivityRegularization Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D
-    AlphaDropout GaussianDropout GaussianNoise''')
+    InputLayer Dense Conv2D Conv2DTranspose SeparableConv2D DepthwiseConv2D
+    BatchNormalization BatchNormalizationV1 BatchNormalizationV2 LayerNormalization
+    Activation ReLU LeakyReLU PReLU ELU ThresholdedReLU Softmax
+    MaxPooling2D AveragePooling2D GlobalMaxPooling2D GlobalAveragePooling2D ZeroPadding2D Cropping2D UpSampling2D
+    Add Subtract Multiply Average Maximum Minimum Concatenate Dot Flatten Reshape Permute
+    ActivityRegularization Dropout SpatialDropout2D AlphaDropout GaussianDropout GaussianNoise''')
 NETWORKS = frozenset({'Model', 'Functional', 'Sequential'})
-_ACTIVATIONS = _words('linear relu softmax sigmoid tanh elu selu softplus softsign hard_sigmoid exponential '
-                         'swish')
+_ACTIVATIONS = _words('linear relu softmax sigmoid tanh elu selu softplus softsign hard_sigmoid exponential swish')
 _HELPERS = {  # what a setting may name, by the end of its key
     'initializer': _words('''
         Zeros Ones Constant RandomNormal RandomUniform TruncatedNormal VarianceScaling Orthogonal Identity
@@ -42,11 +38,11 @@ _PLAIN = _words('''
     name trainable batch_input_shape sparse ragged units filters kernel_size strides padding data_format
     dilation_rate groups use_bias depth_multiplier axis momentum epsilon center scale renorm renorm_momentum fused
     rate noise_shape seed pool_size keepdims max_value negative_slope threshold target_shape size interpolation
-    cropping alpha theta shared_axes axes normalize dims n mask_value stddev l1 l2 output_padding implementation
-    stateful''')
+    cropping alpha theta shared_axes axes normalize dims stddev l1 l2 output_padding''')
 _DTYPES = frozenset({'float16', 'float32', 'float64'})
 _PASSES_ON = frozenset({'Activation', 'Softmax', 'Dropout', 'Flatten', 'Reshape', 'GlobalAveragePooling2D',
-                        'GlobalMaxPooling2D'})  # layers after the one that makes ten numbers
+                        'GlobalMaxPooling2D'})  # layers after the one with ten outputs
+
 
 def check(config: Any) -> None:
     """DistrustError unless the parsed `model_config` is a network of Keras's own layers with an output of ten."""
@@ -96,7 +92,7 @@ def _settings(part: Any) -> Any:
 def _check_layer(layer: Dict[str, Any]) -> None:
     name = _class(layer)
     if name not in LAYERS:
-        raise DistrustError(f'a layer of the class {short(name)}, which may run code of its own')
+        raise DistrustError(f'a layer of the class {short(name)}, which may run code of its own or is not for images')
     if set(layer) - {'class_name', 'config', 'name', 'inbound_nodes'} or not isinstance(layer.get('config'), dict):
         raise DistrustError(f'a layer {name} with {sorted(set(layer))}')
     _check_calls(layer)
@@ -151,7 +147,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _check_output(config: Any) -> None:
-    """DistrustError unless the last layer that makes numbers of its own makes ten of them."""
+    """DistrustError unless the last layer with weights has ten outputs."""
     settings = config['config']
     layers = settings['layers'] if isinstance(settings, dict) else settings
     by_name = {layer.get('name', layer['config'].get('name')): layer for layer in layers
@@ -173,7 +169,7 @@ def _check_output(config: Any) -> None:
     found = (last or {}).get('config', {})
     count = found.get('units', found.get('filters'))
     if count != len(SCORES):
-        raise DistrustError(f'a network whose last layer makes {short(count)} numbers')
+        raise DistrustError(f'a network whose last layer has {short(count)} outputs')
 
 
 def _first_name(calls: Any) -> Any:

@@ -29,9 +29,10 @@ def describe(flags: Dict[str, Any], data: Data, start: resume.Start, run: Run) -
     packed = data.train.packed
     about = {**splits.metadata(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
              'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
-    run_id = start.file.run.get('id') if start.file else None
-    return {'preprocessing': data.reading.preprocessing.as_json(), 'run': {
-        'id': run_id or uuid.uuid4().hex, 'flags': _portable(flags), 'seed': flags['seed'], 'threads': run.threads,
+    before = (start.file.metadata if start.file else None) or {}
+    more, run_id = metadata.unknown(before), before.get('run', {}).get('id') or uuid.uuid4().hex
+    return {**more, 'preprocessing': data.reading.preprocessing.as_json(), 'run': {
+        **more['run'], 'id': run_id, 'flags': _portable(flags), 'seed': flags['seed'], 'threads': run.threads,
         'device': run.device, 'devices': run.group.size, 'data': about,
         'versions': metadata.versions(tf.__version__)}}
 

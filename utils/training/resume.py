@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 import numpy as np
 import tensorflow as tf
 
-from utils.base import preprocessing
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.model import build, checkpoint, model_file
@@ -43,8 +42,7 @@ class Start(NamedTuple):
     @property
     def preprocessing(self) -> Optional[Preprocessing]:
         """That of the stored run; None for a new one."""
-        metadata = self.file and self.file.metadata
-        return preprocessing.from_json(metadata['preprocessing']) if metadata else None
+        return self.file.own_preprocessing if self.file else None
 
     def without_numbers(self) -> 'Start':
         """The start without the arrays of its file, once they are restored."""
