@@ -84,7 +84,7 @@ def dataset(tmp_path):
 
 
 def make_model(path: Path, size: int = 32, resize: str = 'nearest', metadata=None) -> Path:
-    """A checkpoint of a small NIMA of MobileNet's layers, with random weights whose predictions differ from image to image."""
+    """A checkpoint of a small NIMA of MobileNet's layers; its random weights predict differently for each image."""
     import tensorflow as tf
 
     from utils import nima

@@ -8,7 +8,7 @@ from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.model import build, checkpoint, model_file
 
-RECORD = {'preprocessing': Preprocessing(32).as_json(), 'epoch': 1}
+METADATA = {'preprocessing': Preprocessing(32).as_json(), 'epoch': 1}
 
 
 @pytest.fixture
@@ -49,11 +49,11 @@ def test_a_failed_write_leaves_the_old_file(model, tmp_path, monkeypatch):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(os, 'fsync', full)
-    with pytest.raises(InputError, match=r'model_001\.h5: found that it cannot be written \(No space left on device\)'):
-        checkpoint.save(model, str(path), RECORD)
+    with pytest.raises(InputError, match=r'cannot write .*model_001\.h5: No space left on device\. Free .* intact'):
+        checkpoint.save(model, str(path), METADATA)
     assert path.read_bytes() == b'old' and os.listdir(str(tmp_path)) == ['model_001.h5']
     monkeypatch.undo()
-    checkpoint.save(model, str(path), RECORD)
+    checkpoint.save(model, str(path), METADATA)
     assert path.read_bytes()[:4] == b'\x89HDF' and os.listdir(str(tmp_path)) == ['model_001.h5']
 
 
@@ -67,15 +67,15 @@ def test_ctrl_c_while_writing_leaves_the_old_file_alone(model, tmp_path, monkeyp
 
     monkeypatch.setattr(os, function, stopped)
     with pytest.raises(KeyboardInterrupt):
-        checkpoint.save(model, str(path), RECORD)
+        checkpoint.save(model, str(path), METADATA)
     assert path.read_bytes() == b'old' and os.listdir(str(tmp_path)) == ['model_001.h5']
 
 
 def test_nothing_trained_yet(tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r'model_007\.h5: found no checkpoint, and no other .*\(bash train_1p\.sh\)'):
+    with pytest.raises(InputError, match=r'model_007\.h5: no checkpoint, and no other .*\(bash train_1p\.sh\)'):
         checkpoint.find(str(tmp_path), 'model_007.h5')
     monkeypatch.setattr(checkpoint, 'DEMO_MODEL', str(tmp_path))
-    with pytest.raises(InputError, match=r'train first \(bash train_1p\.sh --demo\)'):
+    with pytest.raises(InputError, match=r'Train first \(bash train_1p\.sh --demo\)'):
         checkpoint.find(str(tmp_path), 'model_007.h5')
 
 
@@ -92,15 +92,59 @@ def test_what_is_there_is_listed_with_a_command(tmp_path):
     (folder / 'aesthetic.h5').write_bytes(b'')
     with pytest.raises(InputError) as error:
         checkpoint.find(str(folder), 'model_007.h5')
-    assert str(error.value) == (f'{folder}/model_007.h5: found no such checkpoint, but aesthetic.h5: for aesthetic.h5 '
-                                f"type --checkpoint '{folder}/aesthetic.h5'")
+    assert str(error.value) == (f'{folder}/model_007.h5: no such checkpoint, but aesthetic.h5. Type --checkpoint '
+                                f"'{folder}/aesthetic.h5'")
     for epoch in (1, 2):
         (folder / f'model_00{epoch}.h5').write_bytes(b'')
     with pytest.raises(InputError) as error:
         checkpoint.find(str(folder), 'a.h5', ['bash', '/a b/test_1p.sh', '--checkpoint', 'a.h5', '--val_size', '4',
                                               '--checkpoint=b.h5'])
-    assert str(error.value) == (f'{folder}/a.h5: found no such checkpoint, but model_001.h5, model_002.h5: for the '
-                                f"newest type bash '/a b/test_1p.sh' --val_size 4 --checkpoint '{folder}/model_002.h5'")
+    assert str(error.value) == (
+        f"{folder}/a.h5: no such checkpoint, but model_001.h5, model_002.h5. Type bash '/a b/test_1p.sh' --val_size 4 "
+        f"--checkpoint '{folder}/model_002.h5', or --checkpoint newest or best (the highest validation SRCC)")
+
+
+def test_a_folder_of_models_is_named_with_what_to_type(tmp_path):
+    for name in ('model_001.h5', 'model_002.h5', 'other.h5', 'state.h5'):
+        (tmp_path / name).write_bytes(b'')
+    with pytest.raises(InputError) as error:
+        checkpoint.find('/nowhere', str(tmp_path))
+    assert str(error.value) == (f'{tmp_path} is a folder with model_001.h5, model_002.h5. Type --checkpoint '
+                                f'{tmp_path}/model_002.h5')
+
+
+def written(model, folder, srccs):
+    for epoch, srcc in enumerate(srccs, 1):
+        checkpoint.save(model, checkpoint.path_of(str(folder), epoch), {**METADATA, 'run': {'metrics': {
+            'val_srcc': srcc}}})
+
+
+def test_the_newest_and_the_best(model, tmp_path):
+    written(model, tmp_path, [0.1, 0.3, None, 0.3, 0.2, None])
+    assert checkpoint.find(str(tmp_path), 'newest') == str(tmp_path / 'model_006.h5')
+    assert checkpoint.find(str(tmp_path), 'best') == str(tmp_path / 'model_004.h5')
+    (tmp_path / 'best').write_bytes(b'')
+    assert checkpoint.find(str(tmp_path), 'best') == str(tmp_path / 'best')  # a file of that name
+
+
+def test_no_best_without_a_validation_srcc(model, tmp_path):
+    written(model, tmp_path, [None, None])
+    with pytest.raises(InputError, match=f'^--checkpoint best: no checkpoint in {tmp_path} has a validation SRCC. Use '
+                                         '--checkpoint newest$'):
+        checkpoint.find(str(tmp_path), 'best')
+
+
+@pytest.mark.parametrize('name', ['newest', 'best'])
+def test_none_of_them_where_nothing_is_trained(tmp_path, name):
+    with pytest.raises(InputError, match=rf'^--checkpoint {name}: no checkpoint in {tmp_path}\. Train first'):
+        checkpoint.find(str(tmp_path), name)
+
+
+def test_a_name_with_a_folder_counts_from_the_folder_of_checkpoints(tmp_path):
+    (tmp_path / 'demo').mkdir()
+    path = tmp_path / 'demo' / 'model_001.h5'
+    path.write_bytes(b'')
+    assert checkpoint.find(str(tmp_path), 'demo/model_001.h5') == str(path)
 
 
 @pytest.mark.parametrize('content, found', [
@@ -109,5 +153,5 @@ def test_what_is_there_is_listed_with_a_command(tmp_path):
 def test_a_file_that_is_no_model(tmp_path, content, found):
     (tmp_path / 'model_007.h5').write_bytes(content)
     with pytest.raises(InputError, match=rf'model_007\.h5: found {found}, expected a checkpoint that train\.py or the '
-                                         r'import wrote: take a complete copy of the \.h5 file'):
+                                         r'import wrote\. Get a complete copy of the \.h5 file'):
         build.for_scoring(model_file.read(str(tmp_path / 'model_007.h5')))

@@ -1,4 +1,4 @@
-"""Other people's trained weights: importing, describing, scoring and training with them; the metadata of a checkpoint."""
+"""Other people's trained weights: importing, describing, scoring and training with them; metadata of checkpoints."""
 import json
 import re
 import subprocess
@@ -324,7 +324,8 @@ def test_the_cards_pre_processing():
 # --- metadata
 
 def test_a_checkpoint_without_metadata_gets_the_cards_pre_processing(small, tmp_path):
-    path = altered(small, tmp_path / 'model.h5', lambda file: file.attrs.__delitem__('nima'))
+    path = altered(small, tmp_path / 'model.h5', lambda file: [file.attrs.__delitem__(name) for name in (
+        'nima', 'nima_sha256')])
     said = []
     file = model_file.read(str(path))
     assert file.metadata is None and file.preprocessing(32, said.append) == Preprocessing(32)
@@ -332,7 +333,7 @@ def test_a_checkpoint_without_metadata_gets_the_cards_pre_processing(small, tmp_
 
 
 def with_metadata(source, path, value):
-    return altered(source, path, lambda file: file.attrs.__setitem__('nima', json.dumps(value)))
+    return altered(source, path, lambda file: model_file.write_metadata(file, value))
 
 
 @pytest.mark.parametrize('changes, named', [
@@ -372,7 +373,8 @@ def test_unknown_fields_are_kept_and_a_resumed_run_carries_them(small, tmp_path)
 
 def test_metadata_of_another_network(small, tmp_path):
     path = with_metadata(small, tmp_path / 'model.h5', {'preprocessing': Preprocessing(224).as_json()})
-    with pytest.raises(InputError, match=r'model\.h5: found a network for images of side 32 with metadata that say 224'):
+    with pytest.raises(InputError, match=r'model\.h5: found a network for images of side 32 with metadata that say '
+                                         r'224'):
         model_file.read(str(path)).preprocessing(32, print)
 
 

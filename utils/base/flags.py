@@ -119,8 +119,9 @@ class _Npu(argparse.Action):
 
 
 def add_checkpoint(group: Any) -> None:
-    group.add_argument('--checkpoint', type=typed_name, metavar='NAME|PATH',
-                       help='a name in TMP_MODEL_PATF or a path (default: the line in eval.py)')
+    group.add_argument('--checkpoint', type=typed_name, metavar='NAME|PATH|newest|best',
+                       help='a name in TMP_MODEL_PATF or a path; newest epoch or best validation SRCC of those there '
+                            '(default: the line in eval.py)')
 
 
 def add_checkpoint_folder(group: Any) -> None:

@@ -110,7 +110,7 @@ def prune(folder: str, keep: int, *, keep_best: bool) -> List[str]:
 
 
 def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
-    """The path of `checkpoint`: an absolute path as it stands, a name in `folder`, or its 'newest' or 'best'.
+    """The path of `checkpoint`: an absolute path, a name in `folder`, or 'newest' or 'best' of those in it.
 
     Where there is no such file, the InputError lists those that are there, and repeats the words of `command`, where
     given, with one of them.
@@ -118,24 +118,33 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
     path = os.path.join(folder, checkpoint)
     if os.path.isfile(path):
         return path
-    if checkpoint in CHOICES and existing(folder):
-        chosen = existing(folder)[-1] if checkpoint == 'newest' else best(folder)
-        if chosen is None:
-            raise InputError(f'--checkpoint best: no checkpoint in {folder} has a validation SRCC. Use --checkpoint '
-                             'newest')
-        return chosen
+    if checkpoint in CHOICES:
+        return _choose(folder, checkpoint)
     inside = os.path.isdir(path)
     folder = path if inside else os.path.dirname(path)
     trained, others = existing(folder), _other_models(folder)
     if not trained and not others:
-        demo = ' --demo' if folder == DEMO_MODEL else ''
-        raise InputError(f'{path}: no checkpoint, and no other in that folder. Train first (bash train_1p.sh{demo}), '
-                         'or choose another --TMP_MODEL_PATF or --checkpoint')
+        raise InputError(f'{path}: no checkpoint, and no other in that folder. {_train_first(folder)}')
     names = ', '.join(map(os.path.basename, trained or others))
     choice = (trained[-1:] or others)[0]
     what = f'{path} is a folder with {names}' if inside else f'{path}: no such checkpoint, but {names}'
-    other = '; newest and best (highest validation SRCC) also name one' if trained and not inside else ''
+    other = ', or --checkpoint newest or best (the highest validation SRCC)' if trained and not inside else ''
     raise InputError(f'{what}. Type {_again(command, choice)}{other}')
+
+
+def _choose(folder: str, choice: str) -> str:
+    trained = existing(folder)
+    if not trained:
+        raise InputError(f'--checkpoint {choice}: no checkpoint in {folder}. {_train_first(folder)}')
+    chosen = trained[-1] if choice == 'newest' else best(folder)
+    if chosen is None:
+        raise InputError(f'--checkpoint best: no checkpoint in {folder} has a validation SRCC. Use --checkpoint newest')
+    return chosen
+
+
+def _train_first(folder: str) -> str:
+    demo = ' --demo' if folder == DEMO_MODEL else ''
+    return f'Train first (bash train_1p.sh{demo}), or choose another --TMP_MODEL_PATF or --checkpoint'
 
 
 def _other_models(folder: str) -> List[str]:
