@@ -6,12 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from conftest import make_dataset
+from conftest import image_set, make_dataset, reading
 
 import train
 from utils import nima
 from utils.base.errors import InputError
-from utils.base.preprocessing import Preprocessing
 from utils.data import ava
 from utils.model import build, model_file
 from utils.training import features, log
@@ -46,7 +45,7 @@ def shares_by_keras(path, dataset):
     ratings = ava.read(str(dataset.labels), str(dataset.images))
     from utils import data_loader
     tf.compat.v1.keras.backend.clear_session()
-    images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
+    images = np.concatenate([images for images, _ in data_loader.val_batches(image_set(ratings), 5, reading(32))])
     model = build.for_scoring(model_file.read(str(path)))
     return model.predict(images), ratings.distributions
 
@@ -76,12 +75,12 @@ def test_the_features_are_those_of_the_network_and_are_not_computed_again(traine
     ratings = ava.read(str(dataset.labels), str(dataset.images)).take(slice(None, -VAL))
     tf.compat.v1.keras.backend.clear_session()
     model = build.for_scoring(model_file.read(str(path)))
-    images = np.concatenate([images for images, _ in data_loader.val_batches(ratings, 5, image_size=32)])
+    images = np.concatenate([images for images, _ in data_loader.val_batches(image_set(ratings), 5, reading(32))])
     base = tf.keras.Model(model.input, model.layers[-3].output)
     np.testing.assert_allclose(kept, base.predict(images), rtol=1e-5, atol=1e-6)
     written = os.stat(str(found / features.DATA)).st_mtime_ns
     train_head(dataset, folder / 'again', '--epochs', '1', '--learning_rate', '1e-9')
-    assert f'{found}: features of {COUNT - VAL} training photographs, computed before' in capsys.readouterr().out
+    assert f'{found}: cached features of {COUNT - VAL} training images reused' in capsys.readouterr().out
     assert os.stat(str(found / features.DATA)).st_mtime_ns == written
     predicted, true = shares_by_keras(folder / 'again' / 'model_001.h5', dataset)
     rows = log.read_csv(str(folder / 'again' / 'log' / 'train.csv'))
@@ -95,10 +94,11 @@ def test_a_run_goes_on_with_the_same_bits_and_all_layers_go_on_from_it(trained):
             train_head(dataset, folder / name, '--epochs', '1', '--crops', '2')
         train_head(dataset, folder / name, '--epochs', '3', '--crops', '2', *more)
     paths = [str(folder / name / 'model_003.h5') for name in ('whole', 'parts')]
-    whole, parts = map(model_file.read_weights, paths)
+    files = list(map(model_file.read, paths))
+    whole, parts = (file.weights for file in files)
     assert all(np.array_equal(a, b) for name in whole for a, b in zip(whole[name], parts[name]))
-    assert all(np.array_equal(a, b) for a, b in zip(*map(model_file.read_optimizer, paths)))
-    with pytest.raises(InputError, match=r'found a run with other --trainable \(head\) than this one \(all\)'):
+    assert all(np.array_equal(a, b) for a, b in zip(*(file.slots for file in files)))
+    with pytest.raises(InputError, match=r'its run has other --trainable \(head\) than this one \(all\)'):
         train.main(argv(dataset, folder / 'parts', '--epochs', '4', '--resume'))
     train.main(argv(dataset, folder / 'on', '--epochs', '1', '--weights', paths[0]))
     after = model_file.read(str(folder / 'on' / 'model_001.h5')).weights
@@ -123,16 +123,16 @@ def test_stopped_while_computing_and_a_bad_photograph(tmp_path, monkeypatch, cap
     with pytest.raises(SystemExit) as stopped:
         train_head(dataset, tmp_path / 'model', *more)
     assert stopped.value.code == 128 + signal.SIGTERM
-    assert f'stopped after the features of 5 of {COUNT - VAL} images; to go on, type the same flags' in (
+    assert f'stopped after the features of 5 of {COUNT - VAL} images; run the same command to resume' in (
         capsys.readouterr().err)
     history = train_head(dataset, tmp_path / 'model', *more)
     said = capsys.readouterr()
-    assert said.err.count('1002.jpg: cannot be decoded') == 1
-    assert 'bad photographs: 1 training' in said.out and np.isfinite(history.history['loss']).all()
+    assert said.err.count('1002.jpg: unreadable') == 1
+    assert 'unreadable images: 1 training' in said.out and np.isfinite(history.history['loss']).all()
     assert [len(call[1]) for call in calls[1:]] == [5, VAL, VAL]  # the other five, validation's, and its scores
     damage(next((tmp_path / 'features').glob('training-*')) / features.DATA)
     train_head(dataset, tmp_path / 'other', *more)
-    assert 'found features that are not as they were written: computing them anew' in capsys.readouterr().out
+    assert 'cached features differ from their manifest, computing them again' in capsys.readouterr().out
 
 
 def damage(path):
@@ -150,14 +150,14 @@ def test_flags_of_the_head_without_it(typed, capsys):
 
 def test_what_the_features_depend_on_has_another_folder(dataset):
     ratings = ava.read(str(dataset.labels), str(dataset.images))
-    source = features.Source('training', ratings, None, None, Preprocessing(32).as_json(), {'fast': False}, 0, 0.1)
+    source = features.Source(image_set(ratings, what='training'), reading(32), None, 0)
 
     def key(each):
         return json.dumps(each.identity(), sort_keys=True)
 
     others = [source._replace(crops=1), source._replace(crops=2), source._replace(crops=2, seed=1),
-              source._replace(preprocessing=Preprocessing(64).as_json()), source._replace(decoding={'fast': True}),
-              source._replace(ratings=ratings.take(slice(1, None)))]
+              source._replace(reading=reading(64)), source._replace(reading=reading(32, max_pixels=7)),
+              source._replace(images=image_set(ratings.take(slice(1, None))))]
     os.utime(str(dataset.images / '1003.jpg'), (1, 1))
     assert len({key(each) for each in [source, *others]}) == 1 + len(others)
     before = key(source)

@@ -1,5 +1,4 @@
-"""The figures of an epoch: in two lines, in train.csv, in train.jsonl."""
-import json
+"""The figures of an epoch: in two lines, in train.csv; whose log a folder holds."""
 import math
 
 import numpy as np
@@ -15,13 +14,15 @@ VALIDATED = {**FIGURES, 'val_loss': 0.125, 'val_emd_r1': 0.1, 'val_emd_r2': 0.12
              'val_constant_accuracy': 0.5}
 
 
-def written(folder, *epochs):
-    log = EpochLog(str(folder))
-    log.check()
+ABOUT = {'device': 'cpu', 'devices': 1, 'batchsize': 4}
+
+
+def written(folder, *epochs, run='a' * 32):
+    epoch_log = EpochLog(str(folder), run, ABOUT)
+    epoch_log.check()
     for epoch, figures in epochs:
-        log.write(epoch, figures)
-    return (folder / 'train.csv').read_text(), [json.loads(line) for line in
-                                                (folder / 'train.jsonl').read_text().splitlines()]
+        epoch_log.write(epoch, figures)
+    return (folder / 'train.csv').read_text()
 
 
 def test_the_lines_of_an_epoch():
@@ -43,25 +44,39 @@ def test_a_constant_model_has_the_constant_predictors_figures():
 
 
 def test_an_epoch_without_validation_logs_nothing_false(tmp_path):
-    table, objects = written(tmp_path, (1, FIGURES), (2, VALIDATED))
-    header, first, second = table.splitlines()
+    header, first, second = written(tmp_path, (1, FIGURES), (2, VALIDATED)).splitlines()
     assert header == ','.join(log.COLUMNS)
     assert first == '1,0.25,,,,,,,,,,50.0,9.5,3909.4'
     assert second == '2,0.25,0.125,0.1,0.125,nan,0.5,0.75,0.2,0.3,0.5,50.0,9.5,3909.4'
-    assert objects == [{'epoch': 1, **FIGURES}, {'epoch': 2, **VALIDATED, 'val_srcc': None}]
     rows = log.read_csv(str(tmp_path / 'train.csv'))
     assert rows[0] == {'epoch': 1, **FIGURES} and rows[1]['val_emd_r1'] == 0.1
 
 
 def test_a_new_run_starts_anew_and_a_resumed_one_keeps_the_epochs_before(tmp_path):
     written(tmp_path, (1, FIGURES), (2, FIGURES), (3, FIGURES))
-    with open(str(tmp_path / 'train.jsonl'), 'a') as stream:
-        stream.write('{"epoch": 4, "lo')  # cut off
-    table, objects = written(tmp_path, (3, VALIDATED))
-    assert [line[:2] for line in table.splitlines()[1:]] == ['1,', '2,', '3,']
-    assert [each['epoch'] for each in objects] == [1, 2, 3] and 'val_lcc' in objects[2]
-    table, objects = written(tmp_path, (1, FIGURES))
-    assert len(table.splitlines()) == 2 and len(objects) == 1
+    with open(str(tmp_path / 'train.csv'), 'a') as stream:
+        stream.write('4,0.')  # cut off
+    table = written(tmp_path, (3, VALIDATED))
+    assert [line[:2] for line in table.splitlines()[1:]] == ['1,', '2,', '3,'] and '0.125' in table.splitlines()[3]
+    assert len(written(tmp_path, (1, FIGURES)).splitlines()) == 2
+
+
+def test_the_log_of_another_run_is_kept(tmp_path):
+    assert log.keep_other(str(tmp_path), 'b' * 32) is None
+    before = written(tmp_path, (1, FIGURES))
+    assert log.keep_other(str(tmp_path), 'a' * 32) is None and log.run_id(str(tmp_path)) == 'a' * 32
+    assert log.keep_other(str(tmp_path), 'b' * 32) == str(tmp_path / 'train_aaaaaaaa.csv')
+    assert (tmp_path / 'train_aaaaaaaa.csv').read_text() == before
+    (tmp_path / 'summary.json').unlink()  # as of a version without run ids
+    written(tmp_path, (1, FIGURES))
+    (tmp_path / 'summary.json').write_text('{}')
+    assert log.keep_other(str(tmp_path), 'b' * 32) == str(tmp_path / 'train_earlier.csv')
+
+
+def test_the_best_epoch_is_the_last_with_the_highest_srcc():
+    rows = [{'epoch': 1, 'val_srcc': 0.5}, {'epoch': 2}, {'epoch': 3, 'val_srcc': 0.7}, {'epoch': 4, 'val_srcc': 0.7},
+            {'epoch': 5, 'val_srcc': math.nan}, {'epoch': 6, 'val_srcc': 0.6}]
+    assert log.best(rows)['epoch'] == 4 and log.best(rows[1:2]) is None
 
 
 @pytest.mark.parametrize('value, expected', [

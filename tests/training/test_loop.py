@@ -6,7 +6,9 @@ import pytest
 import tensorflow as tf
 
 from utils.device import signals
-from utils.training import resume, run_state
+from utils.training import loop
+from utils.training.plan import Saving, Schedule
+from utils.training.state import Position, TrainingState
 
 STEPS, EPOCHS, LAST = 2, 3, 1  # the epochs are counted from 0; one is asked for, but not trained
 
@@ -57,13 +59,13 @@ def batches(events, held=lambda last: None):
 
 
 def state(folder):
-    return run_state.RunState(str(folder), {}, position=run_state.Position(), batchsize=2, images=2 * STEPS,
-                              ids=lambda epoch: [], watch=signals.Watch())
+    return TrainingState(Position(), {}, Schedule(EPOCHS, 2 * STEPS, 2), Saving(str(folder), str(folder)),
+                         ids=lambda epoch: [], watch=signals.Watch())
 
 
 def test_callbacks_are_called_as_keras_calls_them(model, tmp_path):
     first, events, keras_events = model.get_weights(), [], []
-    resume.fit(model, batches(events), state(tmp_path), epochs=EPOCHS, callbacks=[Noting(events)])
+    loop.run(model, batches(events), state(tmp_path), epochs=EPOCHS, callbacks=[Noting(events)])
     model.set_weights(first)
     model.fit_generator(batches(keras_events), STEPS, EPOCHS, callbacks=[Noting(keras_events)], verbose=0, workers=0)
     assert events == keras_events and len(events) == 2 + (LAST + 1) * (2 + 3 * STEPS)
@@ -72,5 +74,5 @@ def test_callbacks_are_called_as_keras_calls_them(model, tmp_path):
 def test_a_batch_is_let_go_before_the_next_one_is_made(model, tmp_path):
     held = []
     drawn = batches([], lambda last: held.append(last is not None and last() is not None))
-    resume.fit(model, drawn, state(tmp_path), epochs=1, callbacks=[])
+    loop.run(model, drawn, state(tmp_path), epochs=1, callbacks=[])
     assert held == [False] * STEPS

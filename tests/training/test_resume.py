@@ -17,9 +17,11 @@ from conftest import make_dataset, snapshot
 import train
 from utils import data_loader, nima
 from utils.base.errors import InputError
+from utils.data.epoch_plan import epoch_plan
 from utils.device import signals
 from utils.model import checkpoint, model_file
-from utils.training import resume, run_state
+from utils.training import resume
+from utils.training.state import TrainingState
 
 TINY = ['--image_size', '32', '--batchsize', '2', '--val_size', '4', '--weights', 'none', '--device', 'cpu',
         '--dropout', '0', '--threads', '1', '--learning_rate', '0.01', '--decay', '0.1', '--epochs', '3']
@@ -46,7 +48,7 @@ def small():
 def stop_at(monkeypatch):
     """Have SIGTERM, or another signal, come at the end of a step, counted from 1 over all steps of this process."""
     def stop(step, number=signal.SIGTERM, method='on_batch_end'):
-        before, seen = getattr(run_state.RunState, method), []
+        before, seen = getattr(TrainingState, method), []
 
         def with_signal(state, *given, **named):
             seen.append(1)
@@ -55,7 +57,7 @@ def stop_at(monkeypatch):
                 wait_for(state._watch)
             return before(state, *given, **named)
 
-        monkeypatch.setattr(run_state.RunState, method, with_signal)
+        monkeypatch.setattr(TrainingState, method, with_signal)
     return stop
 
 
@@ -81,8 +83,8 @@ def stopped(dataset, folder, *more):
 
 def everything(path):
     """All numbers of a checkpoint: weights, moving averages, the optimiser's steps and slots."""
-    weights = model_file.read(str(path)).weights
-    return [array for name in sorted(weights) for array in weights[name]] + model_file.read(str(path)).slots
+    file = model_file.read(str(path))
+    return [array for name in sorted(file.weights) for array in file.weights[name]] + file.slots
 
 
 def assert_same(left, right):
@@ -180,18 +182,18 @@ def test_the_data_goes_on_in_the_same_order_with_dropout(shared_data, tmp_path, 
 def begun(shared_data, tmp_path_factory):
     """A folder with the checkpoint of the first epoch, and a state within the second, after four photographs."""
     folder = tmp_path_factory.mktemp('begun')
-    before = run_state.RunState.stop_if_asked
+    before = TrainingState.stop_if_asked
 
     def stop(state):
         if state.position[:2] == (1, 4):
             state._watch.signal = signal.SIGTERM
         before(state)
 
-    run_state.RunState.stop_if_asked = stop
+    TrainingState.stop_if_asked = stop
     try:
         assert stopped(shared_data, folder) == 143
     finally:
-        run_state.RunState.stop_if_asked = before
+        TrainingState.stop_if_asked = before
     return folder
 
 
@@ -203,16 +205,16 @@ def copy(begun, tmp_path):
 
 @pytest.mark.parametrize('more, words', [
     (['--batchsize', '4'], r'--batchsize \(2\) than this one \(4\)'),
-    (['--train_size', '6'], r'photographs an epoch \(--train_size\) \(8\) than this one \(6\)'),
-    (['--val_size', '3'], r'votes or names of photographs \(\w{12}\.\.\.\) than|photographs for validation'),
+    (['--train_size', '6'], r'images an epoch \(--train_size\) \(8\) than this one \(6\)'),
+    (['--val_size', '3'], r'votes or image names \(\w{12}\.\.\.\) than|validation images'),
     (['--seed', '1'], r'--seed \(0\) than this one \(1\)'),
     (['--optimizer', 'adam'], r'--optimizer \(sgd\) than this one \(adam\)'),
     (['--image_size', '64'], r'--image_size \(32\) than this one \(64\)'),
 ])
 def test_another_run_is_refused_and_harms_nothing(shared_data, copy, more, words):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=rf'^{copy}/state\.h5: found a run with other {words}.*, expected the same: '
-                                         r'type and provide what its start had, or start another run in another '):
+    with pytest.raises(InputError, match=rf'^{copy}/state\.h5: its run has other {words}.*\. Use those it '
+                                         r'started with, or start another run in another '):
         run(shared_data, copy, '--resume', *more)
     assert snapshot(copy) == before
 
@@ -222,7 +224,7 @@ def test_labels_that_changed_since_the_start_are_refused(shared_data, copy, tmp_
     lines = shared_data.labels.read_text().splitlines()
     number, name, first, *others = lines[0].split()
     labels.write_text('\n'.join([' '.join([number, name, str(int(first) + 1), *others]), *lines[1:]]))
-    with pytest.raises(InputError, match=r'state\.h5: found a run with other votes or names of photographs \('):
+    with pytest.raises(InputError, match=r'state\.h5: its run has other votes or image names \('):
         run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels))
     labels.write_text('\r\n'.join(lines))  # the same data in another file
     run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels), '--epochs', '2')
@@ -237,22 +239,27 @@ def test_another_network_is_refused(shared_data, copy, monkeypatch):
         run(shared_data, copy, '--resume')
 
 
-def test_what_may_differ_is_told(shared_data, copy, capsys):
-    run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25',
-        '--fast_decode')
-    told = capsys.readouterr().out
-    for words in ('threads was 1 and is 2', 'learning_rate was 0.01 and is 0.001', 'dropout was 0.0 and is 0.25',
-                  'fast_decode was False and is True'):
-        assert f'state.h5: {words} from here on: the run may not be, to the last bit, ' in told
-    assert told.count(' from here on: ') == 4
-    assert 'going on with epoch 2, after 4 photographs of it' in told
+def test_what_may_differ_is_reported(shared_data, copy, capsys):
+    run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25')
+    out = capsys.readouterr().out
+    for words in ('threads was 1, now 2', 'learning_rate was 0.01, now 0.001', 'dropout was 0.0, now 0.25'):
+        assert f'state.h5: {words}: results may differ from those of an uninterrupted run' in out
+    assert out.count(': results may differ') == 3
+    assert 'state.h5: resuming with epoch 2, after 4 images of it' in out
 
 
-def damage(path, position=None, bias=None, image_size=None):
+def test_a_run_with_a_flag_that_is_gone_is_refused(shared_data, copy):
+    damage(copy / 'state.h5', flags={'fast_decode': True})
+    with pytest.raises(InputError, match=r'state\.h5 was trained with --fast_decode, which is no longer supported'):
+        run(shared_data, copy, '--resume')
+
+
+def damage(path, position=None, bias=None, image_size=None, flags=None):
     """Change a state as somebody may who writes files, checksum included."""
     with h5py.File(str(path), 'r+') as file:
         record = json.loads(file.attrs['nima'])
         record['run']['position'].update(position or {})
+        record['run']['flags'].update(flags or {})
         record['preprocessing'].update(image_size=image_size or 32)
         if bias:
             name = 'model_weights/dense/dense/bias:0'
@@ -263,8 +270,8 @@ def damage(path, position=None, bias=None, image_size=None):
 
 
 @pytest.mark.parametrize('changes, words', [
-    ({'position': {'images': 1000}}, 'found a run that stands after 1000 photographs of an epoch of 8, expected no '),
-    ({'image_size': 64}, r'found a run with other --image_size \(64\) than this one \(32\)'),
+    ({'position': {'images': 1000}}, 'found a position after 1000 images of an epoch of 8, expected no '),
+    ({'image_size': 64}, r'its run has other --image_size \(64\) than this one \(32\)'),
     ({'bias': (1,)}, r"found shapes \[\(8, 10\), \(1,\)\] for the layer 'dense', expected those of its network, "),
 ])
 def test_a_state_that_cannot_be_is_refused(shared_data, copy, changes, words):
@@ -280,7 +287,7 @@ def test_what_another_run_saves_while_this_one_starts_is_not_lost(copy, tmp_path
     folder.mkdir(exist_ok=True)
     (folder / 'new.h5').write_bytes((copy / 'model_001.h5').read_bytes())
     (folder / 'new.h5').replace(folder / 'state.h5')
-    with pytest.raises(InputError, match='found that another run has saved there while this one was starting, '):
+    with pytest.raises(InputError, match='another run has saved there while this one was starting'):
         resume.check(start, {}, 8, print)
 
 
@@ -288,8 +295,8 @@ def test_what_another_run_saves_while_this_one_starts_is_not_lost(copy, tmp_path
 
 def test_a_second_start_is_refused_with_the_three_choices(shared_data, copy):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=r'state\.h5: found what an earlier run saved, expected a folder without: '
-                                         r'go on .*--resume, type another --TMP_MODEL_PATF, .*--overwrite$'):
+    with pytest.raises(InputError, match=r'state\.h5 is from an earlier run\. Continue it with --resume, choose '
+                                         r'another --TMP_MODEL_PATF, or replace it with --overwrite$'):
         run(shared_data, copy)
     assert snapshot(copy) == before
 
@@ -312,20 +319,20 @@ def test_a_new_run_that_is_stopped_has_taken_the_place_too(shared_data, copy, st
 
 
 def test_resume_and_overwrite_exclude_each_other(shared_data, copy):
-    with pytest.raises(InputError, match='^--resume: found it beside --overwrite, expected one of them'):
+    with pytest.raises(InputError, match='^--resume and --overwrite exclude each other'):
         run(shared_data, copy, '--resume', '--overwrite')
 
 
 def test_nothing_to_go_on_with_is_the_beginning(shared_data, tmp_path, capsys):
     run(shared_data, tmp_path / 'new', '--resume', '--epochs', '1')
-    assert 'new: found no run to go on with: starting with the first epoch' in capsys.readouterr().out
+    assert 'new: no run to resume; starting with the first epoch' in capsys.readouterr().out
 
 
 def test_all_epochs_are_trained(shared_data, uninterrupted, capsys):
     folder, _ = uninterrupted
     before = snapshot(folder)
     assert run(shared_data, folder, '--resume').history == {}
-    assert 'model_003.h5: all 3 epochs are trained already: for more of them type a higher' in capsys.readouterr().out
+    assert 'model_003.h5: all 3 epochs are trained already. For more of them use a higher' in capsys.readouterr().out
     assert snapshot(folder) == before
 
 
@@ -335,15 +342,15 @@ def test_a_bad_file_is_named_and_passed_over(shared_data, copy, uninterrupted, c
     whole = path.read_bytes()
     path.write_bytes(whole[:len(whole) // 2] if broken is None else broken)
     run(shared_data, copy, '--resume')
-    told = capsys.readouterr().out
-    assert re.search(r'state\.h5: .*passed over', told) and 'model_001.h5: going on with epoch 2\n' in told
+    out = capsys.readouterr().out
+    assert re.search(r'state\.h5: not used: ', out) and 'model_001.h5: resuming with epoch 2\n' in out
     assert_same(copy / 'model_003.h5', uninterrupted[0] / 'model_003.h5')
 
 
 def test_nothing_good_is_left(shared_data, copy):
     for path in copy.glob('*.h5'):
         path.write_bytes(b'')
-    with pytest.raises(InputError, match='copy: found no checkpoint to go on from, expected a good one: type another '):
+    with pytest.raises(InputError, match='copy: no checkpoint there can be resumed\\. Choose another '):
         run(shared_data, copy, '--resume')
 
 
@@ -352,18 +359,19 @@ def test_nothing_good_is_left(shared_data, copy):
 def test_a_nan_stops_the_run_at_its_step(shared_data, tmp_path, monkeypatch):
     train_generator, names = data_loader.train_generator, []
 
-    def poisoned(*given, ratings, **named):
-        plan = data_loader.epoch_plan(ratings.count, 1, seed=0, limit=8, image_size=32)
-        names.extend(ratings.ids[index] for index in plan.order[4:6])  # of the seventh step, the third of epoch 2
-        for step, (images, scores) in enumerate(train_generator(*given, ratings=ratings, **named), 1):
-            yield images * (np.nan if step == 7 else 1), scores
+    def poisoned(*given, images, **named):
+        plan = epoch_plan(images.ratings.count, 1, seed=0, limit=8, image_size=32)
+        # Of the seventh step, the third of epoch 2.
+        names.extend(images.ratings.ids[index] for index in plan.order[4:6])
+        for step, (batch, scores) in enumerate(train_generator(*given, images=images, **named), 1):
+            yield batch * (np.nan if step == 7 else 1), scores
 
     monkeypatch.setattr(data_loader, 'train_generator', poisoned)
     with pytest.raises(InputError) as stopped_by:
         run(shared_data, tmp_path, '--checkpoint_steps', '1')
     text = str(stopped_by.value)
-    assert text.startswith('epoch 2, step 3 of 4: found a loss of nan, expected a number: ')
-    assert text.endswith(f'the photographs of this step were {names[0]}, {names[1]}') and '--resume' in text
+    assert text.startswith('epoch 2, step 3 of 4: the loss is nan. ')
+    assert text.endswith(f'The images of this step were {names[0]}, {names[1]}') and '--resume' in text
     assert sorted(path.name for path in tmp_path.glob('*.h5')) == ['model_001.h5', 'state.h5']
     assert all(np.isfinite(array).all() for path in tmp_path.glob('*.h5') for array in everything(path))
     monkeypatch.undo()
@@ -372,16 +380,16 @@ def test_a_nan_stops_the_run_at_its_step(shared_data, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('more', [[], ['--checkpoint_steps', '4']], ids=['the epoch', 'a state'])
 def test_weights_that_are_no_numbers_are_never_saved(shared_data, tmp_path, monkeypatch, more):
-    on_batch_end = run_state.RunState.on_batch_end
+    on_batch_end = TrainingState.on_batch_end
 
     def poison(state, batch, logs=None):
         if state.step == 3:  # the last step's update, which no loss has seen
             state.model.get_layer('dense').bias.load(np.full(10, np.nan), tf.compat.v1.keras.backend.get_session())
         on_batch_end(state, batch, logs)
 
-    monkeypatch.setattr(run_state.RunState, 'on_batch_end', poison)
-    with pytest.raises(InputError, match=r"^epoch 1, step 4 of 4: found weights of the layer 'dense' that are no "
-                                         r'numbers, expected numbers, and saved none of them: .*--learning_rate'):
+    monkeypatch.setattr(TrainingState, 'on_batch_end', poison)
+    with pytest.raises(InputError, match=r"^epoch 1, step 4 of 4: weights of the layer 'dense' are NaN or infinite, "
+                                         r'and were not saved\. .*--learning_rate'):
         run(shared_data, tmp_path, *more)
     assert list(tmp_path.glob('*.h5')) == []
 
@@ -390,8 +398,7 @@ def test_weights_that_are_no_numbers_are_never_saved(shared_data, tmp_path, monk
 
 def test_a_kill_between_a_checkpoint_and_its_row_loses_no_row(shared_data, copy, uninterrupted):
     (copy / 'state.h5').unlink()
-    for name in ('train.csv', 'train.jsonl'):
-        (copy / 'log' / name).unlink()
+    (copy / 'log' / 'train.csv').unlink()
     run(shared_data, copy, '--resume')
     assert rows(copy) == [1, 2, 3]
     summary = json.loads((copy / 'log' / 'summary.json').read_text())
@@ -404,6 +411,6 @@ def test_a_network_that_could_not_be_loaded_again_is_refused_before_the_first_st
         return tf.keras.Model(base.input, tf.keras.layers.Lambda(lambda features: features * scale)(base.output))
 
     monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', with_code)
-    with pytest.raises(InputError, match="^the model in train.py: found .* made of Keras's own layers without Lambda"):
+    with pytest.raises(InputError, match="^the model in train.py: .*Build it of Keras's own layers without"):
         run(shared_data, tmp_path)
     assert list(tmp_path.glob('*.h5')) == []
