@@ -1,4 +1,6 @@
 """Train NIMA: bash train_1p.sh, or bash run.sh train.py --help."""
+import os
+
 from utils.base import errors
 from utils.base.defaults import DEMO_DATASET, DEMO_MODEL, from_root
 from utils.training.flags import train_flags
@@ -29,6 +31,11 @@ def build(flags, preprocessing, weights, run):
 def main(argv=None):
     """Train as the flags say; returns Keras's History with the validation scores of every epoch trained."""
     flags = train_flags(argv)
+    from utils.model import checkpoint, trust
+    name = flags.weights or WEIGHTS_NAME
+    path = os.path.join(flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH), name)
+    trust.start_trials(checkpoint.latest(flags.TMP_MODEL_PATF) if flags.resume else [path])  # imports run meanwhile
+
     from utils import data_loader, nima
     from utils.demo import dataset
     from utils.device import device, signals
@@ -49,8 +56,7 @@ def main(argv=None):
     split = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=say)
     data_loader.steps_per_epoch(split[0].count, flags.train_size, flags.batchsize, devices=group.size, report=say)
-    weights = None if start.file else nima.read_weights(flags.weights or WEIGHTS_NAME,
-                                                        flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH))
+    weights = None if start.file or name == 'none' else nima.read_weights(path)
     preprocessing = start.preprocessing or nima.preprocessing_for(weights, flags.image_size, report=say)
     data = open_data(split, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
                      packed=(flags.records, flags.val_records),

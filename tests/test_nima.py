@@ -57,11 +57,11 @@ def test_loss_of_one_vote_moved_by_one_score():
     assert loss == pytest.approx(np.sqrt(1 / 10), abs=1e-6)  # one of the ten CDF differences is 1
 
 
-shares = st.lists(st.floats(0.001, 1), min_size=10, max_size=10).map(lambda row: np.array(row) / sum(row))
+distributions = st.lists(st.integers(1, 1000), min_size=10, max_size=10).map(lambda row: np.array(row) / sum(row))
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.lists(st.tuples(shares, shares), min_size=1, max_size=4))
+@given(st.lists(st.tuples(distributions, distributions), min_size=1, max_size=4))
 def test_loss_equals_the_metric_in_numpy(rows):
     true, predicted = (np.stack(side) for side in zip(*rows))
     assert run_loss(true, predicted)[0] == pytest.approx(score_utils.emd(true, predicted, 2), abs=1e-6)
@@ -178,17 +178,10 @@ def test_a_file_that_is_not_keras_weights(graph, tmp_path, content, found):
 
 def test_weights_that_are_not_there(tmp_path):
     with pytest.raises(InputError, match=r'no_top\.h5: no such file, .*https://github\.com/fchollet/.*--weights none'):
-        nima.read_weights('mobilenet_1_0_224_tf_no_top.h5', str(tmp_path))
+        nima.read_weights(str(tmp_path / 'mobilenet_1_0_224_tf_no_top.h5'))
     with pytest.raises(InputError, match=r'mine\.h5: no such file, expected pre-trained weights\. Correct --weights or '
                                          r'--TMP_WEIGHTS_PATH, or start from random weights with --weights none'):
-        nima.read_weights('mine.h5', str(tmp_path))
-    assert nima.read_weights('none', str(tmp_path)) is None
-
-
-def test_weights_are_a_name_in_the_folder_or_a_path(graph, tmp_path):
-    path = str(tmp_path / 'a.h5')
-    mobilenet().save_weights(path)
-    assert nima.read_weights('a.h5', str(tmp_path)).path == nima.read_weights(path, '/nowhere').path == path
+        nima.read_weights(str(tmp_path / 'mine.h5'))
 
 
 def test_the_old_command_names_the_new_one():

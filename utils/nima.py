@@ -146,11 +146,8 @@ def predict(model: tf.keras.Model, images: np.ndarray, batchsize: int) -> np.nda
     return np.concatenate(parts)[:len(images)]
 
 
-def read_weights(weights: str, folder: str) -> Optional[ModelFile]:
-    """Pre-trained weights, an absolute path or a name in `folder`; None for 'none'."""
-    if weights == 'none':
-        return None
-    path = os.path.join(folder, weights)
+def read_weights(path: str) -> ModelFile:
+    """Pre-trained weights; InputError, which says where to get them, where there is no such file."""
     if not os.path.isfile(path):
         cure = (f'Download {OFFICIAL_NAME} from {OFFICIAL_WEIGHTS} into that folder'
                 if os.path.basename(path) == OFFICIAL_NAME else 'Correct --weights or --TMP_WEIGHTS_PATH')

@@ -41,6 +41,11 @@ def existing(folder: str) -> List[str]:
     return [os.path.join(folder, match.group()) for match in sorted(found, key=lambda match: int(match.group(1)))]
 
 
+def latest(folder: str) -> List[str]:
+    """The training state and the newest checkpoint in `folder`, as far as they exist."""
+    return [path for path in (state_path(folder), *existing(folder)[-1:]) if os.path.isfile(path)]
+
+
 def remove_others(path: str) -> None:
     """Remove all other checkpoints in the folder of `path`."""
     for other in existing(os.path.dirname(path)):

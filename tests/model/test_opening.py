@@ -1,0 +1,89 @@
+"""A checkpoint is opened once to be scored or exported, and each candidate once to be resumed."""
+import collections
+import subprocess
+import sys
+
+import h5py
+import pytest
+from conftest import ROOT, make_dataset, make_model
+
+import eval as score
+import predict
+import train
+from utils import export
+from utils.model import trust
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp('data'), 8)
+
+
+@pytest.fixture
+def openings(monkeypatch):
+    """How often each file is opened to be read."""
+    found, original = collections.Counter(), h5py.File.__init__
+
+    def counted(self, name, mode=None, *others, **more):
+        if mode == 'r':
+            found[str(name)] += 1
+        original(self, name, mode, *others, **more)
+
+    monkeypatch.setattr(h5py.File, '__init__', counted)
+    return found
+
+
+def test_scoring_and_exporting_open_a_checkpoint_once(data, tmp_path, openings):
+    paths = [str(make_model(tmp_path / name)) for name in ('one.h5', 'two.h5', 'three.h5', 'four.h5')]
+    openings.clear()
+    score.main([*data.flags, '--val_size', '4', '--device', 'cpu', '--checkpoint', paths[0], '--compare', paths[1]])
+    predict.main([str(data.images), '--device', 'cpu', '--checkpoint', paths[2]])
+    export.main([paths[3], '--format', 'pb', '--output', str(tmp_path / 'exported')])
+    assert openings == dict.fromkeys(paths, 1)
+
+
+def test_resuming_opens_a_checkpoint_once(data, tmp_path, openings):
+    words = [*data.flags, '--val_size', '4', '--device', 'cpu', '--image_size', '32', '--batchsize', '2', '--weights',
+             'none', '--TMP_MODEL_PATF', str(tmp_path)]
+    train.main([*words, '--epochs', '2'])
+    openings.clear()
+    train.main([*words, '--epochs', '3', '--resume'])
+    assert openings == {str(tmp_path / 'model_002.h5'): 1, str(tmp_path / 'model_003.h5.tmp'): 1}
+
+
+# --- the trial in a second process
+
+def test_the_trial_starts_before_and_is_waited_for_once(tmp_path):
+    path = str(make_model(tmp_path / 'model.h5'))
+    trust._TRIED.clear()
+    trust.start_trials([path, path, str(tmp_path / 'nowhere.h5'), str(tmp_path)])
+    (process,) = trust._TRIALS.values()
+    trust.try_to_read(path)
+    assert process.returncode == 0 and not trust._TRIALS
+    trust.start_trials([path])
+    assert not trust._TRIALS
+
+
+def test_a_trial_that_a_signal_ends_is_distrusted(tmp_path):
+    path = tmp_path / 'model.h5'
+    path.write_bytes(b'x')
+    trust.start_trials([str(path)])
+    (process,) = trust._TRIALS.values()
+    process.kill()
+    with pytest.raises(trust.DistrustError, match='a damaged HDF5 file that the HDF5 library cannot read'):
+        trust.try_to_read(str(path))
+
+
+def test_the_second_process_does_not_import_tensorflow(tmp_path):
+    path = make_model(tmp_path / 'model.h5')
+    code = ('import sys; from utils.model import trust; trust.read_all(sys.argv[1]); '
+            'assert "h5py" in sys.modules and "tensorflow" not in sys.modules')
+    subprocess.run([sys.executable, '-c', code, str(path)], cwd=str(ROOT), check=True)
+
+
+@pytest.mark.parametrize('script', ['eval.py', 'predict.py', 'train.py'])
+def test_scripts_start_the_trial_before_they_import_tensorflow(script):
+    text = (ROOT / script).read_text()
+    main = text[text.index('def main('):]
+    assert 0 < main.index('trust.start_trials(') < main.index('from utils import data_loader' if script != 'predict.py'
+                                                              else 'from utils.scoring import')
