@@ -46,7 +46,7 @@ def main(argv=None):
     found = results.evaluate(images.readable, paths, scored, split=split, intervals=bool(flags.report or flags.compare))
     print(results.text(found))
     if flags.report:
-        print(f'report: {report.write(flags.report, found, log_folder=flags.TMP_LOG_PATH)}')
+        print(f'report: {report.write(flags.report, found, typed_log=flags.TMP_LOG_PATH)}')
     return results.print_last_line(found)
 
 

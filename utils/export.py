@@ -5,84 +5,72 @@
     bash run.sh -m utils.export srcc BINS OUTPUTS
 
 An export is the folder DIR/FORMAT (of a SavedModel DIR/saved_model/VERSION), which appears whole, with its model card
-and its parity report, or not at all. utils/formats/exporters.py says how each format is written.
+and its parity report, or not at all. utils/formats/exporters.py lists the formats.
 """
 import contextlib
 import os
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from utils.base import errors
 from utils.base.errors import InputError
 from utils.base.files import new_folder
-from utils.base.preprocessing import Preprocessing
 from utils.data import listing
-from utils.formats import model_card, parity
+from utils.formats import exporters, model_card, parity
+from utils.formats.exporters import Options
 from utils.formats.flags import export_flags
 
 IMAGES = 16  # of a dataset, for the parity report
 
 
-def export(path: str, kind: str, output: str, *, images: Optional[Sequence[str]] = None,
-           batchsize: Optional[int] = None, version: int = 1, threads: Optional[int] = None,
-           soc_version: Optional[str] = None, aipp: bool = False) -> Dict[str, Any]:
-    """Export the checkpoint `path` to the format `kind`; returns the model card.
+def export(path: str, kind: str, output: str, options: Options = Options(), *,  # noqa: B008  a constant
+           images: Optional[Sequence[str]] = None, threads: Optional[int] = None) -> Dict[str, Any]:
+    """Export the checkpoint `path` to the format `kind`, below the folder `output`; returns the model card.
 
     `images` are those on which it is compared. InputError, and no export, where a package is missing or the exported
     model differs from the checkpoint.
     """
-    if kind == 'onnx':
-        from utils.formats import onnx_model
-        onnx_model.require('--format onnx', onnx_model.EXPORT_PACKAGES)
     import tensorflow as tf
 
+    from utils.data import image_files
     from utils.device import device
-    from utils.formats import exporters, frozen
+    from utils.formats import frozen
     from utils.model import build, model_file
+    versions = [str(options.model_version)] if 'model_version' in exporters.FORMATS[kind].flags else []
+    folder = os.path.join(output, kind, *versions)
     name = os.path.splitext(os.path.basename(path))[0]
-    folder = os.path.join(output, kind, str(version)) if kind == 'saved_model' else os.path.join(output, kind)
     with new_folder(folder, '--output') as fresh, device.open_run('cpu', threads=threads) as run:
         file = model_file.read(path)
         model = build.for_scoring(file)
         preprocessing = file.preprocessing(model.input_shape[1], print)
         run.initialise()
-        request = exporters.Request(fresh, name, frozen.freeze(model, batchsize), preprocessing, batchsize,
-                                    run.threads, soc_version, aipp)
-        with exporters.FORMATS[kind](request) as made:
-            report = _measure(model, made.exported, images, preprocessing, run)
+        request = exporters.Request(fresh, name, frozen.freeze(model, options.batchsize), preprocessing, run.threads,
+                                    options)
+        reader = image_files.ImageReader(preprocessing, session_config=run.host_config)
+        with exporters.exporter(kind)(request) as made, contextlib.closing(reader), _images(images) as (source, names):
+            report = parity.measure(_read(reader, names, strict=bool(images)), frozen.on_pixels(model.predict_on_batch),
+                                    made.exported, source)
         parity.require(report, f'{path} as {kind}')
         card = model_card.card(file, preprocessing, kind=kind, tensorflow=tf.__version__, inputs=made.inputs,
                                outputs=made.outputs, files=model_card.hashes(fresh))
-        # A SavedModel keeps what is not its own in assets.extra.
-        model_card.write(os.path.join(fresh, 'assets.extra') if kind == 'saved_model' else fresh, card, report)
-    for line in _report(folder, card, report, made.notes):
+        model_card.write(os.path.join(fresh, made.card_folder), card, report)
+    for line in _lines(folder, card, report, made.notes):
         print(line)
     return card
 
 
-def _report(folder: str, card: Dict[str, Any], report: Dict[str, Any], notes: Sequence[str]) -> List[str]:
+def _lines(folder: str, card: Dict[str, Any], report: Dict[str, Any], notes: Sequence[str]) -> List[str]:
     return [f'{folder}: {", ".join(card["files"])}',
-            *(f'{"input" if part == "inputs" else "output"} {name}: {what}'
-              for part in ('inputs', 'outputs') for name, what in card[part].items()), *notes, *parity.text(report)]
+            *(f'{part[:-1]} {name}: {what}' for part in ('inputs', 'outputs') for name, what in card[part].items()),
+            *notes, *parity.text(report)]
 
 
-def _measure(model: Any, exported: Dict[str, parity.Predict], typed: Optional[Sequence[str]],
-             preprocessing: Preprocessing, run: Any) -> Dict[str, Any]:
-    """The parity report of an exported model."""
-    from utils.data import image_files
-    from utils.formats import exporters
-    reader = image_files.ImageReader(preprocessing, session_config=run.host_config)
-    with contextlib.closing(reader), _images(typed) as (source, files):
-        return parity.measure(_read(reader, files, strict=bool(typed)),
-                              exporters.on_pixels(model.predict_on_batch, None), exported, source)
-
-
-def _read(reader: Any, files: Sequence[str], *, strict: bool) -> Iterator[parity.Photograph]:
-    """The images in `files`; without `strict` unreadable ones are reported and left out."""
-    for file in files:
+def _read(reader: Any, names: Sequence[str], *, strict: bool) -> Iterator[parity.Sample]:
+    """The images in the files `names`; without `strict` unreadable ones are reported and left out."""
+    for name in names:
         try:
-            yield parity.Photograph(*reader.read_with_data(file))
+            yield parity.Sample(*reader.read_with_data(name))
         except InputError as error:
             if strict:
                 raise
@@ -90,7 +78,7 @@ def _read(reader: Any, files: Sequence[str], *, strict: bool) -> Iterator[parity
 
 
 @contextlib.contextmanager
-def _images(typed: Optional[Sequence[str]]) -> Iterator[Any]:
+def _images(typed: Optional[Sequence[str]]) -> Iterator[Tuple[str, List[str]]]:
     """Which images are compared, in words, and their files: those typed, of the dataset, or drawn on the spot."""
     from utils import data_loader
     folder = data_loader.dataset_paths()[1]
@@ -132,8 +120,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
     if flags.command == 'srcc':
         from utils.formats import msame
         return msame.srcc(flags.bins, flags.outputs)
-    return export(flags.file, flags.format, flags.output, images=flags.photographs, batchsize=flags.batchsize,
-                  version=flags.model_version, threads=flags.threads, soc_version=flags.soc_version, aipp=flags.aipp)
+    return export(flags.file, flags.format, flags.output, flags.options, images=flags.photographs,
+                  threads=flags.threads)
 
 
 if __name__ == '__main__':

@@ -1,11 +1,14 @@
 """An Ascend offline model (.om): the atc command that makes it from a frozen graph, and the AIPP configuration."""
+import contextlib
 import os
 import shlex
 import shutil
 import subprocess
-from typing import List
+from typing import Iterator, List
 
 from utils.base.errors import InputError
+from utils.formats import frozen
+from utils.formats.exporters import Export, Request
 from utils.formats.frozen import INPUT, OUTPUT
 
 TENSORFLOW = 3  # atc's number of the framework
@@ -31,6 +34,25 @@ _AIPP = '''aipp_op {{
     var_reci_chn_2: {factor}
 }}
 '''
+
+
+@contextlib.contextmanager
+def export(request: Request) -> Iterator[Export]:
+    """Write the frozen graph and atc's command, and run it where atc is; hands out how to call the graph."""
+    size, name, options = request.preprocessing.image_size, request.name, request.options
+    words = command(name, image_size=size, batchsize=options.batchsize or 1, soc_version=options.soc_version,
+                    with_aipp=options.aipp)
+    write(request.folder, words, image_size=size, with_aipp=options.aipp)
+    with frozen.export(request) as graph:
+        made = run(request.folder, words, name)
+        notes = [f'atc: {as_typed(words)}',
+                 f'{name}.om: made by atc' if made else f'no atc on the PATH: run {SCRIPT} where CANN is, to make '
+                                                        f'{name}.om']
+        inputs = graph.inputs
+        if options.aipp:
+            inputs = {key: f'uint8 [{options.batchsize}, {size}, {size}, 3], RGB; of the frozen graph {shape}'
+                      for key, shape in inputs.items()}
+        yield graph._replace(inputs=inputs, notes=notes)
 
 
 def aipp(image_size: int) -> str:
@@ -69,9 +91,9 @@ def run(folder: str, words: List[str], name: str) -> bool:
         return False
     done = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode or not os.path.isfile(os.path.join(folder, name + '.om')):
-        said = done.stdout.decode('utf-8', 'replace').split('\n')
-        last = ' / '.join([line.strip() for line in said if line.strip()][-3:])
-        raise InputError(f'{shutil.which(words[0])}: found that it ended with {done.returncode} and wrote no {name}.om '
-                         f'({last[:400] or "it said nothing"}), expected an offline model: source set_env.sh of CANN, '
-                         'correct --soc_version, or take atc off the PATH to get the files and the command alone')
+        printed = done.stdout.decode('utf-8', 'replace').split('\n')
+        last = ' / '.join([line.strip() for line in printed if line.strip()][-3:])
+        raise InputError(f'{shutil.which(words[0])} wrote no {name}.om and ended with code {done.returncode}: '
+                         f'{last[:400] or "no output"}. Source set_env.sh of CANN, correct --soc_version, or take atc '
+                         'off the PATH to get the files and the command alone')
     return True

@@ -1,19 +1,33 @@
 """The inference graph of a model as one GraphDef: weights as constants, learning phase 0, names that never differ."""
 import contextlib
-from typing import Callable, Dict, Iterator, Optional
+import os
+from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from utils import nima
 from utils.data.pipeline import host_session
+from utils.formats import exporters, parity
+from utils.formats.exporters import Export, Request
 
 INPUT, OUTPUT = 'input_1', 'dense/Softmax'
 
-Scorer = Callable[[np.ndarray], np.ndarray]  # images [N, S, S, 3] -> vote shares [N, 10]
+Scorer = Callable[[np.ndarray], np.ndarray]  # images [N, S, S, 3] -> distributions [N, 10]
+
+
+@contextlib.contextmanager
+def export(request: Request) -> Iterator[Export]:
+    """Write the frozen graph; hands out how to call it."""
+    path = os.path.join(request.folder, request.name + '.pb')
+    write(request.graph_def, path)
+    with running(path) as score:
+        yield Export({'frozen graph': on_pixels(score, request.options.batchsize)},
+                     *exporters.tensors(request, INPUT, OUTPUT))
 
 
 def freeze(model: tf.keras.Model, batchsize: Optional[int] = None) -> tf.compat.v1.GraphDef:
-    """The graph from INPUT, float32 [batchsize or any, S, S, 3] in [-1, 1], to OUTPUT, vote shares [same, 10].
+    """The graph from INPUT, float32 [batchsize or any, S, S, 3] in [-1, 1], to OUTPUT, distributions [same, 10].
 
     `model` is one of build.for_scoring(), whose weights stand in Keras's session. What its first and last
     operation were called before (a second network of a graph begins with input_1_1) does not matter.
@@ -65,3 +79,18 @@ def running(path: str) -> Iterator[Scorer]:
         tf.import_graph_def(graph_def, name='')
     with contextlib.closing(host_session(graph, None)) as session:
         yield lambda images: session.run(OUTPUT + ':0', {INPUT + ':0': images})
+
+
+class _Network(NamedTuple):
+    """Predicts as a Keras model does, for nima.predict()."""
+
+    predict_on_batch: Scorer
+
+
+def on_pixels(score: Scorer, batchsize: Optional[int] = None) -> parity.Predict:
+    """`score` as parity calls it; where the model has a fixed batch size, in steps of that."""
+    def predict(files: Sequence[bytes], images: np.ndarray) -> np.ndarray:
+        step = batchsize or len(images)
+        return np.concatenate([nima.predict(_Network(score), images[start:start + step], step)
+                               for start in range(0, len(images), step)])
+    return predict

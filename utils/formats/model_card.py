@@ -1,10 +1,9 @@
 """What is written beside an exported model: the model card, as JSON."""
-import json
 import os
 from typing import Any, Dict
 
 from utils.base.defaults import VERSION
-from utils.base.files import sha256
+from utils.base.files import sha256, write_json
 from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
 from utils.model.metadata import versions
@@ -22,7 +21,7 @@ def card(file: ModelFile, preprocessing: Preprocessing, *, kind: str, tensorflow
     """
     metadata, run = file.metadata or {}, file.run
     return {
-        'model': 'NIMA: shares of the votes from 1 to 10 that people would give a photograph',
+        'model': 'NIMA: the distribution of the votes from 1 to 10 that people would give an image',
         'source': 'arXiv:1709.05424',
         'format': kind,
         'checkpoint': {'file': os.path.basename(file.path), 'sha256': sha256(file.path)},
@@ -42,9 +41,9 @@ def card(file: ModelFile, preprocessing: Preprocessing, *, kind: str, tensorflow
 def hashes(folder: str) -> Dict[str, str]:
     """The SHA-256 of every file below `folder`, by its name from there."""
     found = {}
-    for place, _, names in os.walk(folder):
+    for below, _, names in os.walk(folder):
         for name in names:
-            path = os.path.join(place, name)
+            path = os.path.join(below, name)
             found[os.path.relpath(path, folder)] = sha256(path)
     return dict(sorted(found.items()))
 
@@ -52,7 +51,5 @@ def hashes(folder: str) -> Dict[str, str]:
 def write(folder: str, content: Dict[str, Any], parity: Dict[str, Any]) -> None:
     """Write the card and the parity report into `folder`, which is made."""
     os.makedirs(folder, exist_ok=True)
-    for name, value in ((CARD, content), (PARITY, parity)):
-        with open(os.path.join(folder, name), 'w', encoding='utf-8') as stream:
-            json.dump(value, stream, indent=1, allow_nan=False)
-            stream.write('\n')
+    write_json(os.path.join(folder, CARD), content)
+    write_json(os.path.join(folder, PARITY), parity)

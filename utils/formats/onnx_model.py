@@ -7,13 +7,26 @@ from typing import Any, Dict, Iterator, Optional
 import numpy as np
 
 from utils.base import errors
-from utils.formats.frozen import INPUT, OUTPUT, Scorer
+from utils.formats import exporters
+from utils.formats.exporters import Export, Request
+from utils.formats.frozen import INPUT, OUTPUT, Scorer, on_pixels
 
 OPSET = 13  # ONNX Runtime 1.10 knows up to 15, OpenVINO 2023.1 too
 REQUIREMENTS = 'requirements-export.txt'
 CONVERTER = {'tf2onnx': 'tf2onnx', 'onnx': 'onnx'}  # as imported, as installed
 EXPORT_PACKAGES = {**CONVERTER, 'onnxruntime': 'onnxruntime'}
 OPENVINO_PACKAGES = {**CONVERTER, 'openvino': 'openvino'}
+
+
+@contextlib.contextmanager
+def export(request: Request) -> Iterator[Export]:
+    """Write the ONNX model; hands out how ONNX Runtime calls it."""
+    require('--format onnx', EXPORT_PACKAGES)
+    path = os.path.join(request.folder, request.name + '.onnx')
+    convert(request.graph_def, path)
+    score = onnx_runtime(path, request.threads)
+    yield Export({'ONNX Runtime': on_pixels(score, request.options.batchsize)},
+                 *exporters.tensors(request, INPUT, OUTPUT), [f'validated with onnx.checker, opset {OPSET}'])
 
 
 def require(flag: str, packages: Dict[str, str]) -> None:
@@ -46,7 +59,7 @@ def convert(graph_def: Any, path: Optional[str] = None) -> bytes:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """tf2onnx tells of every step through logging, on standard error."""
+    """Without tf2onnx's log of its steps on standard error."""
     logger = logging.getLogger('tf2onnx')
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -81,6 +94,6 @@ class OpenVino:
         self._request, self._output = compiled.create_infer_request(), compiled.output(0)
 
     def predict_on_batch(self, images: np.ndarray) -> np.ndarray:
-        """Vote shares float32 [batchsize, 10] of images [batchsize, S, S, 3] in [-1, 1]."""
+        """Vote distributions float32 [batchsize, 10] of images [batchsize, S, S, 3] in [-1, 1]."""
         given = np.ascontiguousarray(images, np.float32)
         return self._request.infer({0: given}, share_inputs=True)[self._output].copy()

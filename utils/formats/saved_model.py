@@ -1,4 +1,4 @@
-"""A SavedModel for TensorFlow Serving: encoded photographs, or pixels, to vote shares, mean and standard deviation."""
+"""A SavedModel for TensorFlow Serving: encoded images, or pixels, to vote distributions, mean scores and stds."""
 import contextlib
 from typing import Any, Callable, Dict, Iterator, Sequence
 
@@ -9,6 +9,8 @@ from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
 from utils.data.decoding import decode, scale
 from utils.data.pipeline import host_session
+from utils.formats import exporters
+from utils.formats.exporters import Export, Request
 from utils.formats.frozen import INPUT, OUTPUT
 
 # The signatures, and the name of each one's input. TensorFlow Serving takes base64 for a name that ends in _bytes.
@@ -17,12 +19,26 @@ PIXELS_SIGNATURE, PIXELS = 'pixels', 'pixels'
 SHARES, MEAN, STD = 'shares', 'mean', 'standard_deviation'
 
 
+@contextlib.contextmanager
+def export(request: Request) -> Iterator[Export]:
+    """Write the SavedModel; hands out how to call each signature."""
+    write(request.folder, request.graph_def, request.preprocessing)
+    inputs = {f'{BYTES_SIGNATURE}: {BYTES}': 'string [N], files of JPEG, PNG or GIF',
+              f'{PIXELS_SIGNATURE}: {PIXELS}': exporters.pixels(request)}
+    outputs = {SHARES: exporters.distributions(), MEAN: 'float32 [N], mean score from 1 to 10',
+               STD: 'float32 [N], standard deviation of the votes'}
+    with running(request.folder) as call:
+        yield Export({f'signature {BYTES_SIGNATURE}': lambda files, images: call(BYTES_SIGNATURE, files)[SHARES],
+                      f'signature {PIXELS_SIGNATURE}': lambda files, images: call(PIXELS_SIGNATURE, images)[SHARES]},
+                     inputs, outputs, card_folder='assets.extra')  # a SavedModel keeps there what is not its own
+
+
 def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Preprocessing) -> None:
     """Write the SavedModel into the empty `folder`.
 
-    BYTES_SIGNATURE takes files of photographs, string [N] (JPEG, PNG, GIF), PIXELS_SIGNATURE float32 [N, S, S, 3] in
+    BYTES_SIGNATURE takes image files, string [N] (JPEG, PNG, GIF), PIXELS_SIGNATURE float32 [N, S, S, 3] in
     [-1, 1]. Both give SHARES [N, 10], MEAN [N] in 1 to 10 and STD [N] of the votes, all float32. `graph_def` is one of
-    frozen.freeze() for any number of photographs; `preprocessing` says S and the resize.
+    frozen.freeze() for any batch size; `preprocessing` says S and the resize.
     """
     size, resize = preprocessing.image_size, preprocessing.resize
     with tf.Graph().as_default() as graph:
@@ -30,8 +46,8 @@ def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Preproce
         decoded = tf.map_fn(lambda data: scale(decode(data, size, resize)), files, tf.float32, back_prop=False)
         # One network for both: where pixels are fed, what comes before them does not run.
         pixels = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], PIXELS)
-        shares, = tf.import_graph_def(graph_def, {INPUT + ':0': pixels}, [OUTPUT + ':0'], name='network')
-        outputs = _outputs(shares)
+        distributions, = tf.import_graph_def(graph_def, {INPUT + ':0': pixels}, [OUTPUT + ':0'], name='network')
+        outputs = _outputs(distributions)
         signatures = {name: tf.compat.v1.saved_model.predict_signature_def({key: tensor}, outputs)
                       for name, key, tensor in ((BYTES_SIGNATURE, BYTES, files), (PIXELS_SIGNATURE, PIXELS, pixels))}
     builder = tf.compat.v1.saved_model.Builder(folder)
@@ -41,11 +57,11 @@ def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Preproce
     builder.save()
 
 
-def _outputs(shares: tf.Tensor) -> Dict[str, tf.Tensor]:
+def _outputs(distributions: tf.Tensor) -> Dict[str, tf.Tensor]:
     scores = tf.constant(SCORES, tf.float32)
-    mean = tf.reduce_sum(shares * scores, axis=-1)
-    variance = tf.reduce_sum(shares * tf.square(scores - mean[:, tf.newaxis]), axis=-1)
-    return {SHARES: shares, MEAN: mean, STD: tf.sqrt(variance)}
+    mean = tf.reduce_sum(distributions * scores, axis=-1)
+    variance = tf.reduce_sum(distributions * tf.square(scores - mean[:, tf.newaxis]), axis=-1)
+    return {SHARES: distributions, MEAN: mean, STD: tf.sqrt(variance)}
 
 
 @contextlib.contextmanager
