@@ -122,8 +122,8 @@ def test_rounding_noise_is_a_tie():
 
 
 @pytest.mark.parametrize('true, pred, reason', [
-    ([], [], 'fewer than 2 photographs (0)'),
-    ([5], [4], 'fewer than 2 photographs (1)'),
+    ([], [], 'fewer than 2 images (0)'),
+    ([5], [4], 'fewer than 2 images (1)'),
     ([1, 2, 3], [5.25, 5.25, 5.25], 'all predictions are equal (5.25)'),
     ([1, 2, 3], [5.25, 5.25 + 1e-9, 5.25 - 1e-9], 'all predictions are equal (5.25)'),
     ([1, 2], [5.00000049, 5.00000051], 'all predictions are equal (5)'),  # on two sides of a rounding border
@@ -227,7 +227,7 @@ def test_the_table_names_every_measure_and_lines_up():
     (lambda: score_utils.mean_score(5), 'scores: found shape (), expected (10,) or (N, 10)'),
     (lambda: score_utils.metrics(one_hot(1, 2), np.ones((2, 5))), 'pred: found shape (2, 5), expected'),
     (lambda: score_utils.metrics(one_hot(1, 2), one_hot(1)),
-     'true and pred: found shapes (2, 10) and (1, 10), expected the same: give one prediction for each '),
+     'true and pred: found shapes (2, 10) and (1, 10), expected the same, one prediction for each '),
     (lambda: score_utils.srcc([1, 2], [1, 2, 3]), 'true and pred: found shapes (2,) and (3,), expected (N,)'),
     (lambda: score_utils.accuracy(one_hot(1), one_hot(1)), 'true and pred: found shapes (1, 10) and (1, 10)'),
 ])

@@ -1,7 +1,7 @@
-"""How well predicted votes agree with true ones: SRCC, LCC, accuracy and EMD.
+"""How well predicted vote distributions agree with true ones: SRCC, LCC, accuracy and EMD.
 
-`true` and `pred` are spreads of votes [N, 10], rows summing to 1, in the order of ava.SCORES, or one number
-for each photograph [N] on the scale of the scores. Arithmetic is float64; a wrong shape is a ValueError.
+`true` and `pred` are vote distributions [N, 10], rows summing to 1, for the scores 1 to 10, or one number for each
+image [N] on that scale. Arithmetic is float64; a wrong shape is a ValueError.
 """
 import math
 from typing import Any, Dict, Optional, Tuple
@@ -13,8 +13,8 @@ from utils.base.scores import SCORES
 # Mean scores tie, and some are exactly 5; the last bits of float64 would break the ties and push 5 to either
 # side. Two different means of up to 549 votes, AVA's most, are at least 1 / (549 * 548) = 3.3e-6 apart.
 DECIMALS = 6
-COLLAPSE = 0.001  # shares that differ by less in all photographs say nothing about them
-GOOD = 5.0  # the score that parts good from bad photographs in AVA's two-class accuracy
+COLLAPSE = 0.001  # distributions that differ by less in all images say nothing about them
+GOOD = 5.0  # the score that parts good from bad images in AVA's two-class accuracy
 
 LABELS = {
     'srcc_mean': 'SRCC of the mean score',
@@ -29,14 +29,14 @@ LABELS = {
 
 
 def mean_score(scores: Any) -> np.ndarray:
-    """The mean score, in [1, 10]: float64 [N] for spreads of votes [N, 10], a number for one spread [10]."""
-    return _spreads(scores, 'scores') @ SCORES
+    """The mean score, in [1, 10]: float64 [N] for distributions [N, 10], a number for one [10]."""
+    return _distributions(scores, 'scores') @ SCORES
 
 
 def std_score(scores: Any) -> np.ndarray:
-    """The votes' standard deviation, in [0, 4.5]: float64 [N] for [N, 10], a number for one spread [10]."""
-    spreads = _spreads(scores, 'scores')
-    return np.sqrt(np.maximum(spreads @ SCORES ** 2 - (spreads @ SCORES) ** 2, 0))
+    """The votes' standard deviation, in [0, 4.5]: float64 [N] for distributions [N, 10], a number for one [10]."""
+    distributions = _distributions(scores, 'scores')
+    return np.sqrt(np.maximum(distributions @ SCORES ** 2 - (distributions @ SCORES) ** 2, 0))
 
 
 def srcc(true: Any, pred: Any) -> float:
@@ -67,7 +67,7 @@ def undefined_reason(true: Any, pred: Any) -> Optional[str]:
         if wrong:
             return f'{wrong} of {len(values)} {name} are not a number'
     if len(true) < 2:
-        return f'fewer than 2 photographs ({len(true)})'
+        return f'fewer than 2 images ({len(true)})'
     for name, values in (('predictions', pred), ('labels', true)):
         if min(np.ptp(values), np.ptp(np.round(values, DECIMALS))) < 10 ** -DECIMALS:
             return f'all {name} are equal ({values[0]:g})'
@@ -75,11 +75,11 @@ def undefined_reason(true: Any, pred: Any) -> Optional[str]:
 
 
 def emd(true: Any, pred: Any, r: int) -> float:
-    """Mean over photographs of (mean over scores of |CDF_true - CDF_pred|^r)^(1/r): arXiv:1709.05424, eq. 1.
+    """Mean over images of (mean over scores of |CDF_true - CDF_pred|^r)^(1/r): arXiv:1709.05424, eq. 1.
 
-    Papers quote r=1; r=2 is the training loss. NaN for no photographs or where a prediction is NaN.
+    Papers quote r=1; r=2 is the training loss. NaN for no images or where a prediction is NaN.
     """
-    true, pred = _spread_pair(true, pred)
+    true, pred = _distribution_pair(true, pred)
     if not len(true):
         return math.nan
     with np.errstate(invalid='ignore'):
@@ -88,9 +88,9 @@ def emd(true: Any, pred: Any, r: int) -> float:
 
 
 def accuracy(true_means: Any, pred_means: Any, at_least: bool = False) -> float:
-    """The share of photographs put on the right side of a mean score of 5, in [0, 1].
+    """The share of images put on the right side of a mean score of 5, in [0, 1].
 
-    A photograph is good above 5, or from 5 with `at_least`. NaN for no photographs or where a mean is NaN.
+    An image is good above 5, or from 5 with `at_least`. NaN for no images or where a mean is NaN.
     """
     true, pred = _rounded_pair(true_means, pred_means)
     if not len(true) or not (np.isfinite(true).all() and np.isfinite(pred).all()):
@@ -100,8 +100,8 @@ def accuracy(true_means: Any, pred_means: Any, at_least: bool = False) -> float:
 
 
 def metrics(true: Any, pred: Any) -> Dict[str, float]:
-    """Every measure of LABELS, by its key, for spreads of votes [N, 10]; NaN where undefined."""
-    true, pred = _spread_pair(true, pred)
+    """Every measure of LABELS, by its key, for distributions [N, 10]; NaN where undefined."""
+    true, pred = _distribution_pair(true, pred)
     means = mean_score(true), mean_score(pred)
     stds = std_score(true), std_score(pred)
     return {
@@ -117,47 +117,56 @@ def metrics(true: Any, pred: Any) -> Dict[str, float]:
 
 
 def is_collapsed(predicted: Any) -> bool:
-    """Whether spreads of votes [N, 10] of several photographs are all the same, to COLLAPSE in each share."""
-    predicted = np.atleast_2d(_spreads(predicted, 'predicted'))
+    """Whether the distributions [N, 10] of several images are all the same, to COLLAPSE in each share."""
+    predicted = np.atleast_2d(_distributions(predicted, 'predicted'))
     return len(predicted) > 1 and bool(np.ptp(predicted, axis=0).max() < COLLAPSE)
 
 
 def constant_prediction(true: Any) -> np.ndarray:
-    """The photographs' own mean spread of votes, repeated for each: float64 [N, 10].
+    """The images' own mean distribution, repeated for each: float64 [N, 10].
 
-    What a model reaches that has learnt nothing from the pictures, and knows the average vote.
+    What a model predicts that has learnt nothing from the images, and knows the average vote.
     """
-    true = _spread_pair(true, true)[0]
+    true = _distribution_pair(true, true)[0]
     return np.tile(true.mean(axis=0), (len(true), 1)) if len(true) else true
 
 
 def table(columns: Dict[str, Dict[str, float]]) -> str:
     """Metrics side by side, `columns` by name, as aligned lines of text; NaN is `undefined`."""
     rows = [('', list(columns))]
-    rows += [(label, [_shown(column[key]) for column in columns.values()]) for key, label in LABELS.items()]
+    rows += [(label, [shown(column[key]) for column in columns.values()]) for key, label in LABELS.items()]
     first = max(len(label) for label, _ in rows)
     widths = [max(map(len, cells)) for cells in zip(*(cells for _, cells in rows))]
     return '\n'.join(f'{label:<{first}}' + ''.join(f'  {cell:>{width}}' for cell, width in zip(cells, widths))
                      for label, cells in rows)
 
 
-def _shown(value: float) -> str:
-    return 'undefined' if math.isnan(value) else f'{value:.6f}'
+def shown(value: float, digits: int = DECIMALS) -> str:
+    """A metric as text; NaN is `undefined`."""
+    return 'undefined' if math.isnan(value) else f'{value:.{digits}f}'
 
 
-def _spreads(scores: Any, name: str) -> np.ndarray:
+def last_lines(true: Any, pred: Any) -> str:
+    """The loss and the SRCC of distributions [N, 10] as the model card prints them, after why the SRCC is undefined."""
+    means = mean_score(true), mean_score(pred)
+    reason = undefined_reason(*means)
+    first = f'SRCC is undefined: {reason}\n' if reason else ''
+    return f'{first}loss  {emd(true, pred, r=2):f}     srcc {srcc(*means):f}'
+
+
+def _distributions(scores: Any, name: str) -> np.ndarray:
     array = np.asarray(scores, dtype=np.float64)
     if array.ndim not in (1, 2) or array.shape[-1] != len(SCORES):
-        raise ValueError(f'{name}: found shape {array.shape}, expected (10,) or (N, 10): give one share for '
-                         f'each score from 1 to 10')
+        raise ValueError(f'{name}: found shape {array.shape}, expected (10,) or (N, 10), a share for each score from 1 '
+                         'to 10')
     return array
 
 
-def _spread_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
-    true, pred = np.atleast_2d(_spreads(true, 'true')), np.atleast_2d(_spreads(pred, 'pred'))
+def _distribution_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
+    true, pred = np.atleast_2d(_distributions(true, 'true')), np.atleast_2d(_distributions(pred, 'pred'))
     if true.shape != pred.shape:
-        raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected the same: '
-                         f'give one prediction for each photograph')
+        raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected the same, one '
+                         'prediction for each image')
     return true, pred
 
 
@@ -165,8 +174,8 @@ def _pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
     """Two float64 arrays [N]."""
     true, pred = np.asarray(true, dtype=np.float64), np.asarray(pred, dtype=np.float64)
     if true.ndim != 1 or true.shape != pred.shape:
-        raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected (N,) twice: '
-                         f'give one number for each photograph')
+        raise ValueError(f'true and pred: found shapes {true.shape} and {pred.shape}, expected (N,) twice, one '
+                         'number for each image')
     return true, pred
 
 

@@ -1,4 +1,4 @@
-"""python3 -m utils.export bins and srcc: what msame is given, and the metrics of what it wrote."""
+"""utils/export.py bins and srcc: what msame is given, and the metrics of what it wrote."""
 import csv
 import json
 import random
@@ -80,7 +80,7 @@ def test_whole_pixels_and_half_precision(model, dataset, evaluated, tmp_path):
     assert metrics['emd_r2'] == pytest.approx(evaluated['emd_r2'], abs=1e-3)  # nearest: pixels are whole numbers
 
 
-def test_inputs_and_labels_are_those_of_the_photographs(model, dataset, tmp_path):
+def test_inputs_and_labels_are_those_of_the_images(model, dataset, tmp_path):
     make_bins(model, dataset, tmp_path / 'bins')
     rows = list(csv.DictReader((tmp_path / 'bins' / 'labels.csv').open()))
     ratings = ava.read(*dataset.flags[1::2])
@@ -92,20 +92,20 @@ def test_inputs_and_labels_are_those_of_the_photographs(model, dataset, tmp_path
     assert pixels.shape == (SIZE * SIZE * 3,) and -1 <= pixels.min() < pixels.max() <= 1
 
 
-def test_all_photographs_may_be_scored_as_in_eval(model, dataset, tmp_path):
+def test_all_images_may_be_scored_as_in_eval(model, dataset, tmp_path):
     manifest = export.main(['bins', str(model), '--output', str(tmp_path / 'bins'), '--val_size', '12', *dataset.flags])
     assert manifest['photographs'] == 12
 
 
-def test_outputs_of_other_inputs_are_told(scored, tmp_path):
+def test_outputs_of_other_inputs_are_refused(scored, tmp_path):
     def how(folder):
         (folder / '000007_output_0.bin').write_bytes((folder / '000001_output_0.bin').read_bytes())
     assert spoil(scored, tmp_path, how) == (
-        'OUT/000007_output_0.bin: found an output of 000007.bin, expected those of the 7 files of '
-        f'{scored[0] / "inputs"} alone: give the folder of the run of msame on them')
+        'OUT/000007_output_0.bin is an output of 000007.bin, which is not among the 7 files of '
+        f'{scored[0] / "inputs"}. Give the folder of the run of msame on them')
 
 
-def test_a_photograph_that_cannot_be_decoded_is_left_out(model, tmp_path):
+def test_an_unreadable_image_is_left_out(model, tmp_path):
     dataset = make_dataset(tmp_path / 'data', 12)
     (dataset.images / '1007.jpg').write_bytes(b'no photograph')
     with pytest.raises(InputError, match='1007.jpg'):
@@ -153,17 +153,17 @@ def test_a_missing_output_is_named(scored, tmp_path):
         (folder / '000002_output_0.bin').unlink()
         (folder / '000004_output_0.bin').unlink()
     assert spoil(scored, tmp_path, how).startswith(
-        'OUT: found no output of 000002.bin, and of 2 in all of 7 files, expected 000002_output_0.bin or .txt: run')
+        'OUT: no output of 000002.bin (2 of 7 are missing). Run msame on all of ')
 
 
 @pytest.mark.parametrize('content, wrong', [
-    (b'\0' * 12, 'OUT/000001_output_0.bin: found 3 numbers, expected 10, ten for each of 1: run msame again'),
-    (b'\0' * 40, 'OUT/000001_output_0.bin: found values in row 0 that are no shares of votes, which sum to 1,'),
-    (np.full(10, np.nan, np.float32).tobytes(), 'OUT/000001_output_0.bin: found values in row 0 that are no shares'),
+    (b'\0' * 12, 'OUT/000001_output_0.bin holds 3 numbers, expected 10, ten for each of 1 images. Run msame again'),
+    (b'\0' * 40, 'OUT/000001_output_0.bin: the values in row 0 are no vote distribution, which sums to 1. Check'),
+    (np.full(10, np.nan, np.float32).tobytes(), 'OUT/000001_output_0.bin: the values in row 0 are no vote'),
 ])
 def test_an_output_that_is_none(scored, content, wrong, tmp_path):
-    told = spoil(scored, tmp_path, lambda folder: (folder / '000001_output_0.bin').write_bytes(content))
-    assert told.startswith(wrong)
+    error = spoil(scored, tmp_path, lambda folder: (folder / '000001_output_0.bin').write_bytes(content))
+    assert error.startswith(wrong)
 
 
 def test_outputs_of_two_runs_and_text_that_is_none(scored, tmp_path):
@@ -175,17 +175,17 @@ def test_outputs_of_two_runs_and_text_that_is_none(scored, tmp_path):
         (folder / '000003_output_0.bin').unlink()
         (folder / '000003_output_0.txt').write_text('0.1 ' * 9 + 'x')
     assert spoil(scored, tmp_path, twice).startswith(
-        'OUT/again/000003_output_0.txt: found a second output of 000003.bin, beside OUT/000003_output_0.bin, expected')
+        'OUT/again/000003_output_0.txt is a second output of 000003.bin, beside OUT/000003_output_0.bin. Give')
     (tmp_path / 'more').mkdir()
-    assert spoil(scored, tmp_path / 'more', text).startswith('OUT/000003_output_0.txt: found a file that ')
+    assert spoil(scored, tmp_path / 'more', text).startswith('OUT/000003_output_0.txt cannot be read: ')
 
 
 def test_folders_that_are_none(scored, tmp_path):
-    with pytest.raises(InputError, match='found no such folder, expected the one that msame wrote'):
+    with pytest.raises(InputError, match='none: no such folder. Give the one that msame wrote'):
         msame.srcc(str(scored[0]), str(tmp_path / 'none'))
-    with pytest.raises(InputError, match=r'bins\.json: found nothing that can be read \(No such file or directory\), '
-                                         'expected the folder that the command bins made'):
+    with pytest.raises(InputError, match=r'bins\.json cannot be used: No such file or directory\. Give the folder '
+                                         'that this command made: bash .*/run.sh -m utils.export bins'):
         msame.srcc(str(tmp_path), str(scored[1]))
     (tmp_path / 'bins.json').write_text('{"format": "another"}')
-    with pytest.raises(InputError, match=r"bins\.json: found nothing that can be read \(format 'another'\)"):
+    with pytest.raises(InputError, match=r"bins\.json cannot be used: format 'another'\."):
         msame.srcc(str(tmp_path), str(scored[1]))

@@ -22,9 +22,9 @@ def export_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
         return _bins_flags(words[1:])
     if words[:1] == ['srcc']:
         return _srcc_flags(words[1:])
-    parser = make_parser('Export a checkpoint, with a model card, and compare the exported model with it: where a share '
-                         'of a distribution differs by more than 1e-5, nothing is exported. "bins --help" and "srcc '
-                         '--help" explain how to score an offline model with msame.')
+    parser = make_parser('Export a checkpoint, with a model card, and compare the exported model with it: where a '
+                         'share of a distribution differs by more than 1e-5, nothing is exported. "bins --help" and '
+                         '"srcc --help" explain how to score an offline model with msame.')
     parser.usage = ('%(prog)s MODEL.h5 --format ' + '|'.join(FORMATS) + ' --output DIR [...]\n'
                     '       %(prog)s bins MODEL.h5 --output DIR [...]\n       %(prog)s srcc BINS OUTPUTS')
     parser.set_defaults(command=None)
