@@ -20,7 +20,7 @@ def main(argv=None):
              *(checkpoint.find(folder, name) for name in flags.compare)]
     trust.start_trials(paths)  # while TensorFlow is imported
 
-    from utils import data_loader
+    from utils import data_loader, score_utils
     from utils.data import splits
     from utils.data.bad_images import BadImages
     from utils.data.image_set import ImageSet
@@ -35,10 +35,9 @@ def main(argv=None):
                                     images=flags.base_images_path, skip_bad=flags.skip_bad_labels, to_train=0,
                                     report=print)
     images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
+    validation = scorer.Validation(images, flags.split, flags.batchsize, flags.max_pixels, flags.records)
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
-        scored = [scorer.evaluate(path, images, flags.batchsize, run=run, engine=Choice(flags.engine, flags.fast),
-                                  max_pixels=flags.max_pixels, packed_folder=flags.records, split=flags.split)
-                  for path in paths]
+        scored = [scorer.evaluate(path, validation, run, Choice(flags.engine, flags.fast)) for path in paths]
 
     left_out = f', {images.bad.count} left out' if images.bad.count else ''
     split = splits.describe(flags.split, images.readable)
@@ -47,7 +46,8 @@ def main(argv=None):
     print(results.text(found))
     if flags.report:
         print(f'report: {report.write(flags.report, found, typed_log=flags.TMP_LOG_PATH)}')
-    return results.print_last_line(found)
+    print(score_utils.last_lines(images.readable.distributions, found.models[0].predicted))
+    return found.models[0].metrics
 
 
 if __name__ == '__main__':

@@ -20,34 +20,27 @@ def main(argv=None):
     from utils.scoring import contact_sheet, score_tables, scorer
     from utils.scoring.engines import Choice
 
-    is_ranked = flags.rank or flags.top is not None
-    names = score_tables.columns(flags.shares, is_ranked)
-    started = score_tables.prepare(flags.output, flags.format, names, resume=flags.resume)
+    names = score_tables.columns(flags.shares, flags.is_ranked)
+    output = score_tables.prepare(score_tables.Output(flags.output, flags.format, names, append=flags.resume))
+    best = score_tables.Best(flags.top or contact_sheet.DEFAULT_IMAGES)
     if flags.contact_sheet:
-        contact_sheet.check(flags.contact_sheet, flags.top or contact_sheet.DEFAULT_PICTURES)
-    files = scorer.select(listing.find(flags.photographs, recursive=flags.recursive), flags.shard, started)
+        contact_sheet.check(flags.contact_sheet, best.limit)
+    files = scorer.select(listing.find(flags.images, recursive=flags.recursive), flags.shard, output)
 
-    failed, best = [], score_tables.Best(flags.top or contact_sheet.DEFAULT_PICTURES)
-    with contextlib.ExitStack() as stack:
-        scored = iter(())
-        if files:
-            engine = stack.enter_context(contextlib.closing(scorer.Scorer(
-                path, batchsize=min(flags.batchsize, len(files)), device_name=flags.device, threads=flags.threads,
-                npu=flags.npu, engine=Choice(flags.engine, flags.fast))))
-            scored = stack.enter_context(contextlib.closing(engine.score(files, failed)))
-        scored = score_tables.same_model(scored, started, flags.output)
+    model = scorer.Scorer(path, batchsize=max(1, min(flags.batchsize, len(files))), device_name=flags.device,
+                          threads=flags.threads, npu=flags.npu, engine=Choice(flags.engine, flags.fast))
+    with model, contextlib.closing(model.score(files)) as scored:
+        scored = score_tables.same_model(scored, output)
         if flags.contact_sheet:
             scored = best.watch(scored)
-        if is_ranked:
+        if flags.is_ranked:
             scored = score_tables.ranked(scored, flags.top)
-        rows = score_tables.rows(scored, names)
-        score_tables.write(score_tables.FORMATS[flags.format](rows, names, started.header), flags.output,
-                           append=flags.resume)
-    if flags.contact_sheet and len(failed) < len(files):
-        contact_sheet.draw(best.ranked(), flags.contact_sheet, model=os.path.basename(path),
-                           total=len(files) - len(failed))
-    if failed:
-        raise InputError(f'{len(failed)} of {len(files)} files could not be scored (listed above)')
+        score_tables.write(scored, output)
+    count = len(files) - len(model.failed)
+    if flags.contact_sheet and count:
+        contact_sheet.draw(best.ranked(), flags.contact_sheet, model=os.path.basename(path), total=count)
+    if model.failed:
+        raise InputError(f'{len(model.failed)} of {len(files)} files could not be scored (listed above)')
     return len(files)
 
 

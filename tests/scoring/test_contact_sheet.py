@@ -1,14 +1,15 @@
 """The contact sheet: which pictures stand on it, how they stand, and that it is whole or not there."""
 import os
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
 import predict
+from utils.base import errors
 from utils.base.errors import InputError
-from utils.scoring import contact_sheet
+from utils.model import trust
+from utils.scoring import contact_sheet, scorer
 from utils.scoring.contact_sheet import BARS, COLUMNS, GAP, LINE, SIDE, TITLE
 
 RED, BLUE = (220, 20, 20), (20, 20, 220)
@@ -23,9 +24,9 @@ def picture(path, size=(90, 60), colour=RED, **more):
     return str(path)
 
 
-def colours(sheet, place):
-    """The extent of what is neither white nor grey in the square of the picture at `place`: (width, height, mean)."""
-    row, column = divmod(place, COLUMNS)
+def colours(sheet, index):
+    """The extent of what is neither white nor grey in the square of the image at `index`: (width, height, mean)."""
+    row, column = divmod(index, COLUMNS)
     left, top = GAP + column * (SIDE + GAP), TITLE + GAP + row * (SIDE + BARS + 2 * LINE + GAP)
     square = np.asarray(sheet)[top:top + SIDE, left:left + SIDE].astype(int)
     coloured = np.ptp(square, axis=2) > 100
@@ -45,9 +46,9 @@ def test_pictures_keep_their_aspect_and_are_turned_as_their_exif_data_says(tmp_p
     sheet = Image.open(str(tmp_path / 'new' / 'sheet.png'))
     assert sheet.format == 'PNG' and sheet.size == (
         COLUMNS * (SIDE + GAP) + GAP, TITLE + GAP + 2 * (SIDE + BARS + 2 * LINE + GAP))
-    for place, (width, height, colour) in enumerate([(SIDE, SIDE // 3, RED), (SIDE // 3, SIDE, BLUE), (30, 20, BLUE),
+    for index, (width, height, colour) in enumerate([(SIDE, SIDE // 3, RED), (SIDE // 3, SIDE, BLUE), (30, 20, BLUE),
                                                      (SIDE, SIDE, RED), (0, 0, None), (SIDE, SIDE, RED)]):
-        found = colours(sheet, place)
+        found = colours(sheet, index)
         assert found[:2] == pytest.approx((width, height), abs=2)
         assert colour is None or found[2] == pytest.approx(colour, abs=6)
     assert os.listdir(str(tmp_path / 'new')) == ['sheet.png']
@@ -67,7 +68,7 @@ def test_scores_scale_and_names_are_written(tmp_path, monkeypatch):
     ranked = [(picture(tmp_path / ('long' * 30 + '.jpg')), (spread(4) + spread(8)) / 2),
               (picture(tmp_path / 'b.jpg'), spread(3))]
     title, *written = texts(monkeypatch, ranked, str(tmp_path / 's.png'), model='m.h5', total=1234)
-    assert title == '2 of 1234 photographs by the mean score, 1 to 10, that m.h5 predicts; percentile among AVA'
+    assert title == '2 of 1234 images by the mean score, 1 to 10, that m.h5 predicts; percentile among AVA'
     assert written == ['1.  6.00  sd 2.00  percentile 81', 'long' * 30 + '.jpg', '2.  3.00  sd 0.00  percentile 1',
                        'b.jpg']
 
@@ -90,7 +91,7 @@ def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 
     files = [(picture(tmp_path / 'a.jpg'), spread(5))]
     monkeypatch.setattr(Image.Image, 'save', save)
-    with pytest.raises(InputError, match=r's\.png: found that it cannot be written .No space left on device.'):
+    with pytest.raises(InputError, match=r'^cannot write .*s\.png: No space left on device\. Free space or '):
         contact_sheet.draw(files, str(tmp_path / 's.png'), model='m.h5', total=1)
     assert os.listdir(str(tmp_path)) == ['a.jpg']
 
@@ -98,8 +99,9 @@ def test_a_sheet_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
 @pytest.fixture
 def command(monkeypatch, tmp_path):
     """predict.main() for made-up scores: that of NAME_7.png is 7."""
-    monkeypatch.setattr(predict, 'score', lambda files, path, **_: (
+    monkeypatch.setattr(scorer.Scorer, 'score', lambda self, files: (
         one for one in [(file, spread(int(file[-5]))) for file in files]))
+    monkeypatch.setattr(trust, 'start_trials', lambda paths: None)
     (tmp_path / 'model_007.h5').touch()
     for score in range(1, 8):
         picture(tmp_path / f'x_{score}.png')
@@ -114,8 +116,8 @@ def test_the_command_draws_the_highest_ranked(command, tmp_path, monkeypatch, ca
     command(tmp_path, '--contact_sheet', sheet, '--format', 'csv')
     assert [line.split(',')[0][-5] for line in capsys.readouterr().out.splitlines()[1:]] == list('1234567')
     command(tmp_path, '--contact_sheet', sheet, '--top', 2, '--format', 'csv')
-    assert [line.split(',')[0][-5] for line in capsys.readouterr().out.splitlines()[1:]] == list('76')
-    monkeypatch.setattr(contact_sheet, 'DEFAULT_PICTURES', 3)
+    assert [line.split(',')[1][-5] for line in capsys.readouterr().out.splitlines()[1:]] == list('76')
+    monkeypatch.setattr(contact_sheet, 'DEFAULT_IMAGES', 3)
     command(tmp_path, '--contact_sheet', sheet, '--rank')
     assert [names for names, _, _ in drawn] == [[f'x_{score}.png' for score in scores]
                                                 for scores in ((7, 6, 5, 4, 3, 2, 1), (7, 6), (7, 6, 5))]
@@ -123,15 +125,15 @@ def test_the_command_draws_the_highest_ranked(command, tmp_path, monkeypatch, ca
 
 
 def test_what_cannot_be_drawn_is_refused_before_anything_is_scored(command, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, 'score', None)
+    monkeypatch.setattr(scorer.Scorer, 'score', None)
     sheet = tmp_path / 's.png'
-    with pytest.raises(InputError, match='--contact_sheet: found --top 501, expected at most 500 pictures'):
+    with pytest.raises(InputError, match='--contact_sheet draws at most 500 images: found --top 501'):
         command(tmp_path, '--contact_sheet', sheet, '--top', 501)
-    with pytest.raises(InputError, match=r'x_1\.png: found a file that is there already, expected none'):
+    with pytest.raises(InputError, match=r'x_1\.png exists already\. Remove it or choose another --contact_sheet'):
         command(tmp_path, '--contact_sheet', tmp_path / 'x_1.png')
-    with pytest.raises(InputError, match=r'x_1\.png: found a place that cannot be written .*another --contact_sheet'):
+    with pytest.raises(InputError, match=r'^cannot write .*x_1\.png: .*another --contact_sheet'):
         command(tmp_path, '--contact_sheet', tmp_path / 'x_1.png' / 's.png')
-    monkeypatch.setitem(sys.modules, 'PIL', None)
-    with pytest.raises(InputError, match='--contact_sheet: found no Pillow in this Python, expected it, as it draws'):
+    monkeypatch.setattr(errors.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(InputError, match='--contact_sheet needs Pillow, which this Python does not have'):
         command(tmp_path, '--contact_sheet', sheet)
     assert not sheet.exists()

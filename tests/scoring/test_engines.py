@@ -2,6 +2,7 @@
 import csv
 import importlib.util
 import json
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import predict
 from utils import export
 from utils.base import errors
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import image_files
 from utils.formats import onnx_model
 from utils.model import build, model_file
@@ -44,7 +46,7 @@ def means(path):
 
 @needs('tf2onnx', 'onnxruntime')
 @pytest.mark.parametrize('batchsize', [None, 3])
-def test_onnx_says_the_same_in_onnx_runtime(model, dataset, batchsize, tmp_path, capfd):
+def test_onnx_runtime_predicts_the_same(model, dataset, batchsize, tmp_path, capfd):
     import onnx
     import onnxruntime
     words = ['--batchsize', str(batchsize)] if batchsize else []
@@ -55,7 +57,7 @@ def test_onnx_says_the_same_in_onnx_runtime(model, dataset, batchsize, tmp_path,
     session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
     assert {each.name: each.shape for each in (*session.get_inputs(), *session.get_outputs())} == {
         'input_1': [batchsize or 'N', SIZE, SIZE, 3], 'dense/Softmax': [batchsize or 'N', 10]}
-    reader = image_files.ImageReader(image_size=SIZE, resize='nearest')
+    reader = image_files.ImageReader(Preprocessing(SIZE, 'nearest'))
     pixels = np.stack([reader.read(str(file)) for file in sorted(dataset.images.iterdir())[:3]])
     reader.close()
     tf.compat.v1.keras.backend.clear_session()
@@ -64,7 +66,7 @@ def test_onnx_says_the_same_in_onnx_runtime(model, dataset, batchsize, tmp_path,
     report = json.loads((tmp_path / 'onnx' / 'parity.json').read_text())
     assert report['passed'] and list(report['largest_difference']) == ['ONNX Runtime']
     printed = capfd.readouterr()
-    assert 'checked by onnx.checker, opset 13' in printed.out and 'tf2onnx' not in printed.err
+    assert 'validated with onnx.checker, opset 13' in printed.out and 'tf2onnx' not in printed.err
 
 
 @needs('tf2onnx', 'openvino')
@@ -77,8 +79,8 @@ def test_predict_gives_the_same_scores(model, dataset, tmp_path, capsys):
     assert len(expected) == 7 and np.ptp(list(expected.values())) > 0.01
     assert means(tmp_path / 'openvino.csv') == pytest.approx(expected, abs=AGREE)
     assert means(tmp_path / 'fast.csv') == pytest.approx(expected, abs=1)  # these weights are random
-    told = capsys.readouterr().err
-    assert 'engine: OpenVINO 2023.1.0, f32\n' in told and told.count('engine: OpenVINO') == 2
+    printed = capsys.readouterr().err
+    assert 'engine: OpenVINO 2023.1.0, f32\n' in printed and printed.count('engine: OpenVINO') == 2
 
 
 @needs('tf2onnx', 'openvino')
@@ -117,7 +119,7 @@ def test_onnx_without_its_packages_leaves_nothing(model, tmp_path, monkeypatch):
     assert not (tmp_path / 'out').exists()
 
 
-def test_a_cpu_without_bfloat16_is_told(model, monkeypatch):
+def test_a_cpu_without_bfloat16_is_reported(model, monkeypatch):
     class Compiled:
         version, precision = '2023.1.0', 'f32'
 
@@ -128,10 +130,10 @@ def test_a_cpu_without_bfloat16_is_told(model, monkeypatch):
     monkeypatch.setattr(onnx_model, 'convert', lambda graph_def: b'onnx')
     monkeypatch.setattr(onnx_model, 'OpenVino', Compiled)
     tf.compat.v1.keras.backend.clear_session()
-    told = []
-    made = engines.load(str(model), engine='openvino', fast=True, device='cpu', threads=2, batchsize=5,
-                        report=told.append)
-    assert told == ['engine: OpenVINO 2023.1.0, f32, as this CPU has no bfloat16'] and made.predict_batch == 2
+    reported = []
+    run = types.SimpleNamespace(device='cpu', threads=2)
+    made = engines.load(str(model), engines.Choice('openvino', fast=True), run, 5, report=reported.append)
+    assert reported == ['engine: OpenVINO 2023.1.0, f32, as this CPU has no bfloat16'] and made.predict_batch == 2
 
 
 @pytest.mark.parametrize('words, wrong', [

@@ -1,4 +1,4 @@
-"""Scores as text and as files: formats, ranks, percentiles, going on with a file; no model is needed for that."""
+"""Scores as text and as files: formats, ranks, percentiles, continuing a file; no model is needed for that."""
 import csv
 import io
 import json
@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import predict
 from utils.base.errors import InputError
 from utils.base.text import printable
-from utils.scoring import percentiles, score_tables
+from utils.model import trust
+from utils.scoring import percentiles, score_tables, scorer
 
 MEAN, STD, PERCENTILE = 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
 SHARES = tuple(f'share_of_{score}' for score in range(1, 11))
@@ -33,15 +34,16 @@ def model_free(monkeypatch, tmp_path):
     """predict.main() with scores that are made up: that of NAME_7.jpg is 7, a name with `bad` has none."""
     asked = []
 
-    def score(files, path, *, bad, **_):
+    def score(self, files):
         for file in files:
             asked.append(os.path.basename(file))
             if 'bad' in file:
-                bad.append(file)
+                self.failed.append(file)
             else:
                 yield file, one_vote(int(file.split('_')[-1].split('.')[0]))
 
-    monkeypatch.setattr(predict, 'score', score)
+    monkeypatch.setattr(scorer.Scorer, 'score', score)
+    monkeypatch.setattr(trust, 'start_trials', lambda paths: None)
     (tmp_path / 'model_007.h5').touch()
 
     def run(*argv):
@@ -70,19 +72,24 @@ def test_percentiles_beyond_the_table_and_between_its_numbers():
 
 # --- formats
 
+def made(file, names=score_tables.COLUMNS):
+    """The only row of a table."""
+    return next(score_tables.rows([(file, HALVES)], names))
+
+
 def test_a_row_is_arithmetic():
-    row = score_tables.as_row(('a.jpg', HALVES), with_shares=True)
-    assert tuple(row) == score_tables.columns(True) == ('file', MEAN, STD, PERCENTILE, *SHARES)
-    assert row == {'file': 'a.jpg', MEAN: 6.0, STD: 2.0, PERCENTILE: round(80 + (6 - 5.9739) / (6.0029 - 5.9739), 1),
-                   **dict.fromkeys(SHARES, 0), 'share_of_4': 0.5, 'share_of_8': 0.5}
-    assert tuple(score_tables.as_row(('a.jpg', HALVES))) == score_tables.columns(False)
+    row = made('a.jpg', score_tables.columns(True, with_rank=True))
+    assert tuple(row) == score_tables.columns(True, True) == ('rank', 'file', MEAN, STD, PERCENTILE, *SHARES)
+    assert row == {'rank': 1, 'file': 'a.jpg', MEAN: 6.0, STD: 2.0,
+                   PERCENTILE: round(80 + (6 - 5.9739) / (6.0029 - 5.9739), 1), **dict.fromkeys(SHARES, 0), 'share_of_4': 0.5, 'share_of_8': 0.5}
+    assert tuple(made('a.jpg')) == score_tables.columns(False)
 
 
 @pytest.mark.parametrize('with_shares', [False, True])
 @pytest.mark.parametrize('kind', score_tables.FORMATS)
 def test_every_format_says_the_scale_and_all_columns(kind, with_shares):
     names = score_tables.columns(with_shares)
-    rows = [score_tables.as_row((file, HALVES), with_shares) for file in ('a, "b".jpg', '\u7167\u7247.jpg')]
+    rows = [made(file, names) for file in ('a, "b".jpg', '\u7167\u7247.jpg')]
     chunks = list(score_tables.FORMATS[kind](rows, names))
     text = ''.join(chunks)
     header, *lines = text.splitlines()
@@ -110,7 +117,7 @@ def test_without_rows_there_is_a_header_and_json_is_an_empty_array(kind, empty):
 @pytest.mark.parametrize('kind', score_tables.FORMATS)
 def test_rows_are_printed_as_they_come_and_an_error_before_the_first_prints_nothing(kind):
     def rows():
-        yield score_tables.as_row(('a.jpg', HALVES))
+        yield made('a.jpg')
         raise InputError('no more')
 
     chunks = score_tables.FORMATS[kind](rows(), score_tables.COLUMNS)
@@ -130,7 +137,7 @@ def test_rows_are_printed_as_they_come_and_an_error_before_the_first_prints_noth
 def test_any_name_is_one_line_of_text(name):
     file = os.fsdecode(name)
     for kind in score_tables.FORMATS:
-        text = ''.join(score_tables.FORMATS[kind]([score_tables.as_row((file, HALVES))], score_tables.COLUMNS))
+        text = ''.join(score_tables.FORMATS[kind]([made(file)], score_tables.COLUMNS))
         assert text.encode('utf-8').count(b'\n') == {'table': 2, 'csv': 2, 'json': 3, 'jsonl': 1}[kind]
         assert not any(ord(letter) < 32 for letter in text.replace('\n', ''))
 
@@ -155,7 +162,10 @@ def test_rank_top_and_shard(model_free, capsys):
 
     def printed(*flags):
         model_free(*files, *flags, '--format', 'csv')
-        return [line.split(',')[0][0] for line in capsys.readouterr().out.splitlines()[1:]]
+        names, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+        if '--rank' in flags or '--top' in flags:
+            assert names[0] == 'rank' and [row.pop(0) for row in rows] == [str(n + 1) for n in range(len(rows))]
+        return [row[0][0] for row in rows]
 
     assert printed() == ['a', 'b', 'c', 'd', 'e']
     assert printed('--rank') == ['b', 'e', 'd', 'a', 'c']
@@ -165,17 +175,17 @@ def test_rank_top_and_shard(model_free, capsys):
     assert printed('--shard', '7/9') == []
 
 
-def test_bad_files_end_it_with_an_error_once_the_others_are_written(model_free, capsys):
-    with pytest.raises(InputError, match='^found 2 of 4 files without a score, named above, expected photographs$'):
+def test_unreadable_files_end_it_with_an_error_once_the_others_are_written(model_free, capsys):
+    with pytest.raises(InputError, match=r'^2 of 4 files could not be scored \(listed above\)$'):
         model_free('a_3.jpg', 'bad', 'also bad', 'b_4.jpg', '--format', 'json')
     assert [row[MEAN] for row in json.loads(capsys.readouterr().out)] == [3, 4]
 
 
 def test_the_ending_of_the_output_says_the_format(model_free, tmp_path, capsys):
-    for ending in score_tables.FORMATS:
-        model_free('a_3.jpg', '--output', tmp_path / f'new folder/x.{ending}')
-        text = (tmp_path / 'new folder' / f'x.{ending}').read_text()
-        model_free('a_3.jpg', '--format', ending)
+    for name, kind in (('x.csv', 'csv'), ('x.JSON', 'json'), ('x.jsonl', 'jsonl'), ('x.txt', 'table'), ('x', 'table')):
+        model_free('a_3.jpg', '--output', tmp_path / 'new folder' / name)
+        text = (tmp_path / 'new folder' / name).read_text()
+        model_free('a_3.jpg', '--format', kind)
         assert capsys.readouterr().out == text
     model_free('a_3.jpg', '--output', tmp_path / 'y.csv', '--format', 'jsonl')
     assert json.loads((tmp_path / 'y.csv').read_text())[MEAN] == 3
@@ -204,12 +214,12 @@ def test_resume_after_a_kill_at_any_byte_gives_the_same_file(model_free, tmp_pat
     assert path.read_bytes() == whole
 
 
-def test_resume_scores_new_photographs_and_those_that_were_bad(model_free, tmp_path, capsys):
+def test_resume_scores_new_images_and_those_that_were_unreadable(model_free, tmp_path, capsys):
     path = tmp_path / 'x.csv'
-    with pytest.raises(InputError, match='found 1 of 2 files'):
+    with pytest.raises(InputError, match='1 of 2 files could not be scored'):
         model_free('a_1.jpg', 'bad.jpg', '--output', path)
     capsys.readouterr()
-    with pytest.raises(InputError, match='found 1 of 2 files'):
+    with pytest.raises(InputError, match='1 of 2 files could not be scored'):
         model_free('bad.jpg', 'b_2.jpg', 'a_1.jpg', '--output', path, '--resume')
     assert '3 files: 3 in this part, 1 of them scored before' in capsys.readouterr().err
     assert [line.split(',')[0] for line in path.read_text().splitlines()] == ['file', 'a_1.jpg', 'b_2.jpg']
@@ -223,8 +233,8 @@ def test_resume_with_another_model_is_refused(model_free, tmp_path, monkeypatch)
     model_free('a_1.jpg', 'b_2.jpg', '--output', path)
     path.write_text(path.read_text().replace('b_2.jpg,2.0', 'b_2.jpg,2.02'))
     before = snapshot(tmp_path)
-    with pytest.raises(InputError, match=r'x\.csv: found a mean score of 2\.0200 for b_2\.jpg, expected 2\.0000, which '
-                                         'this model predicts: type the --checkpoint with which the file was begun'):
+    with pytest.raises(InputError, match=r'x\.csv has a mean score of 2\.0200 for b_2\.jpg, but this model predicts '
+                                         r'2\.0000\. Choose the --checkpoint with which the file was begun'):
         model_free('a_1.jpg', 'b_2.jpg', 'c_3.jpg', '--output', path, '--resume')
     assert snapshot(tmp_path) == before
     path.write_text(path.read_text().replace('b_2.jpg,2.02', 'b_2.jpg,2.005'))
@@ -244,8 +254,8 @@ def test_resume_leaves_files_alone_that_hold_something_else(model_free, tmp_path
     path = tmp_path / f'x.{kind}'
     path.write_text(content)
     before = snapshot(tmp_path)
-    with pytest.raises(InputError, match=rf'x\.{kind}{where}: found another line than predict\.py writes with these '
-                                         r'flags, expected file, mean_score_1_to_10, .*: type the same --format and '):
+    with pytest.raises(InputError, match=rf'x\.{kind}{where}: predict\.py did not write this line with these flags, '
+                                         r'expected file, mean_score_1_to_10, .*\. Use the same --format and '):
         model_free('a_1.jpg', '--output', path, '--resume')
     assert snapshot(tmp_path) == before
 
@@ -254,13 +264,12 @@ def test_no_file_is_overwritten(model_free, tmp_path):
     (tmp_path / 'x.csv').write_text('mine')
     (tmp_path / 'x.json').write_text('mine')
     before = snapshot(tmp_path)
-    for name, more in (('x.csv', ', or type --resume to go on with it'), ('x.json', '')):
-        with pytest.raises(InputError, match=rf'{name}: found a file that is there already, expected none: remove it, '
-                                             f'type another --output{more}$'):
+    for name, more in (('x.csv', ', or add --resume to continue it'), ('x.json', '')):
+        with pytest.raises(InputError, match=rf'{name} exists already\. Remove it or choose another --output{more}$'):
             model_free('a_1.jpg', '--output', tmp_path / name)
-    with pytest.raises(InputError, match='x.csv: found a place that cannot be written .*type another --output'):
+    with pytest.raises(InputError, match='^cannot write .*x.csv: .*another --output'):
         model_free('a_1.jpg', '--output', tmp_path / 'x.csv' / 'y.csv')
-    with pytest.raises(InputError, match='cannot be gone on with .*Is a directory'):
+    with pytest.raises(InputError, match='^cannot write .*: Is a directory. Choose another --output'):
         model_free('a_1.jpg', '--output', tmp_path, '--format', 'csv', '--resume')
     assert snapshot(tmp_path) == before
 
@@ -268,18 +277,19 @@ def test_no_file_is_overwritten(model_free, tmp_path):
 def test_a_full_disk(model_free):
     if not os.path.exists('/dev/full'):
         pytest.skip('no /dev/full')
-    with pytest.raises(InputError, match='^/dev/full: found that it cannot be written .No space left on device.'):
-        score_tables.write(['text'], '/dev/full', append=True)
+    with pytest.raises(InputError, match='^cannot write /dev/full: No space left on device. Free space or'):
+        score_tables.write([('a.jpg', HALVES)], score_tables.Output('/dev/full', 'csv', ['file'], append=True))
 
 
 @pytest.mark.parametrize('flags, message', [
-    (['--resume'], 'found --resume without --output, expected the FILE to go on with: add --output FILE'),
-    (['--resume', '--output', 'x.json'], 'found --resume with the format json, expected one that grows by lines'),
-    (['--resume', '--output', 'x'], 'found --resume with the format table'),
-    (['--resume', '--output', 'x.csv', '--rank'], 'found --resume with --rank or --top, expected one of them'),
-    (['--resume', '--output', 'x.csv', '--top', '3'], 'found --resume with --rank or --top'),
-    (['--resume', '--output', 'x.csv', '--contact_sheet', 'x.png'], 'found --resume with --contact_sheet'),
-    (['--output', 'x', '--contact_sheet', 'x'], 'found the same FILE in --output and --contact_sheet, expected two'),
+    (['--resume'], '--resume needs the FILE to continue: add --output FILE'),
+    (['--resume', '--output', 'x.json'], '--resume cannot continue the format json. Use --format csv or jsonl'),
+    (['--resume', '--output', 'x'], '--resume cannot continue the format table'),
+    (['--resume', '--output', 'x.csv', '--rank'], '--resume does not go with --rank or --top, which needs the scores'),
+    (['--resume', '--output', 'x.csv', '--top', '3'], '--resume does not go with --rank or --top'),
+    (['--resume', '--output', 'x.csv', '--contact_sheet', 'x.png'], '--resume does not go with --contact_sheet'),
+    (['--output', 'x', '--contact_sheet', 'x'], '--output and --contact_sheet name the same FILE. Use two'),
+    (['--output', 'scores.xlsx'], '--output: found the ending .xlsx, expected .csv, .json, .jsonl, .txt. Use one of'),
     *((['--shard', shard], f"argument --shard: found '{shard}', expected I/N with I from 1 to N, such as 1/4")
       for shard in ('0/4', '5/4', '4', '1/-4', '1/0', '1/x', '')),
     (['--top', '0'], "argument --top: found '0', expected a whole number from 1")])
@@ -294,7 +304,7 @@ def test_flags_that_make_no_sense_are_refused_in_one_sentence(flags, message, tm
 
 def test_an_empty_list_is_an_error(model_free, monkeypatch):
     monkeypatch.setattr('sys.stdin', types.SimpleNamespace(buffer=io.BytesIO(b'\n\n')))
-    with pytest.raises(InputError, match='^found no name on standard input, expected photographs, one name on each'):
+    with pytest.raises(InputError, match='^no names on standard input, expected image files, one name a line'):
         model_free('-')
 
 

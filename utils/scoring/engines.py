@@ -1,9 +1,10 @@
-"""What computes the scores of predict.py and eval.py: TensorFlow, or OpenVINO on the CPU."""
+"""Engines, which compute the scores of predict.py and eval.py: TensorFlow, or OpenVINO on the CPU."""
 from typing import Any, Callable, Dict, NamedTuple, Optional
 
 import numpy as np
 
 from utils import nima
+from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.device.device import Run
 from utils.formats import frozen, onnx_model
@@ -20,14 +21,18 @@ class Choice(NamedTuple):
 class Engine(NamedTuple):
     """A checkpoint that is ready to predict."""
 
+    path: str
     model: Any                  # has predict_on_batch()
     preprocessing: Preprocessing
     predict_batch: int          # images that it predicts at a time
     metadata: Optional[Dict[str, Any]]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Vote distributions float32 [N, 10] of images float32 [N, S, S, 3] in [-1, 1]."""
-        return nima.predict(self.model, images, self.predict_batch)
+        """Vote distributions float32 [N, 10] of images float32 [N, S, S, 3] in [-1, 1]; InputError for NaN."""
+        distributions = nima.predict(self.model, images, self.predict_batch)
+        if not np.isfinite(distributions).all():
+            raise InputError(f'{self.path} predicts NaN: its training diverged. Choose another --checkpoint')
+        return distributions
 
 
 def predict_batch(engine: str, batchsize: int, device: str, threads: int) -> int:
@@ -52,9 +57,9 @@ def load(path: str, choice: Choice, run: Run, batchsize: int, report: Callable[[
     preprocessing = file.preprocessing(model.input_shape[1], report)
     size = predict_batch(choice.name, batchsize, run.device, run.threads)
     if choice.name == 'tf':
-        return Engine(model, preprocessing, size, file.metadata)
+        return Engine(path, model, preprocessing, size, file.metadata)
     compiled = onnx_model.OpenVino(onnx_model.convert(frozen.freeze(model)), batchsize=size,
                                    image_size=preprocessing.image_size, threads=run.threads, fast=choice.fast)
     slower = ', as this CPU has no bfloat16' if choice.fast and compiled.precision == 'f32' else ''
     report(f'engine: OpenVINO {compiled.version}, {compiled.precision}{slower}')
-    return Engine(compiled, preprocessing, size, file.metadata)
+    return Engine(path, compiled, preprocessing, size, file.metadata)

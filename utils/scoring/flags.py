@@ -34,18 +34,18 @@ ENDINGS = {'csv': 'csv', 'json': 'json', 'jsonl': 'jsonl', 'txt': 'table', '': '
 
 def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of eval.py; --demo changes the defaults of those that were not typed."""
-    parser = make_parser('Score a NIMA checkpoint on the validation photographs: SRCC, LCC, accuracy, EMD.')
+    parser = make_parser('Score a NIMA checkpoint on the validation images: SRCC, LCC, accuracy, EMD.')
     card = parser.add_argument_group("the model card's flags")
     card.add_argument('--batchsize', type=count, default=100, metavar='N',
-                      help='photographs a step; the scores do not depend on it (default: 100)')
+                      help='images a step; the scores do not depend on it (default: 100)')
     add_val_size(card)
 
     run = parser.add_argument_group('run')
     add_checkpoint(run)
     run.add_argument('--demo', action='store_true', help='score what train.py --demo trained')
     run.add_argument('--compare', type=typed_name, nargs='+', default=[], metavar='MODEL',
-                     help="score these models too, on the same photographs, each with its own pre-processing: names "
-                          'in TMP_MODEL_PATF or paths')
+                     help='score these models too, on the same images, each with its own pre-processing: names in '
+                          'TMP_MODEL_PATF or paths')
     run.add_argument('--report', type=typed_path, metavar='DIR',
                      help='write metrics.json, predictions.csv, report.html and its figures into this folder, over '
                           'those of an earlier report (needs requirements-report.txt)')
@@ -60,23 +60,23 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_dataset_paths(paths)
     add_checkpoint_folder(paths)
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, metavar='DIR',
-                       help="folder of the training's train.csv, for the report's curves (default: the one that "
-                            'belongs to the folder of the checkpoint)')
+                       help="folder of the training's train.csv, for the report's curves, where it is not beside "
+                            'the checkpoint (default: the one that train.py writes to)')
     return settle_engine(parser, set_val_size(parse_flags(parser, argv, demo=DEMO)))
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of predict.py; `format` is that of the ending of --output where it is not typed."""
-    parser = make_parser('Predict the votes that photographs would get: their mean score, from 1 to 10, its percentile '
-                         'among the means of 43,533 real AVA photographs, and the standard deviation of the votes. '
-                         'A file that is no photograph is named and does not stop the rest; the exit code is then 1.')
-    _add_photographs(parser)
+    parser = make_parser('Predict the votes that images would get: their mean score, from 1 to 10, its percentile '
+                         'among the mean scores of 43,533 real AVA images, and the standard deviation of the votes. A '
+                         'file that cannot be scored is reported and does not stop the rest; the exit code is then 1.')
+    _add_images(parser)
     _add_output(parser)
     model = parser.add_argument_group('model')
     add_checkpoint(model)
     add_checkpoint_folder(model)
     model.add_argument('--batchsize', type=count, default=32, metavar='N',
-                       help='photographs a step; the scores do not depend on it (default: 32)')
+                       help='images a step; the scores do not depend on it (default: 32)')
     add_device(model)
     add_engine(model)
     add_npu(parser)
@@ -87,21 +87,20 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
             known = ', '.join(f'.{each}' for each in ENDINGS if each)
             parser.error(f'--output: found the ending .{ending}, expected {known}. Use one of them, or add --format')
         flags.format = ENDINGS[ending]
-    wrong = _senseless(flags.resume, flags.format, flags.output, rank=flags.rank or flags.top is not None,
-                       sheet=flags.contact_sheet)
+    flags.is_ranked = flags.rank or flags.top is not None
+    wrong = _senseless(flags)
     if wrong:
         parser.error(wrong)
     return flags
 
 
-def _add_photographs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument('photographs', nargs='+', metavar='PATH',
-                        help='a photograph (JPEG, PNG, GIF; with Pillow also BMP and WebP), a folder of them, a '
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('images', nargs='+', metavar='PATH',
+                        help='an image (JPEG, PNG, GIF; with Pillow also BMP and WebP), a folder of them, a '
                              "pattern in quotes such as '*.jpg', or - for a list on standard input, one name a line")
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
     parser.add_argument('--shard', type=part, metavar='I/N',
-                        help='score only the I-th of every N photographs, I from 1 to N: a part for each of N '
-                             'machines')
+                        help='score only the I-th of every N images, I from 1 to N: a part for each of N machines')
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +108,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     output.add_argument('--format', choices=PREDICT_FORMATS,
                         help='json is one array of objects, jsonl an object on each line (default: the ending of '
                              '--output, or table)')
-    output.add_argument('--shares', action='store_true', help='print the ten predicted shares of votes too')
+    output.add_argument('--shares', action='store_true', help='print the ten shares of the votes too')
     output.add_argument('--rank', action='store_true', help='sort by mean score, the highest first, and print the rank')
     output.add_argument('--top', type=count, metavar='N', help='the N highest mean scores only, with their rank')
     output.add_argument('--output', type=typed_path, metavar='FILE',
@@ -120,18 +119,17 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
                         help='PNG of the 100, or --top, highest ranked images with their scores; needs Pillow')
 
 
-def _senseless(resume: bool, kind: str, output: Optional[str], *, rank: bool, sheet: Optional[str]) -> Optional[str]:
+def _senseless(flags: argparse.Namespace) -> Optional[str]:
     """What is wrong with flags of predict.py that do not go together; None where they do."""
-    if sheet is not None and sheet == output:
-        return 'found the same FILE in --output and --contact_sheet, expected two'
-    if not resume:
+    if flags.contact_sheet is not None and flags.contact_sheet == flags.output:
+        return '--output and --contact_sheet name the same FILE. Use two'
+    if not flags.resume:
         return None
-    if output is None:
-        return 'found --resume without --output, expected the FILE to go on with: add --output FILE'
-    if kind not in RESUMABLE_FORMATS:
-        return f'found --resume with the format {kind}, expected one that grows by lines: type --format csv or jsonl'
-    if rank or sheet is not None:
-        what = '--rank or --top' if rank else '--contact_sheet'
-        return (f'found --resume with {what}, expected one of them: ranking needs the scores of all photographs, so '
-                'leave out --resume')
+    if flags.output is None:
+        return '--resume needs the FILE to continue: add --output FILE'
+    if flags.format not in RESUMABLE_FORMATS:
+        return f'--resume cannot continue the format {flags.format}. Use --format csv or jsonl'
+    if flags.is_ranked or flags.contact_sheet is not None:
+        what = '--rank or --top' if flags.is_ranked else '--contact_sheet'
+        return f'--resume does not go with {what}, which needs the scores of all images. Leave out --resume'
     return None

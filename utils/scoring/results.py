@@ -34,7 +34,7 @@ class Results(NamedTuple):
     """Models, the first of which the others are compared with, on the images of `val`."""
 
     val: ava.Ratings
-    split: str                  # which photographs these are, for people
+    split: str                  # which images these are, for people
     constant: Dict[str, float]  # the metrics of score_utils.constant_prediction
     models: List[Model]
 
@@ -43,29 +43,24 @@ def require_distinct(paths: Sequence[str]) -> None:
     """InputError where a path is given twice."""
     twice = [path for number, path in enumerate(paths) if path in paths[:number]]
     if twice:
-        raise InputError(f'--compare: found {twice[0]} twice, expected other models than --checkpoint, each once. '
-                         'Leave it out')
+        raise InputError(f'--compare: {twice[0]} is named twice. Name other models than --checkpoint, each once')
 
 
 def evaluate(val: ava.Ratings, paths: Sequence[str], scored: Sequence[Tuple[Dict[str, Any], np.ndarray]], *,
              split: str, intervals: bool = True) -> Results:
     """The results of the models in `paths`, of which `scored` has metadata and distributions.
 
-    Without `intervals` those of the SRCC are not computed. InputError where a model predicts NaN.
+    Without `intervals` those of the SRCC are not computed.
     """
-    records, predictions = zip(*scored)
-    for path, predicted in zip(paths, predictions):
-        if not np.isfinite(predicted).all():
-            raise InputError(f'{path} predicts NaN: its training diverged. Choose another model')
+    metadata, predictions = zip(*scored)
     drawn = analysis.srcc_intervals(score_utils.mean_score(val.distributions),
                                     [score_utils.mean_score(predicted) for predicted in predictions],
                                     resamples=analysis.RESAMPLES if intervals else 0, seed=SEED)
     true = val.distributions
-    models = [Model(name, path, metadata, predicted, score_utils.metrics(true, predicted), srcc, difference)
-              for name, path, metadata, predicted, srcc, difference in zip(
-                  _names(paths), paths, records, predictions, drawn['srcc'], drawn['difference'])]
-    constant = score_utils.metrics(val.distributions, score_utils.constant_prediction(val.distributions))
-    return Results(val, split, constant, models)
+    models = [Model(name, path, about, predicted, score_utils.metrics(true, predicted), srcc, difference)
+              for name, path, about, predicted, srcc, difference in zip(
+                  _names(paths), paths, metadata, predictions, drawn['srcc'], drawn['difference'])]
+    return Results(val, split, score_utils.metrics(true, score_utils.constant_prediction(true)), models)
 
 
 def text(results: Results) -> str:
@@ -74,28 +69,16 @@ def text(results: Results) -> str:
         return score_utils.table({'model': results.models[0].metrics, 'constant': results.constant})
     columns = {model.name: model.metrics for model in results.models}
     lines = [score_utils.table({**columns, 'constant': results.constant})]
-    lines += [f'SRCC of {model.name}: {shown(model.srcc)}' for model in results.models]
-    lines += [f'SRCC of {model.name} less that of {results.models[0].name}: {shown(model.difference, signed=True)}'
+    lines += [f'SRCC of {model.name}: {_with_interval(model.srcc)}' for model in results.models]
+    lines += [f'SRCC of {model.name} less that of {results.models[0].name}: {_with_interval(model.difference, "+")}'
               for model in results.models[1:]]
     return '\n'.join(lines)
 
 
-def print_last_line(results: Results) -> Dict[str, float]:
-    """Print why the SRCC is undefined, where it is, and the card's line; returns the first model's metrics."""
-    first = results.models[0]
-    reason = score_utils.undefined_reason(*map(score_utils.mean_score, (results.val.distributions, first.predicted)))
-    if reason:
-        print(f'SRCC is undefined: {reason}')
-    print(f'loss  {first.metrics["emd_r2"]:f}     srcc {first.metrics["srcc_mean"]:f}')
-    return first.metrics
-
-
-def shown(interval: Interval, signed: bool = False) -> str:
-    """A value with its interval, in words."""
-    form = '{:+.4f}' if signed else '{:.4f}'
-    if not np.isfinite([interval.value, interval.low, interval.high]).all():
+def _with_interval(interval: Interval, sign: str = '') -> str:
+    if not np.isfinite(interval[:3]).all():
         return 'undefined'
-    value, low, high = (form.format(each) for each in interval[:3])
+    value, low, high = (f'{each:{sign}.4f}' for each in interval[:3])
     return f'{value}, 95 % interval {low} to {high} ({interval.resamples} bootstrap resamples)'
 
 
@@ -124,7 +107,7 @@ def predictions_name(number: int) -> str:
 
 
 def write_csv(stream: TextIO, val: ava.Ratings, predicted: np.ndarray) -> None:
-    """A row of COLUMNS for each photograph; the error is the predicted mean less the true one."""
+    """A row of COLUMNS for each image; the error is the predicted mean less the true one."""
     means = score_utils.mean_score(val.distributions), score_utils.mean_score(predicted)
     stds = score_utils.std_score(val.distributions), score_utils.std_score(predicted)
     numbers = np.column_stack([means[0], stds[0], means[1], stds[1], means[1] - means[0], predicted])

@@ -1,4 +1,4 @@
-"""Scores of photographs as text: a table, CSV, JSON or JSON lines, written as they come, and resumed."""
+"""Scores of images as text: a table, CSV, JSON or JSON lines, written as they come, and resumed."""
 import contextlib
 import csv
 import heapq
@@ -49,14 +49,14 @@ class Best:
     """The images with the highest mean scores, up to `limit`, among those that watch() let pass."""
 
     def __init__(self, limit: Optional[int] = None) -> None:
-        self._limit = limit
+        self.limit = limit
         self._heap: List[Tuple[float, int, Scored]] = []
 
     def watch(self, scored: Iterable[Scored]) -> Iterator[Scored]:
         """`scored` as it is."""
         for number, one in enumerate(scored):
             entry = (round(float(score_utils.mean_score(one[1])), DECIMALS), -number, one)
-            if self._limit is None or len(self._heap) < self._limit:
+            if self.limit is None or len(self._heap) < self.limit:
                 heapq.heappush(self._heap, entry)
             else:
                 heapq.heappushpop(self._heap, entry)
@@ -127,25 +127,34 @@ def _csv_line(values: Iterable[Any]) -> str:
 
 # --- where it goes
 
-def write(chunks: Iterable[str], path: Optional[str], *, append: bool = False) -> None:
-    """Write each chunk as it comes to the file at `path`, or to standard output where that is None.
+class Output(NamedTuple):
+    """A table of scores, and what it holds already."""
 
-    The file is made with the first chunk. A reader of standard output that went away ends the process without a word.
+    path: Optional[str]      # None for standard output
+    format: str              # of FORMATS
+    names: Sequence[str]     # of the columns
+    append: bool = False
+    has_header: bool = False
+    means: Dict[str, float] = {}  # by printable() name
+
+
+def write(scored: Iterable[Scored], output: Output) -> None:
+    """Write each row as it comes. The file is made with the first one.
+
+    A reader of standard output that went away ends the process silently.
     """
-    if path is None:
+    chunks = FORMATS[output.format](rows(scored, output.names), output.names, not output.has_header)
+    if output.path is None:
         _print_all(chunks)
         return
     stream: Optional[TextIO] = None
     try:
         for chunk in chunks:
-            try:
-                stream = stream or _opened(path, append)
+            with files.writing(output.path, 'Free space or choose another --output; the lines so far are complete, '
+                                            'but perhaps the last'):
+                stream = stream or _opened(output.path, output.append)
                 stream.write(chunk)
                 stream.flush()
-            except OSError as error:
-                raise InputError(f'{path}: found that it cannot be written ({error.strerror}), expected room for the '
-                                 'scores: free some, or type another --output; what stands in it is whole up to its '
-                                 'last line break') from error
     finally:
         if stream is not None:
             with contextlib.suppress(OSError):  # each chunk was flushed: closing can only repeat its error
@@ -166,91 +175,82 @@ def _print_all(chunks: Iterable[str]) -> None:
             sys.exit(EXIT_BROKEN_PIPE)
 
 
-class Started(NamedTuple):
-    """What an output file holds already."""
+def prepare(output: Output) -> Output:
+    """`output` with what its file holds already, where it is appended to; a last line that was cut short is removed.
 
-    means: Dict[str, float]  # by printable() name
-    header: bool             # whether its header is still missing
-
-
-def prepare(path: Optional[str], kind: str, names: Sequence[str], *, resume: bool) -> Started:
-    """What stands in the output already, nothing unless `resume`; a last line that was cut short is removed.
-
-    InputError where the file is there without `resume`, cannot be written, or holds something else.
+    InputError where the file exists and is not appended to, cannot be written, or holds something else.
     """
+    path = output.path
     if path is None:
-        return Started({}, True)
-    if os.path.lexists(path) and not resume:
-        more = ', or type --resume to go on with it' if kind in ('csv', 'jsonl') else ''
-        raise InputError(f'{path}: found a file that is there already, expected none: remove it, type another '
-                         f'--output{more}')
+        return output
     if not os.path.lexists(path):
         files.require_writable(os.path.dirname(path), '--output')
-        return Started({}, True)
-    try:
-        with open(path, 'r+b') as stream:
-            return _go_on(stream, path, kind, names)
-    except OSError as error:
-        raise InputError(f'{path}: found that it cannot be gone on with ({error.strerror}), expected an output of '
-                         'predict.py: type another --output') from error
+        return output
+    if not output.append:
+        more = ', or add --resume to continue it' if output.format in ('csv', 'jsonl') else ''
+        raise InputError(f'{path} exists already. Remove it or choose another --output{more}')
+    with files.writing(path, 'Choose another --output'), open(path, 'r+b') as stream:
+        return _continued(stream, output)
 
 
-def still_to_score(files: Iterable[str], started: Started) -> List[str]:
-    """The files that do not stand in the output, after the last one that does, for same_model() to compare."""
-    files = list(files)
-    new = [file for file in files if printable(file) not in started.means]
-    before = [file for file in files if printable(file) in started.means and os.path.isfile(file)]
+def still_to_score(paths: Iterable[str], output: Output) -> List[str]:
+    """The files that are not in the output, after the last one that is, for same_model() to compare."""
+    paths = list(paths)
+    new = [path for path in paths if printable(path) not in output.means]
+    before = [path for path in paths if printable(path) in output.means and os.path.isfile(path)]
     return before[-1:] + new if new else []
 
 
-def same_model(scored: Iterable[Scored], started: Started, path: Optional[str]) -> Iterator[Scored]:
-    """`scored` without what stands in the output at `path` already; InputError where its mean is another now."""
+def same_model(scored: Iterable[Scored], output: Output) -> Iterator[Scored]:
+    """`scored` without what is in the output already; InputError where the mean there is another one."""
     for one in scored:
         name = printable(one[0])
-        if name not in started.means:
+        if name not in output.means:
             yield one
             continue
-        mean, before = float(score_utils.mean_score(one[1])), started.means[name]
+        mean, before = float(score_utils.mean_score(one[1])), output.means[name]
         if abs(mean - before) > SAME_MEAN:
-            raise InputError(f'{path}: found a mean score of {before:.4f} for {name}, expected {mean:.4f}, which this '
-                             'model predicts: type the --checkpoint with which the file was begun, or another --output')
+            raise InputError(f'{output.path} has a mean score of {before:.4f} for {name}, but this model predicts '
+                             f'{mean:.4f}. Choose the --checkpoint with which the file was begun, or another --output')
 
 
-def _go_on(stream: Any, path: str, kind: str, names: Sequence[str]) -> Started:
+def _continued(stream: Any, output: Output) -> Output:
     means: Dict[str, float] = {}
     end = 0
     for number, line in enumerate(stream, 1):
         if not line.endswith(b'\n'):
             break
         end += len(line)
-        if kind == 'csv' and number == 1:
-            if line.decode('utf-8', 'replace') != _csv_line(names):
-                raise _another(f'{path}:1', names)
+        if output.format == 'csv' and number == 1:
+            if line.decode('utf-8', 'replace') != _csv_line(output.names):
+                raise _another(output, number)
         else:
-            file, mean = _read_row(line, kind, names, f'{path}:{number}')
+            file, mean = _read_row(line, output, number)
             means[file] = mean
     stream.seek(end)
-    if end == 0 and not _csv_line(names).encode().startswith(stream.read()) and kind == 'csv':
-        raise _another(f'{path}:1', names)
+    if end == 0 and output.format == 'csv' and not _csv_line(output.names).encode().startswith(stream.read()):
+        raise _another(output, 1)
     stream.truncate(end)
-    return Started(means, end == 0)
+    return output._replace(has_header=end > 0, means=means)
 
 
-def _read_row(line: bytes, kind: str, names: Sequence[str], where: str) -> Tuple[str, float]:
+def _read_row(line: bytes, output: Output, number: int) -> Tuple[str, float]:
+    """File and mean score of a line."""
+    names, is_csv = output.names, output.format == 'csv'
     try:
         text = line.decode('utf-8')
-        row = next(csv.reader([text])) if kind == 'csv' else json.loads(text)
-        values = row if kind == 'csv' else [row[name] for name in names]
+        row = next(csv.reader([text])) if is_csv else json.loads(text)
+        values = row if is_csv else [row[name] for name in names]
         mean = float(values[names.index(MEAN)])
         if len(row) == len(names) and SCORES[0] <= mean <= SCORES[-1]:
             return str(values[names.index(FILE)]), mean
     except (ValueError, TypeError, KeyError, csv.Error):
         pass
-    raise _another(where, names)
+    raise _another(output, number)
 
 
-def _another(where: str, names: Sequence[str]) -> InputError:
-    shares = ' and the ten shares' if len(names) > len(COLUMNS) else ''
-    return InputError(f'{where}: found another line than predict.py writes with these flags, expected '
-                      f'{", ".join(COLUMNS)}{shares}: type the same --format and --shares as before, or another '
+def _another(output: Output, number: int) -> InputError:
+    shares = ' and the ten shares' if len(output.names) > len(COLUMNS) else ''
+    return InputError(f'{output.path}:{number}: predict.py did not write this line with these flags, expected '
+                      f'{", ".join(COLUMNS)}{shares}. Use the same --format and --shares as before or another '
                       '--output')

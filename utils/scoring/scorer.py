@@ -1,7 +1,7 @@
 """Scores: of the image files that a person names, and of the validation images of a dataset."""
 import contextlib
 import sys
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,89 +15,94 @@ from utils.device import device
 from utils.device.device import Run
 from utils.scoring import engines, score_tables
 from utils.scoring.engines import Choice, Engine
+from utils.scoring.score_tables import Scored
 
-Scored = Tuple[str, np.ndarray]  # an image file and its vote distribution [10]
 
-
-def select(found: Iterable[str], shard: Optional[Tuple[int, int]], started: score_tables.Started) -> List[str]:
+def select(found: Iterable[str], shard: Optional[Tuple[int, int]], output: score_tables.Output) -> List[str]:
     """The files to score: the shard (I, N) of those `found`, or all, less those that the output has already."""
     everything = list(found)
     if not everything:
         raise InputError('no names on standard input, expected image files, one name a line')
     part = listing.shard(everything, shard)
-    if len(part) < len(everything) or started.means:
-        before = sum(printable(file) in started.means for file in part)
+    if len(part) < len(everything) or output.means:
+        before = sum(printable(file) in output.means for file in part)
         write(f'{len(everything)} files: {len(part)} in this part, {before} of them scored before\n', sys.stderr)
-    return score_tables.still_to_score(part, started)
+    return score_tables.still_to_score(part, output)
 
 
 class Scorer:
-    """A checkpoint on a device, which scores image files; to be closed at the end."""
+    """A checkpoint that scores image files; loaded once, by the first score(), and closed by the end of `with`.
+
+    What it reports goes to standard error: standard output is for the scores alone.
+    """
 
     def __init__(self, path: str, *, batchsize: int = 32, device_name: str = 'auto', threads: Optional[int] = None,
                  npu: Optional[Dict[str, str]] = None, engine: Choice = Choice()) -> None:  # noqa: B008  a constant
-        """What is reported goes to standard error: standard output is for the scores alone."""
-        self._path, self._batchsize = path, batchsize
-        self._opened = contextlib.ExitStack()
-        with contextlib.ExitStack() as stack:
-            with contextlib.redirect_stdout(sys.stderr):
-                run = stack.enter_context(device.open_run(device_name, threads=threads, npu=npu))
-                self._engine = engines.load(path, engine, run, batchsize, report=print)
-                run.initialise()
-            self._reader = stack.enter_context(contextlib.closing(image_files.ImageReader(
-                self._engine.preprocessing, session_config=run.host_config)))
-            self._opened = stack.pop_all()
+        self.failed: List[str] = []  # files that could not be scored
+        self._path, self._batchsize, self._choice = path, batchsize, engine
+        self._run = device.open_run(device_name, threads=threads, npu=npu)
         self._workers = threads or device.usable_cores()
+        self._opened = contextlib.ExitStack()
+        self._loaded: Optional[Tuple[Engine, Any]] = None
 
-    def close(self) -> None:
-        """Close the device."""
+    def __enter__(self) -> 'Scorer':
+        return self
+
+    def __exit__(self, *error: Any) -> None:
         self._opened.close()
 
-    def score(self, files: Sequence[str], failed: List[str]) -> Iterator[Scored]:
+    def score(self, files: Sequence[str]) -> Iterator[Scored]:
         """Each image file with its vote distribution, in order; unreadable ones are reported and added to `failed`."""
-        read: Any = self._reader.read_all(files, workers=self._workers, ahead=self._batchsize + self._workers)
+        if not files:
+            return
+        engine, reader = self._loaded = self._loaded or self._load()
+        read: Any = reader.read_all(files, workers=self._workers, ahead=self._batchsize + self._workers)
+        waiting: List[Tuple[str, np.ndarray]] = []
         with contextlib.closing(read):
-            waiting: List[Tuple[str, np.ndarray]] = []
             for number, (file, found) in enumerate(progress(read, len(files), 'scoring'), 1):
                 if isinstance(found, InputError):
-                    failed.append(file)
+                    self.failed.append(file)
                     write(f'{found}\n', sys.stderr)
                 else:
                     waiting.append((file, found))
                 if waiting and (len(waiting) == self._batchsize or number == len(files)):
-                    yield from self._predict(waiting)
+                    names, images = zip(*waiting)
+                    yield from zip(names, engine.predict(np.stack(images)))
                     waiting = []
 
-    def _predict(self, waiting: List[Tuple[str, np.ndarray]]) -> Iterator[Scored]:
-        names, images = zip(*waiting)
-        distributions = self._engine.predict(np.stack(images))
-        require_finite(self._path, distributions)
-        yield from zip(names, distributions)
+    def _load(self) -> Tuple[Engine, Any]:
+        with contextlib.redirect_stdout(sys.stderr):
+            run = self._opened.enter_context(self._run)
+            engine = engines.load(self._path, self._choice, run, self._batchsize, report=print)
+            run.initialise()
+        reader = image_files.ImageReader(engine.preprocessing, session_config=run.host_config)
+        return engine, self._opened.enter_context(contextlib.closing(reader))
 
 
-def require_finite(path: str, distributions: np.ndarray) -> None:
-    """InputError where the model in `path` predicts NaN."""
-    if not np.isfinite(distributions).all():
-        raise InputError(f'{path} predicts NaN: its training diverged. Choose another --checkpoint')
+class Validation(NamedTuple):
+    """What checkpoints are evaluated on."""
+
+    images: ImageSet                # whose `bad` learns of the unreadable ones
+    split: str                      # what --split says, for a warning where a checkpoint was trained with another one
+    batchsize: int
+    max_pixels: int
+    packed_folder: Optional[str]
 
 
-def evaluate(path: str, images: ImageSet, batchsize: int, *, run: Run, engine: Choice, max_pixels: int,
-             packed_folder: Optional[str], split: str) -> Tuple[Dict[str, Any], np.ndarray]:
-    """A checkpoint's metadata, with the pre-processing used, and its distributions [N, 10] of the readable images.
-
-    `images.bad` learns of the unreadable ones. `split` is what --split says, for a warning where the checkpoint was
-    trained with another one.
-    """
-    loaded: Engine = engines.load(path, engine, run, batchsize, report=print)
-    metadata = loaded.metadata or {}
-    warning = splits.unlike_trained(path, metadata.get('run', {}).get('data'), split, images.ratings)
+def evaluate(path: str, validation: Validation, run: Run, choice: Choice) -> Tuple[Dict[str, Any], np.ndarray]:
+    """A checkpoint's metadata, with the pre-processing used, and its distributions [N, 10] of the readable images."""
+    images, batchsize = validation.images, validation.batchsize
+    engine = engines.load(path, choice, run, batchsize, report=print)
+    metadata = engine.metadata or {}
+    warning = splits.unlike_trained(path, metadata.get('run', {}).get('data'), validation.split, images.ratings)
     if warning:
         print(warning)
-    opened = packed.open_fitting(packed_folder, images.ratings, loaded.preprocessing, use='scoring', flag='--records')
+    opened = packed.open_fitting(validation.packed_folder, images.ratings, engine.preprocessing, use='scoring',
+                                 flag='--records')
     run.initialise()
     batches: Any = data_loader.val_batches(images._replace(packed=opened), batchsize,
-                                           Reading(loaded.preprocessing, max_pixels, run.host_config))
+                                           Reading(engine.preprocessing, validation.max_pixels, run.host_config))
     with contextlib.closing(batches):
         steps = -(-images.ratings.count // batchsize)
-        predicted = np.concatenate([loaded.predict(batch) for batch, _ in progress(batches, steps, 'scoring')])
-    return {**metadata, 'preprocessing': loaded.preprocessing.as_json()}, predicted
+        predicted = np.concatenate([engine.predict(batch) for batch, _ in progress(batches, steps, 'scoring')])
+    return {**metadata, 'preprocessing': engine.preprocessing.as_json()}, predicted
