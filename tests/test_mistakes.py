@@ -97,8 +97,8 @@ def test_the_first_command_without_a_dataset(clone):
                               f'set ava_dataset_path {HOW} to your copy of AVA.txt, or try everything without a '
                               'dataset: bash train_1p.sh --demo\n')
     code, _, err = run_in(clone, 'bash', 'test_1p.sh')
-    assert (code, err) == (1, f'eval.py: error: {clone}/model/model_007.h5: found no checkpoint, and no other in that '
-                              'folder: train first (bash train_1p.sh), or type --TMP_MODEL_PATF or --checkpoint\n')
+    assert (code, err) == (1, f'eval.py: error: {clone}/model/model_007.h5: no checkpoint, and no other in that folder. '
+                              'Train first (bash train_1p.sh), or choose another --TMP_MODEL_PATF or --checkpoint\n')
     assert snapshot(clone) == before
 
 
@@ -165,7 +165,7 @@ def test_bad_labels_are_skipped_and_counted_where_asked(desk, script, argv):
 
 def test_windows_labels_are_read(desk):
     desk.data.labels.write_bytes(b'\xef\xbb\xbf' + desk.data.labels.read_bytes().replace(b'\n', b' \t\r\n'))
-    assert 'missing.h5: found no file' in desk.stop('train.py', '--weights', 'missing.h5')
+    assert 'missing.h5: no such file' in desk.stop('train.py', '--weights', 'missing.h5')
 
 
 @pytest.mark.parametrize('script, argv, message', [
@@ -175,8 +175,8 @@ def test_windows_labels_are_read(desk):
      'val_size: found 12, expected 1 to 11 of the 12 images: type --val_size 1'),
     ('eval.py', ['--val_size', '13', '--checkpoint', 'model_001.h5'],
      'val_size: found 13, expected 1 to 12 of the 12 images: type --val_size 12'),
-    ('train.py', ['--batchsize', '100'], 'batchsize: found 100, expected at most the 8 training photographs of an '
-                                         'epoch: type --batchsize 8 or less'),
+    ('train.py', ['--batchsize', '100'], 'batchsize: found 100, expected at most the 8 training images of an '
+                                         'epoch. Use --batchsize 8 or less'),
 ])
 def test_sizes_that_do_not_fit_the_dataset(desk, script, argv, message):
     assert desk.stop(script, *argv) == message
@@ -189,8 +189,8 @@ def test_photographs_that_cannot_be_decoded(desk):
     process = desk.start('train.py', [])
     _, err = process.communicate()
     assert process.returncode == 1 and 'Traceback' not in err
-    assert re.search(rf"^train\.py: error: {desk.data.images}/1003\.jpg: found a file that cannot be decoded \(.*"
-                     rf"unknown format.*\), expected a JPEG: .*bash {ROOT}/run\.sh -m utils\.check_dataset lists", err,
+    assert re.search(rf"^train\.py: error: {desk.data.images}/1003\.jpg: unreadable \(.*unknown format.*\)\. "
+                     rf".*bash {ROOT}/run\.sh -m utils\.check_dataset, with the same dataset flags, lists", err,
                      re.M)
     assert snapshot(desk.folder / 'model') == before
 
@@ -199,8 +199,8 @@ def test_photographs_that_cannot_be_decoded(desk):
 
 
 @pytest.mark.parametrize('script, flag, missing', [
-    ('train.py', '--weights', 'found no file, expected pre-trained weights: correct --weights or '),
-    ('eval.py', '--checkpoint', 'found no such checkpoint, but model_001.h5: for the newest type bash ')])
+    ('train.py', '--weights', 'no such file, expected pre-trained weights. Correct --weights or '),
+    ('eval.py', '--checkpoint', 'no such checkpoint, but model_001.h5. Type bash ')])
 def test_model_files_that_are_none(desk, script, flag, missing):
     (desk.folder / 'model' / 'page.h5').write_bytes(HTML)
     (desk.folder / 'model' / 'cut.h5').write_bytes(b'\x89HDF\r\n\x1a\n' + bytes(100))
@@ -302,7 +302,7 @@ def test_ctrl_c_is_one_line_and_leaves_whole_checkpoints(desk):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
-    assert 'Traceback' not in err and re.match(r'stopped after epoch \d+, step \d of 2; to go on, type the same flags '
-                                               r'and --resume$', err.splitlines()[-1])
+    assert 'Traceback' not in err and re.match(r'stopped after epoch \d+, step \d of 2; run the same command '
+                                               r'with --resume to continue$', err.splitlines()[-1])
     assert 'model_001.h5' in os.listdir(str(desk.folder / 'new'))
     assert not any(name.endswith('.tmp') for name in os.listdir(str(desk.folder / 'new')))

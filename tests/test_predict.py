@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, make_dataset
+from conftest import ROOT, image_set, make_dataset, reading
 from PIL import Image
 
 import predict
@@ -67,9 +67,9 @@ def scored(model, folder, *argv):
 
 def test_results_are_those_of_evals_pipeline(model, dataset, tmp_path):
     ratings = ava.read(*dataset.flags[1::2])
-    with contextlib.closing(data_loader.val_batches(ratings, 7, image_size=32, resize='nearest')) as batches:
+    with contextlib.closing(data_loader.val_batches(image_set(ratings), 7, reading(32, 'nearest'))) as batches:
         images, _ = next(batches)
-    with contextlib.closing(image_files.ImageReader(image_size=32, resize='nearest')) as reader:
+    with contextlib.closing(image_files.ImageReader(Preprocessing(32, 'nearest'))) as reader:
         np.testing.assert_array_equal(np.stack([reader.read(path) for path in ratings.paths]), images)
     tf.compat.v1.keras.backend.clear_session()
     shares = nima.predict(build.for_scoring(model_file.read(str(model))), images, 7)
@@ -95,8 +95,7 @@ def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, da
     assert 'device: cpu (asked for)' in done.stderr
     assert 'broken.jpg: found a JPEG file that cannot be decoded (' in done.stderr
     assert 'nowhere.jpg: found nothing to read (No such file or directory), expected a photograph' in done.stderr
-    assert done.stderr.splitlines()[-1] == ('predict.py: error: found 2 of 4 files without a score, named above, '
-                                            'expected photographs')
+    assert done.stderr.splitlines()[-1] == 'predict.py: error: 2 of 4 files could not be scored (listed above)'
     done = subprocess.run([*command, str(good[0])], cwd=str(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0
     assert json.loads(done.stdout)[0][MEAN] == pytest.approx(results[0][MEAN], abs=ROUNDING)
@@ -108,7 +107,7 @@ def test_a_model_whose_predictions_are_not_numbers(model, dataset, tmp_path, cap
     with h5py.File(str(path), 'a') as file:
         file['model_weights']['dense']['dense']['bias:0'][...] = np.nan
         model_file.write_metadata(file, model_file.read(str(model)).metadata)
-    with pytest.raises(InputError, match=r'astray\.h5: found a model whose predictions are not numbers'):
+    with pytest.raises(InputError, match=r'astray\.h5 predicts NaN: '):
         run(path, dataset.images, '--format', 'json')
     assert capsys.readouterr().out == ''
     with pytest.raises(ValueError):
@@ -125,7 +124,7 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
     (tmp_path / 'giant.png').write_bytes(header + bytes(40))
     (tmp_path / 'empty').mkdir()
     (tmp_path / 'text.jpg').write_text('BM is how a BMP begins')
-    with pytest.raises(InputError, match='found 3 of 7 files without a score'):
+    with pytest.raises(InputError, match='^3 of 7 files could not be scored'):
         run(model, tmp_path, tmp_path / 'empty', '--format', 'csv')
     printed = capsys.readouterr()
     assert [line.split(',')[0] for line in printed.out.splitlines()] == [
@@ -137,7 +136,7 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
 
 
 def test_the_bomb_among_the_bad_images(model, shared, capsys):
-    with pytest.raises(InputError, match='found 1 of 1 files without a score'):
+    with pytest.raises(InputError, match='^1 of 1 files could not be scored'):
         run(model, shared / 'bad_images' / 'bomb_max_size.jpg')
     assert 'bomb_max_size.jpg: found a ' in capsys.readouterr().err
 
@@ -149,7 +148,7 @@ def test_the_trained_model_on_real_photographs_agrees_with_evals_pipeline_and_nu
     ratings = ava.read(str(shared / 'ava_sample' / 'AVA.txt'), str(shared / 'ava_sample' / 'images'))
     tf.compat.v1.keras.backend.clear_session()
     network = build.for_scoring(model_file.read(str(model)))
-    with contextlib.closing(data_loader.val_batches(ratings, 4, resize='nearest')) as batches:
+    with contextlib.closing(data_loader.val_batches(image_set(ratings), 4, reading(224, 'nearest'))) as batches:
         shares = np.concatenate([nima.predict(network, images, 4) for images, _ in batches]).astype(np.float64)
     scores = np.arange(1, 11)
     means = (shares * scores).sum(axis=1)
@@ -170,7 +169,7 @@ def test_bad_images_among_good_ones_change_no_score(model, dataset, shared, tmp_
     alone = {row['file']: row for row in scored(model, tmp_path, *good)}
     for batchsize in (1, 7):
         output = tmp_path / f'{batchsize}.jsonl'
-        with pytest.raises(InputError, match='found 13 of 80 files without a score, named above'):
+        with pytest.raises(InputError, match='^13 of 80 files could not be scored'):
             run(model, *mixed, '--batchsize', batchsize, '--output', output)
         rows = [json.loads(line) for line in output.read_text().splitlines()]
         assert len(rows) == 67 and [row['file'] for row in rows] == [
@@ -185,7 +184,7 @@ def test_the_checkpoint_is_that_of_evals_lines_unless_typed(model, dataset, tmp_
     photograph = str(next(dataset.images.iterdir()))
     shutil.copy(str(model), str(tmp_path))
     assert predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--device', 'cpu']) == 1
-    with pytest.raises(InputError, match=r'model_003\.h5: found no such checkpoint, but model_007\.h5'):
+    with pytest.raises(InputError, match=r'model_003\.h5: no such checkpoint, but model_007\.h5'):
         predict.main([photograph, '--TMP_MODEL_PATF', str(tmp_path), '--checkpoint', 'model_003.h5'])
 
 

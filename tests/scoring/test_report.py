@@ -48,12 +48,12 @@ def predictions(val, seed, weight=0.5):
 
 
 def evaluated(val, *predicted, paths=('/m/a.h5', '/m/b.h5', '/m/c.h5')):
-    return results.evaluate(val, paths[:len(predicted)], [RECORD] * len(predicted), predicted,
+    return results.evaluate(val, paths[:len(predicted)], [(RECORD, each) for each in predicted],
                             split='the last of AVA.txt')
 
 
 def write(folder, found, log=None):
-    return report.write(str(folder), found, training=str(log or folder / 'no.csv'))
+    return report.write(str(folder), found, log_folder=str(log or folder / 'none'))
 
 
 # --- intervals, calibration, extremes
@@ -191,24 +191,26 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
 def test_the_same_predictions_make_the_same_report(tmp_path):
     val = ratings(tmp_path, 12)
     for name in 'ab':
-        write(tmp_path / name, evaluated(val, predictions(val, 1)), tmp_path / 'no.csv')
+        write(tmp_path / name, evaluated(val, predictions(val, 1)), tmp_path / 'none')
     for path in (tmp_path / 'a').iterdir():
         assert path.read_bytes() == (tmp_path / 'b' / path.name).read_bytes(), path.name
 
 
 def test_the_curves_are_the_models_own(tmp_path):
-    epoch_log = log.EpochLog(str(tmp_path))
+    epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, {'device': 'cpu', 'devices': 1, 'batchsize': 4})
     for epoch in (1, 2, 3):
         epoch_log.write(epoch, EPOCH)
     val = ratings(tmp_path, 12)
-    write(tmp_path / 'out', evaluated(val, predictions(val, 1)), tmp_path / 'train.csv')
+    write(tmp_path / 'out', evaluated(val, predictions(val, 1)), tmp_path)
     assert (tmp_path / 'out' / 'curve_loss.png').is_file() and (tmp_path / 'out' / 'curve_srcc.png').is_file()
-    rows, sentence = report.training_curves(str(tmp_path / 'train.csv'), 2)
+    rows, sentence = report.training_curves(str(tmp_path), {'epoch': 2, 'run': {'id': 'a' * 32}})
     assert [row['epoch'] for row in rows] == [1, 2] and sentence.startswith('The epochs up to the model’s, 2')
-    for path, epoch, reason in ((tmp_path / 'train.csv', None, 'does not say after which epoch'),
-                                (tmp_path / 'train.csv', 9, 'has none of a training up to epoch 9'),
-                                (tmp_path / 'nothing.csv', 2, 'has none of a training up to epoch 2')):
-        rows, sentence = report.training_curves(str(path), epoch)
+    for folder, metadata, reason in (
+            (tmp_path, {}, 'do not say after which epoch'), (tmp_path, {'epoch': 9}, 'has none up to epoch 9'),
+            (tmp_path / 'nothing', {'epoch': 2}, 'has none up to epoch 2'),
+            (tmp_path, {'epoch': 2, 'run': {'id': 'b' * 32}}, 'is the log of another run'),
+            (tmp_path, {'epoch': 2, 'run': {'metrics': {'val_srcc': 0.9}}}, 'is the log of another run')):
+        rows, sentence = report.training_curves(str(folder), metadata)
         assert rows == [] and sentence.startswith('No training curves: ') and reason in sentence
 
 
@@ -227,7 +229,7 @@ def test_a_model_that_says_the_same_for_everything(tmp_path, count):
 
 def test_predictions_that_are_no_numbers(tmp_path):
     val = ratings(tmp_path, 3)
-    with pytest.raises(InputError, match='^/m/a.h5: found a model whose predictions are not numbers'):
+    with pytest.raises(InputError, match='^/m/a.h5 predicts NaN: '):
         evaluated(val, np.full((3, 10), np.nan))
 
 
@@ -250,7 +252,7 @@ def test_a_missing_package_is_named_before_anything_is_scored(tmp_path, monkeypa
 def test_a_file_in_the_place_of_the_folder(dataset, tmp_path):
     (tmp_path / 'out').write_text('')
     (tmp_path / 'model_007.h5').write_text('')  # is not opened before the folder is tried
-    with pytest.raises(InputError, match='out: found a place that cannot be written .* type another --report'):
+    with pytest.raises(InputError, match='^cannot write .*out: .*another --report'):
         score.main([*dataset.flags, '--val_size', '4', '--device', 'cpu', '--report', str(tmp_path / 'out'),
                     '--TMP_MODEL_PATF', str(tmp_path)])
 
@@ -314,7 +316,7 @@ def test_models_are_compared_on_the_same_photographs(dataset, two_models, tmp_pa
 
 
 def test_a_model_to_compare_with_that_is_not_there(dataset, two_models):
-    with pytest.raises(InputError, match=r'no\.h5: found no such checkpoint, but model_007\.h5'):
+    with pytest.raises(InputError, match=r'no\.h5: no such checkpoint, but model_007\.h5'):
         score.main([*dataset.flags, '--val_size', '4', '--device', 'cpu', '--TMP_MODEL_PATF', str(two_models),
                     '--compare', 'no.h5'])
 
@@ -328,7 +330,7 @@ def test_a_model_is_not_compared_with_itself(dataset, two_models):
 def test_the_trained_model_on_real_photographs(shared, tmp_path):
     """The report's numbers are NumPy's, from the votes in AVA.txt and the predictions in predictions.csv."""
     models.import_weights(str(shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'), str(tmp_path / 'model.h5'),
-                        resize='nearest', padding='symmetric')
+                          Preprocessing(resize='nearest', padding='symmetric'))
     lines = (shared / 'ava_sample' / 'AVA.txt').read_text().split('\n')
     lines = [line for line in lines if line]
     out = tmp_path / 'report'
@@ -359,13 +361,13 @@ def test_the_trained_model_on_real_photographs(shared, tmp_path):
 
 @pytest.mark.skipif(check_report.find_chromium() is None, reason='no chromium and no google-chrome on the PATH')
 def test_the_report_in_a_browser(tmp_path):
-    epoch_log = log.EpochLog(str(tmp_path))
+    epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, {'device': 'cpu', 'devices': 1, 'batchsize': 4})
     for epoch in (1, 2):
         epoch_log.write(epoch, EPOCH)
     val = ratings(tmp_path, 40, name='a_rather_long_name_of_a_photograph_without_any_blank_{}')
     write(tmp_path / 'out', evaluated(val, predictions(val, 1), predictions(val, 2), predictions(val, 3), paths=(
         '/m/model_007.h5', '/m/a_rather_long_name_of_a_model_without_any_blank_2026-11.h5', '/m/aesthetic.h5')),
-          tmp_path / 'train.csv')
+          tmp_path)
     found = check_report.check(str(tmp_path / 'out'))
     assert {name: each['wrong'] for name, each in found.items()} == {
         name: [] for name in ('phone light', 'desk light', 'phone dark', 'desk dark', 'print')}
