@@ -97,8 +97,8 @@ def test_the_first_command_without_a_dataset(clone):
                               f'set ava_dataset_path {HOW} to your copy of AVA.txt, or try everything without a '
                               'dataset: bash train_1p.sh --demo\n')
     code, _, err = run_in(clone, 'bash', 'test_1p.sh')
-    assert (code, err) == (1, f'eval.py: error: {clone}/model/model_007.h5: no checkpoint, and no other in that folder. '
-                              'Train first (bash train_1p.sh), or choose another --TMP_MODEL_PATF or --checkpoint\n')
+    assert (code, err) == (1, f'eval.py: error: {clone}/model/model_007.h5: no checkpoint, and no other in that '
+                              'folder. Train first (bash train_1p.sh), or choose another --TMP_MODEL_PATF or --checkpoint\n')
     assert snapshot(clone) == before
 
 
@@ -229,7 +229,7 @@ def test_model_files_of_something_else(desk):
                     quarter)
     assert re.match(rf"{desk.folder}/other_weights\.h5: found .* layer .* this architecture", other)
     other, quarter = desk.stops('eval.py', ['--checkpoint', './other.h5'], ['--checkpoint', './quarter.h5'])
-    assert re.match(rf'{desk.folder}/other\.h5: found a network whose last layer makes 7 numbers; expected ', other)
+    assert re.match(rf'{desk.folder}/other\.h5: found a network whose last layer has 7 outputs; expected ', other)
     assert re.match(rf'{desk.folder}/quarter\.h5: found weights without a network', quarter)
 
 

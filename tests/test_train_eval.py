@@ -158,7 +158,8 @@ def test_the_cards_own_load_line_works(dataset, tmp_path):
 def test_a_missing_checkpoint_lists_those_that_are_there(dataset, tmp_path):
     train_tiny(dataset, tmp_path, '--epochs', '1')
     with pytest.raises(InputError, match=r'model_007\.h5: no such checkpoint, but model_001\.h5\. Type bash '
-                                         r'.*test_1p\.sh .* --val_size 4 .* --checkpoint .*model_001\.h5, or --check.* newest'):
+                                         r'.*test_1p\.sh .* --val_size 4 .* --checkpoint .*model_001\.h5, or '
+                                         r'--checkpoint newest'):
         score_tiny(dataset, tmp_path)
 
 
