@@ -17,9 +17,9 @@ def build(flags, preprocessing, weights, run):
 
     from utils import nima
     tf.keras.backend.set_learning_phase(1)
+    image_size = flags.image_size
     # For another base model, import it above and edit this line.
-    base_model = MobileNet((flags.image_size, flags.image_size, 3), alpha=1, include_top=False, pooling='avg',
-                           weights=None)
+    base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
     model = nima.with_head(nima.with_padding(base_model, preprocessing.padding), flags.dropout, flags.trainable)
     nima.load_weights(model, weights)
     optimizer = nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,

@@ -30,7 +30,7 @@ BATCH = 100
 WARM_UP = 50        # batches
 EPOCH = 10000       # photographs, at least
 PUBLISHED, DECODE, RESIZE, JPEG = 'published', 'decode', 'decode + resize', 'loader, JPEG files'
-PACKED = {f'packed, {form}': form for form in ('raw', 'jpeg', 'png')}
+PACKED = {f'packed, {form}': form for form in ('raw', 'jpeg')}
 WAYS = [PUBLISHED, DECODE, RESIZE, JPEG, *PACKED]
 
 
@@ -112,11 +112,13 @@ def _endless(batches: Any) -> Iterator[Any]:
 
 def loader(ratings: Any, folder: str, form: Optional[str]) -> Iterator[Any]:
     from utils import data_loader
+    from utils.base.preprocessing import Preprocessing
     from utils.data import ava, packed
-    preprocessing = {'image_size': 224, 'resize': 'bilinear'}
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet
     train, _ = ava.split(ratings, 1)
-    packed = form and packed.open_fitting(os.path.join(folder, form), train, preprocessing, use='training', flag='')
-    return data_loader.train_generator(BATCH, ratings=train, packed=packed or None)
+    opened = form and packed.open_fitting(os.path.join(folder, form), train, Preprocessing(), use='training', flag='')
+    return data_loader.train_generator(BATCH, images=ImageSet(train, BadImages(train.count), opened or None))
 
 
 def batches_of(way: str, folder: str) -> Iterator[Any]:

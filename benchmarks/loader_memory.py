@@ -44,10 +44,12 @@ def measure(folder: str, batches: Sequence[int]) -> Dict[str, Any]:
     import tensorflow as tf
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     from utils import data_loader
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet
     started, used = time.perf_counter(), time.process_time()
     train, _ = data_loader.read_split(5 * BATCH, labels=os.path.join(folder, 'AVA.txt'),
                                       images=os.path.join(folder, 'images'))
-    generator = data_loader.train_generator(BATCH, ratings=train)
+    generator = data_loader.train_generator(BATCH, images=ImageSet(train, BadImages(train.count)))
     next(generator)
     seconds, processor = time.perf_counter() - started, time.process_time() - used
     held = []

@@ -1,4 +1,4 @@
-"""What --fast_decode and the forms of packed datasets change: pixels, and the mean scores of a trained model."""
+"""What the forms of packed datasets change: pixels, and the mean scores of a trained model."""
 import argparse
 import json
 import os
@@ -24,17 +24,15 @@ def variants(paths: Sequence[str], resize: str) -> Dict[str, Any]:
     import numpy as np
     import tensorflow as tf
 
-    from utils.data import pack, pipeline
+    from utils.data import decoding, pack
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path, pixels = tf.compat.v1.placeholder(tf.string, ()), tf.compat.v1.placeholder(tf.uint8, (None, None, 3))
-        plain = pipeline.read_image(path, IMAGE_SIZE, resize)
-        fast = pipeline.read_image(path, IMAGE_SIZE, resize, fast=True)
+        plain = decoding.read_image(path, IMAGE_SIZE, resize)
         jpegs = {name: tf.image.decode_jpeg(tf.image.encode_jpeg(pixels, quality=pack.JPEG_QUALITY,
                                                                  chroma_downsampling=down), channels=3)
                  for name, down in (('packed, jpeg', False), ('JPEG of that quality, 4:2:0', True))}
         files = np.stack([session.run(plain, {path: name}) for name in paths])
-        found = {'files': files, '--fast_decode': np.stack([session.run(fast, {path: name}) for name in paths]),
-                 'packed, raw or png': np.round(files)}
+        found = {'files': files, 'packed, raw': np.round(files)}
         for name, jpeg in jpegs.items():
             found[name] = np.stack([session.run(jpeg, {pixels: image.astype(np.uint8)}) for image in np.round(files)])
     return found

@@ -68,7 +68,7 @@ def decoding(_: str, model: str, images: str) -> Turn:
     from utils.model import model_file
     memory.keep_freed()  # as predict.py's device asks
     how = model_file.read(model, numbers=False).preprocessing(None, print)
-    reader = image_files.ImageReader(image_size=how.image_size, resize=how.resize)
+    reader = image_files.ImageReader(how)
     files, cores = sorted(map(str, Path(images).glob('*.jpg'))) * 100000, device.usable_cores()
     read = reader.read_all(files, workers=cores, ahead=STEP + cores)
     next(read)

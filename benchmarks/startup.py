@@ -33,8 +33,8 @@ os._exit(0)  # as the other does: neither pays for TensorFlow's end
 TRAIN = '''import os, sys
 sys.path.insert(0, {root!r})
 import train
-from utils.training import run_state
-run_state.RunState.on_batch_begin = lambda *_, **__: os._exit(0)  # the first batch is there, the first step begins
+from utils.training import state
+state.TrainingState.on_batch_begin = lambda *_, **__: os._exit(0)  # the first batch is there, the first step begins
 train.main({argv!r})
 '''
 

@@ -3,7 +3,6 @@
 The photographs are drawn scenes (utils/demo_dataset.py) at the network's full size, whose votes follow from how they
 are degraded: --photographs says how many for training, and a tenth as many are for validation.
 """
-import json
 import os
 import sys
 import tempfile
@@ -15,20 +14,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import step_worker, turns  # noqa: E402
 from benchmarks.startup import seconds  # noqa: E402
+from utils.training import log  # noqa: E402
 
 LEAST = 20.0  # times the images a second
 TRAIN = 'import sys; sys.path.insert(0, {root!r}); import train; train.main({argv!r})'
 
 
 def run(folder: str, name: str, *more: Any) -> List[Dict[str, Any]]:
-    """The epochs of a train.py, as its train.jsonl tells them."""
+    """The epochs of a train.py, as its train.csv has them."""
     model = os.path.join(folder, name)
     argv = ['--ava_dataset_path', os.path.join(folder, 'data', 'AVA.txt'), '--base_images_path',
             os.path.join(folder, 'data', 'image', 'images'), '--device', 'cpu', '--TMP_MODEL_PATF', model,
             '--TMP_LOG_PATH', os.path.join(model, 'log'), *map(str, more)]
     seconds([sys.executable, '-c', TRAIN.format(root=str(turns.ROOT), argv=argv)])
-    with open(os.path.join(model, 'log', 'train.jsonl')) as stream:
-        return [json.loads(line) for line in stream]
+    return log.read_csv(os.path.join(model, 'log', 'train.csv'))
 
 
 def measure(*, quick: bool, photographs: int = 1500) -> List[turns.Figure]:

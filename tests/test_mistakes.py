@@ -98,7 +98,8 @@ def test_the_first_command_without_a_dataset(clone):
                               'dataset: bash train_1p.sh --demo\n')
     code, _, err = run_in(clone, 'bash', 'test_1p.sh')
     assert (code, err) == (1, f'eval.py: error: {clone}/model/model_007.h5: no checkpoint, and no other in that '
-                              'folder. Train first (bash train_1p.sh), or choose another --TMP_MODEL_PATF or --checkpoint\n')
+                              'folder. Train first (bash train_1p.sh), or choose another --TMP_MODEL_PATF or '
+                              '--checkpoint\n')
     assert snapshot(clone) == before
 
 

@@ -42,6 +42,8 @@ def test_the_tree_names_every_file_and_nothing_else(readme):
     present = {path.name for folder in (ROOT, ROOT / 'utils') for pattern in ('*.py', '*.sh')
                for path in folder.glob(pattern)} - {'__init__.py'}
     assert set(re.findall(r'[\w.]+\.(?:py|sh)\b', tree)) == present
+    packages = {path.parent.name for path in (ROOT / 'utils').glob('*/__init__.py')}
+    assert set(re.findall(r'^  (\w+)/', tree, re.M)) == packages
 
 
 @pytest.mark.parametrize('readme', READMES)
