@@ -67,7 +67,7 @@ def decoding(_: str, model: str, images: str) -> Turn:
     from utils.device import device
     from utils.model import model_file
     memory.keep_freed()  # as predict.py's device asks
-    how = model_file.read(model, numbers=False).preprocessing(None, print)
+    how = model_file.read(model, arrays=False).preprocessing(None, print)
     reader = image_files.ImageReader(how)
     files, cores = sorted(map(str, Path(images).glob('*.jpg'))) * 100000, device.usable_cores()
     read = reader.read_all(files, workers=cores, ahead=STEP + cores)

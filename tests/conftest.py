@@ -60,7 +60,7 @@ class Dataset:
 
 
 def make_dataset(folder: Path, count: int, side: int = 48) -> Dataset:
-    """`count` JPEGs of noise around a grey level; the lighter a picture, the higher its votes."""
+    """`count` JPEGs of noise around a grey level; the lighter an image, the higher its votes."""
     from PIL import Image
     dataset = Dataset(folder)
     dataset.images.mkdir(parents=True)
@@ -79,7 +79,7 @@ def make_dataset(folder: Path, count: int, side: int = 48) -> Dataset:
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Twelve small photographs with labels."""
+    """Twelve small images with labels."""
     return make_dataset(tmp_path / 'data', 12)
 
 

@@ -145,7 +145,7 @@ ALTERED = {  # name -> alteration, what is said about the file
     'a named type': (put('type', np.dtype('f4')), 'neither a group nor an array'),
     'objects': (array_of(shape=(3,), dtype=h5py.special_dtype(vlen=str)), 'an array of something other than numbers'),
     'pickled bytes': (array_of(data=np.void(b'\x80\x03cos\nsystem\n.')), 'an array of something other than numbers'),
-    'a record array': (array_of(shape=(3,), dtype=[('a', 'f4'), ('b', 'f4')]), 'an array of something other than n'),
+    'a structured array': (array_of(shape=(3,), dtype=[('a', 'f4'), ('b', 'f4')]), 'an array of something other'),
     'references': (array_of(shape=(3,), dtype=h5py.special_dtype(ref=h5py.Reference)), 'something other than numbers'),
     'a huge array': (array_of(shape=(2 ** 40,), dtype='f4', chunks=(1024,)), 'of which none are stored'),
     'a bomb': (array_of(data=np.zeros(10 ** 7, 'f4'), compression='gzip'), 'declare 400.* bytes in a file of'),

@@ -38,7 +38,7 @@ def network(name='dense', top=True):
 
 
 def drawn(random, shape):
-    """Weights of a size at which predictions depend on the photograph: neither all alike nor one-sided."""
+    """Weights of a size at which predictions depend on the image: neither all alike nor one-sided."""
     if len(shape) == 1:
         return random.uniform(0.5, 1, shape)
     inputs = shape[0] * shape[1] if shape[-1] == 1 else np.prod(shape[:-1])  # of a depthwise convolution; of others
@@ -84,7 +84,7 @@ def small(folder):
 
 
 @pytest.fixture
-def photographs(tmp_path):
+def dataset(tmp_path):
     return make_dataset(tmp_path / 'data', 12)
 
 
@@ -268,16 +268,16 @@ def test_help_without_tensorflow_and_a_mistake_without_a_traceback(tmp_path):
 # --- eval, predict and train
 
 @pytest.mark.parametrize('script', ['eval', 'predict', 'train'])
-def test_a_file_that_was_not_imported_names_the_command(script, weights, photographs):
+def test_a_file_that_was_not_imported_names_the_command(script, weights, dataset):
     command = (rf"others\.h5: found weights without a network, .*\. Import the file with bash {ROOT}/run\.sh -m "
                rf"utils\.models import {weights} --resize bilinear --padding tf -o model\.h5 "
                r"\(idealo's need --resize nearest --padding symmetric\)")
-    common = [*photographs.flags, '--val_size', '4', '--device', 'cpu']
+    common = [*dataset.flags, '--val_size', '4', '--device', 'cpu']
     with pytest.raises(InputError, match=command):
         if script == 'eval':
             score.main([*common, '--checkpoint', str(weights)])
         elif script == 'predict':
-            predict.main([str(photographs.images), '--checkpoint', str(weights), '--device', 'cpu'])
+            predict.main([str(dataset.images), '--checkpoint', str(weights), '--device', 'cpu'])
         else:
             train.main([*common, '--weights', str(weights), '--batchsize', '4'])
 
@@ -292,8 +292,8 @@ def test_the_named_command_runs_as_printed(weights, tmp_path):
     assert (tmp_path / 'model.h5').is_file()
 
 
-def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small, photographs, tmp_path, capsys):
-    history = train.main([*photographs.flags, '--weights', str(small), '--image_size', '64', '--batchsize', '4',
+def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small, dataset, tmp_path, capsys):
+    history = train.main([*dataset.flags, '--weights', str(small), '--image_size', '64', '--batchsize', '4',
                           '--val_size', '4', '--device', 'cpu', '--epochs', '1', '--learning_rate', '1e-30',
                           '--TMP_MODEL_PATF', str(tmp_path), '--TMP_LOG_PATH', str(tmp_path / 'log')])
     assert ('small.h5: starting from a whole NIMA, head included, trained on images of side 32: images of side 64, '
@@ -306,7 +306,7 @@ def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small,
     for layer in ('conv1', 'conv_pw_13', 'dense'):
         np.testing.assert_array_equal(ours[layer][0], theirs[layer][0])
     assert load(written).get_layer('conv_pad_2').padding == ((1, 1), (1, 1))
-    metrics = score.main([*photographs.flags, '--val_size', '4', '--checkpoint', str(written), '--device', 'cpu'])
+    metrics = score.main([*dataset.flags, '--val_size', '4', '--checkpoint', str(written), '--device', 'cpu'])
     assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
     assert 'no metadata' not in capsys.readouterr().out
 
@@ -399,8 +399,8 @@ def test_a_checkpoint_that_is_not_nimas(base, folder):
 
 # --- resizing
 
-def test_nearest_takes_the_pixel_at_the_centre(photographs):
-    path = str(next(photographs.images.iterdir()))
+def test_nearest_takes_the_pixel_at_the_centre(dataset):
+    path = str(next(dataset.images.iterdir()))
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         image, ours, legacy = session.run([
             tf.image.decode_jpeg(tf.io.read_file(path), channels=3), decoding.read_image(path, 31, 'nearest'),

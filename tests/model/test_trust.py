@@ -24,7 +24,7 @@ import eval as score, predict
 from utils import models, nima
 from utils.base.errors import InputError
 from utils.training import resume
-flags, photograph, folder, paths = json.loads(sys.argv[1])
+flags, image, folder, paths = json.loads(sys.argv[1])
 model = nima.with_head(tf.keras.applications.MobileNet((32, 32, 3), include_top=False, pooling='avg', weights=None), 0)
 
 def resumed(path):
@@ -41,7 +41,7 @@ def resumed(path):
 
 doors = {
     'eval': lambda path: score.main([*flags, '--val_size', '4', '--device', 'cpu', '--checkpoint', path]),
-    'predict': lambda path: predict.main([photograph, '--device', 'cpu', '--checkpoint', path]),
+    'predict': lambda path: predict.main([image, '--device', 'cpu', '--checkpoint', path]),
     'describe': lambda path: models.main(['describe', path]),
     'import': lambda path: models.main(['import', path, '--resize', 'bilinear', '--padding', 'tf', '-o',
                                       folder + '-imported.h5']),
@@ -190,10 +190,10 @@ def test_networks_as_people_write_them_pass(tmp_path):
         checkpoint.save(model, path, {'preprocessing': Preprocessing(32).as_json()})
     images = np.random.RandomState(0).uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
     expected = [model.predict(images) for model in (nested, called)]
-    for number, shares in enumerate(expected):
+    for number, distributions in enumerate(expected):
         tf.compat.v1.keras.backend.clear_session()
         found = build.for_scoring(model_file.read(str(tmp_path / f'{number}.h5'))).predict(images)
-        np.testing.assert_allclose(found, shares, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(found, distributions, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize('value', ['{}', '[1, 2.5, null, true]', '{"a": [{"b": 10}]}'])

@@ -1,4 +1,4 @@
-"""What a checkpoint is: writing and reading it, its metadata, and what a file by strangers may hold.
+"""Checkpoints: writing, finding and reading them, their metadata, safe loading of files of any origin.
 
 May import utils.base.
 """

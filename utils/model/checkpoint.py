@@ -12,7 +12,7 @@ from utils.base.defaults import DEMO_MODEL
 from utils.base.errors import InputError
 from utils.model import model_file, trust, trust_network
 
-CHOICES = 'newest', 'best'  # names of --checkpoint that no file has
+CHOICES = 'newest', 'best'  # of --checkpoint, unless a file has that name
 _NAME = re.compile(r'model_(\d{3,})\.h5')
 
 
@@ -35,7 +35,7 @@ def existing(folder: str) -> List[str]:
     """Paths of the checkpoints in `folder`, oldest epoch first; none where there is no folder."""
     try:
         names = os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):  # not asked before: the chief of many tries it out and removes it
+    except (FileNotFoundError, NotADirectoryError):  # not asked before: rank 0 may remove it meanwhile
         return []
     found = [match for match in map(_NAME.fullmatch, names) if match]
     return [os.path.join(folder, match.group()) for match in sorted(found, key=lambda match: int(match.group(1)))]
@@ -66,7 +66,7 @@ def save(model: Any, path: str, metadata: Dict[str, Any]) -> None:
     """Write a Keras model, weights and optimiser state, with its metadata; `path` is as it was before or complete.
 
     The file is written beside `path` under a name that ends in .tmp, flushed to the disk, read back from there byte
-    by byte and checked as one by strangers is; then it gets its name. A missing folder is made. model_file says what
+    by byte and checked as any file is; then it gets its name. A missing folder is made. model_file says what
     metadata hold. InputError where the file cannot be written or does not read back.
     """
     import h5py
@@ -87,7 +87,7 @@ def _val_srccs(folder: str) -> Dict[str, Optional[float]]:
     found = {}
     for path in existing(folder):
         with contextlib.suppress(InputError):
-            found[path] = model_file.read(path, numbers=False).run.get('metrics', {}).get('val_srcc')
+            found[path] = model_file.read(path, arrays=False).run.get('metrics', {}).get('val_srcc')
     return found
 
 

@@ -1,4 +1,4 @@
-"""What stands in a model's .h5 file, read once with h5py alone: its metadata, its network, its numbers.
+"""A model's .h5 file, read once with h5py alone: its metadata, its network, its weights, its optimiser state.
 
 The metadata are JSON in the root attribute `nima`, an object with these fields, each of which may be missing:
 
@@ -38,17 +38,13 @@ class ModelFile(NamedTuple):
     """All of a model file that was checked, see trust.py; read() opens the file once."""
 
     path: str
-    network: Optional[str]               # JSON of the architecture; None for weights alone
-    layer_count: int                     # all layers, those without weights too
-    weights: Dict[str, List[np.ndarray]]  # arrays of each layer with weights, in the network's order
-    optimizer: Optional[str]             # the class of the optimiser whose settings and state are there
-    slots: List[np.ndarray]              # the optimiser's state: steps made, then its slots, in its own order
-    metadata: Optional[Dict[str, Any]]   # None where the file has none
-
-    @property
-    def shapes(self) -> Shapes:
-        """Of each layer with weights, in the network's order."""
-        return {name: [array.shape for array in arrays] for name, arrays in self.weights.items()}
+    network: Optional[str]                # JSON of the architecture; None for weights alone
+    layer_count: int                      # all layers, those without weights too
+    shapes: Shapes                        # of each layer with weights, in the network's order
+    weights: Dict[str, List[np.ndarray]]  # their arrays
+    optimizer: Optional[str]              # the class of the optimiser whose settings and state are there
+    slots: List[np.ndarray]               # the optimiser's state: steps made, then its slots, in its own order
+    metadata: Optional[Dict[str, Any]]    # None where the file has none
 
     @property
     def parameters(self) -> int:
@@ -115,23 +111,25 @@ class ModelFile(NamedTuple):
         return found._replace(image_size=image_size)
 
 
-def read(path: str, expected: str = CHECKPOINT, *, numbers: bool = True) -> ModelFile:
+def read(path: str, expected: str = CHECKPOINT, *, arrays: bool = True) -> ModelFile:
     """All that is in `path`, opened and checked once, its checksum compared.
 
-    Without `numbers` only network and metadata are read; weights and slots are empty. InputError, with `expected` in
-    its sentence, where that is no complete Keras file, or holds what it must not.
+    Without `arrays` they and the checksum are left out: weights and slots are empty. InputError, with `expected` in its
+    sentence, where that is no complete Keras file, or holds what it must not.
     """
     with _opened(path, expected) as file:
         group: Any = file.get('model_weights', file)
         names = _names(group, 'layer_names')
         network = _text(file.attrs['model_config']) if 'model_config' in file.attrs else None
         training = trust.parse_json(_text(file.attrs.get('training_config', '{}')), 'training settings')
-        weights = {name: _arrays(group[name]) for name in names} if numbers else {}
-        slots = _arrays(file['optimizer_weights']) if numbers and 'optimizer_weights' in file else []
-        if numbers and CHECKSUM in file.attrs and _text(file.attrs[CHECKSUM]) != _checksum(file):
+        shapes = {name: [each.shape for each in found] for name in names for found in [_arrays(group[name])] if found}
+        slots = _arrays(file['optimizer_weights']) if arrays and 'optimizer_weights' in file else []
+        if arrays and CHECKSUM in file.attrs and _text(file.attrs[CHECKSUM]) != _checksum(file):
             raise trust.DistrustError('contents that differ from their checksum')
-        return ModelFile(path, network, len(names), {name: arrays for name, arrays in weights.items() if arrays},
-                         training.get('optimizer_config', {}).get('class_name'), slots, _metadata(file, path))
+        weights = {name: [each[()] for each in _arrays(group[name])] for name in shapes} if arrays else {}
+        return ModelFile(path, network, len(names), shapes, weights,
+                         training.get('optimizer_config', {}).get('class_name'), [each[()] for each in slots],
+                         _metadata(file, path))
 
 
 def import_command(path: str) -> str:
@@ -147,7 +145,7 @@ def write_metadata(file: Any, content: Dict[str, Any]) -> None:
 
 
 def _checksum(file: Any) -> str:
-    """SHA-256 of all numbers and of the metadata, in hexadecimal."""
+    """SHA-256 of all arrays and of the metadata, in hexadecimal."""
     digest = hashlib.sha256()
     arrays: List[Any] = []
     file.visititems(lambda name, part: arrays.append(part) if hasattr(part, 'dtype') else None)
@@ -169,8 +167,9 @@ def _names(group: Any, name: str) -> List[str]:
     return [_text(each) for part in parts for each in group.attrs[part]]
 
 
-def _arrays(group: Any) -> List[np.ndarray]:
-    return [group[name][()] for name in _names(group, 'weight_names')]
+def _arrays(group: Any) -> List[Any]:
+    """The h5py datasets of a layer or an optimiser, of which nothing is read yet."""
+    return [group[name] for name in _names(group, 'weight_names')]
 
 
 def _metadata(file: Any, path: str) -> Optional[Dict[str, Any]]:
