@@ -1,8 +1,8 @@
-"""Opens a report of eval.py --report in headless Chromium and says what is wrong with it.
+"""Opens a report of eval.py --report in headless Chromium and reports what is wrong with it.
 
-    python3 tools/check_report.py DIR [SCREENSHOTS]     DIR/report.html; pictures and a PDF into the folder SCREENSHOTS
+    python3 tools/check_report.py DIR [SCREENSHOTS]     DIR/report.html; PNG files and a PDF into the folder SCREENSHOTS
 
-Exit code 1 where the console shows an error, anything is asked of a network, a picture is missing, or the page is wider
+Exit code 1 where the console shows an error, anything is asked of a network, an image is missing, or the page is wider
 than the screen at 390 or 1200 pixels, in light or dark. Needs chromium or google-chrome on the PATH, and no package.
 """
 import base64
@@ -20,7 +20,7 @@ SCHEMES = 'light', 'dark'
 A4 = 718  # pixels, less a margin of 1 cm
 ASK = """(width => JSON.stringify({
     wide: document.documentElement.scrollWidth,
-    pictures: document.images.length, figures: document.querySelectorAll('svg').length,
+    images: document.images.length, figures: document.querySelectorAll('svg').length,
     missing: [...document.images].filter(i => !i.complete || !i.naturalWidth).map(i => i.alt),
     cut: [...document.querySelectorAll('body *')].filter(e => !e.closest('.wide, svg')
         && (e.getBoundingClientRect().right > width + 1 || e.tagName == 'DL' && e.scrollWidth > e.clientWidth)
@@ -105,13 +105,13 @@ def look(browser, page, width, scheme, media='screen'):
                 features=[{'name': 'prefers-color-scheme', 'value': scheme}])
     browser.ask('Page.navigate', url=Path(page).resolve().as_uri())
     browser.wait('Page.loadEventFired')
-    # Pictures further down are loaded when they come near.
+    # Images further down are loaded when they come near.
     browser.ask('Runtime.evaluate', awaitPromise=True, expression="""(async () => {
         for (const image of document.images) { image.loading = 'eager'; try { await image.decode() } catch {} } })()""")
     found = json.loads(browser.ask('Runtime.evaluate', expression=f'{ASK}({width})')['result']['value'])
     wrong = [f'the page is {found["wide"]} pixels wide'] if found['wide'] > width else []
     wrong += [f'cut off: {each}' for each in found['cut']]
-    wrong += [f'no picture: {each}' for each in found['missing']]
+    wrong += [f'missing image: {each}' for each in found['missing']]
     return {**found, 'wrong': wrong + list(complaints(browser.events))}
 
 
@@ -130,7 +130,7 @@ def complaints(events):
 
 
 def check(folder, screenshots=None):
-    """What look() found for each width and scheme, by name; pictures and a PDF come into `screenshots`."""
+    """What look() found for each width and scheme, by name; PNG files and a PDF come into `screenshots`."""
     ways = {f'{name} {scheme}': (width, scheme) for scheme in SCHEMES for name, width in WIDTHS.items()}
     ways['print'] = (A4, 'dark', 'print')  # paper is light whatever the screen is
     browser, found = Chromium(), {}
@@ -154,12 +154,12 @@ def main():
     if not sys.argv[1:] or sys.argv[1].startswith('-'):
         sys.exit(__doc__)
     if find_chromium() is None:
-        sys.exit('found no chromium and no google-chrome on the PATH, expected one: install Debian\'s chromium')
+        sys.exit('check_report.py needs chromium or google-chrome on the PATH. Install Debian\'s chromium')
     if sys.argv[2:]:
         os.makedirs(sys.argv[2], exist_ok=True)
     found = check(*sys.argv[1:3])
     for name, each in found.items():
-        print(f'{name}: ' + ('; '.join(each['wrong']) or f'well ({each["pictures"]} pictures, {each["figures"]} '
+        print(f'{name}: ' + ('; '.join(each['wrong']) or f'no fault ({each["images"]} images, {each["figures"]} '
                              f'figures, {each["wide"]} pixels wide)'))
     sys.exit(any(each['wrong'] for each in found.values()))
 

@@ -13,7 +13,7 @@ from utils.base.scores import SCORES
 # Mean scores tie, and some are exactly 5; the last bits of float64 would break the ties and push 5 to either
 # side. Two different means of up to 549 votes, AVA's most, are at least 1 / (549 * 548) = 3.3e-6 apart.
 DECIMALS = 6
-COLLAPSE = 0.001  # distributions that differ by less in all images say nothing about them
+COLLAPSE = 0.001  # distributions that differ by less in all images carry no information
 GOOD = 5.0  # the score that parts good from bad images in AVA's two-class accuracy
 
 LABELS = {

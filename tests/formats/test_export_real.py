@@ -8,10 +8,12 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import image_set, reading
 
 import eval as score
 import predict
 from utils import data_loader, export, models, score_utils
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava
 from utils.formats import frozen, onnx_model, saved_model
 
@@ -22,13 +24,13 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """The checkpoint, the flags of the dataset, the folder of its photographs and their labels."""
+    """The checkpoint, the flags of the dataset, the folder of its images and their labels."""
     from conftest import SHARED
     weights = SHARED / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'
     if not weights.exists() or not (SHARED / 'ava_sample').exists():
         pytest.skip('no shared/weights or no shared/ava_sample')
     path = tmp_path_factory.mktemp('model') / 'aesthetic.h5'
-    models.import_weights(str(weights), str(path), resize='nearest', padding='symmetric')
+    models.import_weights(str(weights), str(path), Preprocessing(resize='nearest', padding='symmetric'))
     images = SHARED / 'ava_sample' / 'images'
     flags = ['--ava_dataset_path', str(SHARED / 'ava_sample' / 'AVA.txt'), '--base_images_path', str(images),
              '--val_size', str(COUNT)]
@@ -41,14 +43,14 @@ def evaluated(trained):
 
 
 def shares_of(kind, folder, pixels, files):
-    """What an export says of photographs, by its own runtime."""
+    """The distributions that an export predicts in its own runtime."""
     if kind == 'saved_model':
         with saved_model.running(str(folder / '1')) as call:
             return call('serving_default', files)['shares']
     if kind == 'onnx':
         return onnx_model.onnx_runtime(str(folder / 'aesthetic.onnx'))(pixels)
     with frozen.running(str(folder / 'aesthetic.pb')) as run:
-        if kind == 'om':  # one photograph at a time
+        if kind == 'om':  # one image at a time
             return np.concatenate([run(pixels[number:number + 1]) for number in range(len(pixels))])
         return run(pixels)
 
@@ -64,7 +66,7 @@ def test_every_format_keeps_the_srcc(trained, evaluated, kind, tmp_path):
     assert report['passed'] and report['photographs'] == 10
     assert all(found['of_a_share'] <= 1e-5 for found in report['largest_difference'].values())
     val = ava.split(ava.read(flags[1], flags[3]), COUNT, to_train=0)[1]
-    with contextlib.closing(data_loader.val_batches(val, COUNT, resize='nearest')) as batches:
+    with contextlib.closing(data_loader.val_batches(image_set(val), COUNT, reading(224, 'nearest'))) as batches:
         pixels, _ = next(batches)
     files = [open(file, 'rb').read() for file in val.paths]  # noqa: SIM115
     metrics = score_utils.metrics(val.distributions, shares_of(kind, folder, pixels, files))
@@ -82,7 +84,7 @@ def test_bins_and_srcc_through_the_frozen_graph_of_the_offline_model(trained, ev
             pixels = np.fromfile(str(file), np.float32).reshape(1, 224, 224, 3)
             run(pixels).tofile(str(tmp_path / 'out' / f'{file.stem}_output_0.bin'))
     metrics = export.main(['srcc', str(tmp_path / 'bins'), str(tmp_path / 'out')])
-    assert metrics == pytest.approx(evaluated, abs=1e-5)  # one photograph at a time: other last bits
+    assert metrics == pytest.approx(evaluated, abs=1e-5)  # one image at a time: other last bits
     assert metrics['srcc_mean'] == pytest.approx(evaluated['srcc_mean'], abs=1e-6)
 
 

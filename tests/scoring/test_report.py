@@ -25,13 +25,13 @@ from utils.training import log
 sys.path.insert(0, str(ROOT / 'tools'))
 import check_report  # noqa: E402
 
-RECORD = {'epoch': 2, 'preprocessing': Preprocessing(32).as_json()}
+METADATA = {'epoch': 2, 'preprocessing': Preprocessing(32).as_json()}
 EPOCH = {'loss': 0.1, 'val_loss': 0.2, 'val_srcc': 0.3, 'val_constant_emd_r2': 0.4}
 RANKS = np.arange(1.0, 11)
 
 
 def ratings(folder, count, name='{}'):
-    """Random votes of photographs, of which every second is there."""
+    """Random votes of images, of which every second exists."""
     shares = np.random.RandomState(3).dirichlet(np.ones(10), count)
     paths = []
     for number in range(count):
@@ -48,17 +48,17 @@ def predictions(val, seed, weight=0.5):
 
 
 def evaluated(val, *predicted, paths=('/m/a.h5', '/m/b.h5', '/m/c.h5')):
-    return results.evaluate(val, paths[:len(predicted)], [(RECORD, each) for each in predicted],
+    return results.evaluate(val, paths[:len(predicted)], [({**METADATA}, each) for each in predicted],
                             split='the last of AVA.txt')
 
 
 def write(folder, found, log=None):
-    return report.write(str(folder), found, log_folder=str(log or folder / 'none'))
+    return report.write(str(folder), found, typed_log=str(log or folder))
 
 
 # --- intervals, calibration, extremes
 
-def test_each_bootstrap_resample_is_scipys_srcc_of_those_photographs():
+def test_each_bootstrap_resample_is_scipys_srcc_of_those_images():
     random = np.random.RandomState(0)
     true, a, b = np.round(random.normal(5, 1, (3, 60)), 1)  # with ties
     draws = analysis.srcc_bootstrap(true, [a, b], resamples=20, seed=7)
@@ -89,11 +89,11 @@ def test_differences_are_paired_and_a_constant_model_has_no_interval():
     assert all(math.isnan(each) for each in found['srcc'][2][:3])
 
 
-def test_calibration_bins_are_equal_parts_by_predicted_spread():
-    bins = analysis.spread_calibration(np.arange(20.0), np.arange(20.0)[::-1])
+def test_calibration_bins_are_equal_parts_by_predicted_std():
+    bins = analysis.std_calibration(np.arange(20.0), np.arange(20.0)[::-1])
     assert [each.photographs for each in bins] == [5, 5, 5, 5]
     assert [each.predicted for each in bins] == [2, 7, 12, 17] and [each.true for each in bins] == [17, 12, 7, 2]
-    assert analysis.spread_calibration(np.ones(4), np.ones(4)) == []
+    assert analysis.std_calibration(np.ones(4), np.ones(4)) == []
 
 
 def test_the_extremes():
@@ -125,11 +125,11 @@ def test_the_numbers_in_the_files_are_numpys(tmp_path):
     with open(str(tmp_path / 'out' / 'predictions.csv'), newline='') as stream:
         header, *rows = csv.reader(stream)
     assert header == list(results.COLUMNS)
-    means, spreads = ([shares @ RANKS for shares in (val.distributions, predicted)],
+    means, stds = ([shares @ RANKS for shares in (val.distributions, predicted)],
                       [np.sqrt(((RANKS - (shares @ RANKS)[:, None]) ** 2 * shares).sum(axis=1))
                        for shares in (val.distributions, predicted)])
     assert [row[0] for row in rows] == list(val.ids)
-    columns = np.column_stack([means[0], spreads[0], means[1], spreads[1], means[1] - means[0], predicted])
+    columns = np.column_stack([means[0], stds[0], means[1], stds[1], means[1] - means[0], predicted])
     np.testing.assert_allclose(np.array([row[1:] for row in rows], float), columns, rtol=0, atol=5.1e-7)
     found = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
     model = found['models'][0]
@@ -191,31 +191,73 @@ def test_an_earlier_report_is_replaced_and_nothing_else(tmp_path):
 def test_the_same_predictions_make_the_same_report(tmp_path):
     val = ratings(tmp_path, 12)
     for name in 'ab':
-        write(tmp_path / name, evaluated(val, predictions(val, 1)), tmp_path / 'none')
+        write(tmp_path / name, evaluated(val, predictions(val, 1)), tmp_path)
     for path in (tmp_path / 'a').iterdir():
         assert path.read_bytes() == (tmp_path / 'b' / path.name).read_bytes(), path.name
 
 
+def write_log(folder, run_id='abc', epochs=3):
+    folder.mkdir(exist_ok=True)
+    epoch_log = log.EpochLog(str(folder), run_id, {'device': 'cpu', 'devices': 1, 'batchsize': 2})
+    for epoch in range(1, epochs + 1):
+        epoch_log.write(epoch, {**EPOCH, 'loss': 0.3 / epoch})
+    if run_id is None:  # as before there were run ids
+        (folder / 'summary.json').unlink()
+    return str(folder)
+
+
 def test_the_curves_are_the_models_own(tmp_path):
-    epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, {'device': 'cpu', 'devices': 1, 'batchsize': 4})
-    for epoch in (1, 2, 3):
-        epoch_log.write(epoch, EPOCH)
+    folder = write_log(tmp_path / 'log')
     val = ratings(tmp_path, 12)
-    write(tmp_path / 'out', evaluated(val, predictions(val, 1)), tmp_path)
+    found = evaluated(val, predictions(val, 1))
+    found.models[0].metadata['run'] = {'id': 'abc'}
+    write(tmp_path / 'out', found, folder)
     assert (tmp_path / 'out' / 'curve_loss.png').is_file() and (tmp_path / 'out' / 'curve_srcc.png').is_file()
-    rows, sentence = report.training_curves(str(tmp_path), {'epoch': 2, 'run': {'id': 'a' * 32}})
-    assert [row['epoch'] for row in rows] == [1, 2] and sentence.startswith('The epochs up to the model’s, 2')
-    for folder, metadata, reason in (
-            (tmp_path, {}, 'do not say after which epoch'), (tmp_path, {'epoch': 9}, 'has none up to epoch 9'),
-            (tmp_path / 'nothing', {'epoch': 2}, 'has none up to epoch 2'),
-            (tmp_path, {'epoch': 2, 'run': {'id': 'b' * 32}}, 'is the log of another run'),
-            (tmp_path, {'epoch': 2, 'run': {'metrics': {'val_srcc': 0.9}}}, 'is the log of another run')):
-        rows, sentence = report.training_curves(str(folder), metadata)
-        assert rows == [] and sentence.startswith('No training curves: ') and reason in sentence
+    rows, sentence = report.training_curves([folder], found.models[0].metadata)
+    assert [row['epoch'] for row in rows] == [1, 2]
+    assert sentence == f'The epochs up to the model’s, 2, from {folder}/train.csv.'
+
+
+OLD_METRICS = {'loss': 0.15, 'val_srcc': 0.3, 'val_lcc': None}  # those of EPOCH in the second row
+
+
+@pytest.mark.parametrize('run_id, metadata, reason', [
+    ('abc', {'run': {'id': 'abc'}}, 'the model’s metadata do not say after which epoch'),
+    ('abc', {'epoch': 9, 'run': {'id': 'abc'}}, 'LOG has no row of epoch 9'),
+    ('abc', {'epoch': 2, 'run': {'id': 'def', 'metrics': OLD_METRICS}}, 'LOG is the log of another run'),
+    (None, {'epoch': 2, 'run': {'metrics': {**OLD_METRICS, 'loss': 0.16}}}, 'LOG is the log of another run'),
+    ('abc', {'epoch': 2, 'run': {'metrics': {**OLD_METRICS, 'val_srcc': 0.31}}}, 'LOG is the log of another run'),
+    (None, {'epoch': 2}, 'LOG cannot be compared: the model’s metadata hold neither run id nor metrics'),
+])
+def test_no_curve_of_another_run_is_shown(tmp_path, run_id, metadata, reason):
+    folder = write_log(tmp_path / 'log', run_id)
+    rows, sentence = report.training_curves([folder], metadata)
+    assert rows == [] and sentence.startswith('No training curves: ' + reason.replace('LOG', f'{folder}/train.csv'))
+
+
+@pytest.mark.parametrize('run_id', [None, 'abc'])
+def test_the_curves_of_a_model_without_run_id_are_those_with_its_metrics(tmp_path, run_id):
+    folders = [str(tmp_path / 'none'), write_log(tmp_path / 'log', run_id)]
+    rows, _ = report.training_curves(folders, {'epoch': 2, 'run': {'metrics': OLD_METRICS}})
+    assert len(rows) == 2
+
+
+def test_the_log_beside_the_checkpoint_comes_first_and_another_runs_is_passed_over(tmp_path):
+    val = ratings(tmp_path, 12)
+    beside, typed = write_log(tmp_path / 'model', 'old'), write_log(tmp_path / 'typed')
+    found = evaluated(val, predictions(val, 1), paths=[f'{beside}/a.h5'])
+    found.models[0].metadata['run'] = {'id': 'abc'}
+    write(tmp_path / 'out', found, typed)
+    assert f'from {typed}/train.csv' in Page(tmp_path / 'out' / 'report.html').text
+    write_log(tmp_path / 'model', 'abc')
+    write(tmp_path / 'out', found, typed)
+    assert f'from {beside}/train.csv' in Page(tmp_path / 'out' / 'report.html').text
+    rows, sentence = report.training_curves([str(tmp_path / 'nowhere')], found.models[0].metadata)
+    assert rows == [] and sentence == f'No training curves: {tmp_path}/nowhere/train.csv does not exist.'
 
 
 @pytest.mark.parametrize('count', [1, 2, 7])
-def test_a_model_that_says_the_same_for_everything(tmp_path, count):
+def test_a_model_that_predicts_the_same_for_everything(tmp_path, count):
     val = ratings(tmp_path, count)
     found = evaluated(val, np.tile(val.distributions.mean(axis=0), (count, 1)), predictions(val, 2))
     write(tmp_path / 'out', found)
@@ -227,13 +269,7 @@ def test_a_model_that_says_the_same_for_everything(tmp_path, count):
     assert ('too few to part them' in text) == (count == 7)
 
 
-def test_predictions_that_are_no_numbers(tmp_path):
-    val = ratings(tmp_path, 3)
-    with pytest.raises(InputError, match='^/m/a.h5 predicts NaN: '):
-        evaluated(val, np.full((3, 10), np.nan))
-
-
-def test_models_of_the_same_name_are_told_apart(tmp_path):
+def test_models_of_the_same_name_have_their_paths(tmp_path):
     val = ratings(tmp_path, 12)
     found = evaluated(val, *[predictions(val, 1)] * 3, paths=('/m/a.h5', '/n/a.h5', '/n/b.h5'))
     assert [model.name for model in found.models] == ['/m/a.h5', '/n/a.h5', 'b.h5']
@@ -249,10 +285,10 @@ def test_a_missing_package_is_named_before_anything_is_scored(tmp_path, monkeypa
     assert os.listdir(str(tmp_path)) == []
 
 
-def test_a_file_in_the_place_of_the_folder(dataset, tmp_path):
+def test_a_file_where_the_folder_belongs(dataset, tmp_path):
     (tmp_path / 'out').write_text('')
     (tmp_path / 'model_007.h5').write_text('')  # is not opened before the folder is tried
-    with pytest.raises(InputError, match='^cannot write .*out: .*another --report'):
+    with pytest.raises(InputError, match='^cannot write .*/out: .*choose another --report'):
         score.main([*dataset.flags, '--val_size', '4', '--device', 'cpu', '--report', str(tmp_path / 'out'),
                     '--TMP_MODEL_PATF', str(tmp_path)])
 
@@ -282,7 +318,7 @@ def test_an_interrupted_report_leaves_no_half_page(tmp_path, monkeypatch, error,
 
 @pytest.fixture(scope='module')
 def two_models(tmp_path_factory):
-    """A folder with two small networks that tell photographs apart, each with a pre-processing of its own."""
+    """A folder with two small networks that tell images apart, each with a pre-processing of its own."""
     import tensorflow as tf
     layers = tf.keras.layers
     folder = tmp_path_factory.mktemp('models')
@@ -297,7 +333,7 @@ def two_models(tmp_path_factory):
     return folder
 
 
-def test_models_are_compared_on_the_same_photographs(dataset, two_models, tmp_path, capsys):
+def test_models_are_compared_on_the_same_images(dataset, two_models, tmp_path, capsys):
     flags = [*dataset.flags, '--val_size', '8', '--batchsize', '3', '--device', 'cpu', '--TMP_MODEL_PATF',
              str(two_models)]
     alone = [score.main([*flags, '--checkpoint', name]) for name in ('model_007.h5', 'other.h5')]
@@ -322,7 +358,7 @@ def test_a_model_to_compare_with_that_is_not_there(dataset, two_models):
 
 
 def test_a_model_is_not_compared_with_itself(dataset, two_models):
-    with pytest.raises(InputError, match=r'^--compare: found .*model_007\.h5 twice, expected other models'):
+    with pytest.raises(InputError, match=r'^--compare: .*model_007\.h5 is named twice\. Name other models'):
         score.main([*dataset.flags, '--val_size', '4', '--device', 'cpu', '--TMP_MODEL_PATF', str(two_models),
                     '--compare', 'other.h5', 'model_007.h5'])
 
@@ -361,19 +397,17 @@ def test_the_trained_model_on_real_photographs(shared, tmp_path):
 
 @pytest.mark.skipif(check_report.find_chromium() is None, reason='no chromium and no google-chrome on the PATH')
 def test_the_report_in_a_browser(tmp_path):
-    epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, {'device': 'cpu', 'devices': 1, 'batchsize': 4})
-    for epoch in (1, 2):
-        epoch_log.write(epoch, EPOCH)
-    val = ratings(tmp_path, 40, name='a_rather_long_name_of_a_photograph_without_any_blank_{}')
-    write(tmp_path / 'out', evaluated(val, predictions(val, 1), predictions(val, 2), predictions(val, 3), paths=(
-        '/m/model_007.h5', '/m/a_rather_long_name_of_a_model_without_any_blank_2026-11.h5', '/m/aesthetic.h5')),
-          tmp_path)
+    val = ratings(tmp_path, 40, name='a_rather_long_name_of_an_image_without_any_blank_{}')
+    scored = evaluated(val, predictions(val, 1), predictions(val, 2), predictions(val, 3), paths=(
+        '/m/model_007.h5', '/m/a_rather_long_name_of_a_model_without_any_blank_2026-11.h5', '/m/aesthetic.h5'))
+    scored.models[0].metadata['run'] = {'id': 'abc'}
+    write(tmp_path / 'out', scored, write_log(tmp_path / 'log'))
     found = check_report.check(str(tmp_path / 'out'))
     assert {name: each['wrong'] for name, each in found.items()} == {
         name: [] for name in ('phone light', 'desk light', 'phone dark', 'desk dark', 'print')}
     extremes = analysis.extremes(val.distributions @ RANKS, predictions(val, 1) @ RANKS, 8)
     shown = len({index for indices in extremes.values() for index in indices if index % 2 == 0})
-    assert found['phone dark']['pictures'] >= shown > 0
+    assert found['phone dark']['images'] >= shown > 0
 
 
 @pytest.mark.skipif(check_report.find_chromium() is None, reason='no chromium and no google-chrome on the PATH')
@@ -387,6 +421,6 @@ def test_the_browser_sees_what_is_wrong(tmp_path):
         wrong = '\n'.join(check_report.look(browser, tmp_path / 'report.html', 390, 'light')['wrong'])
     finally:
         browser.close()
-    for complaint in ('pixels wide', 'cut off: <div style', 'cut off: <div class="wide', 'no picture: far', 'sick',
+    for complaint in ('pixels wide', 'cut off: <div style', 'cut off: <div class="wide', 'missing image: far', 'sick',
                       'asked a network: http://example.invalid/a.png'):
         assert complaint in wrong

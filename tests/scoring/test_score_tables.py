@@ -81,8 +81,8 @@ def test_a_row_is_arithmetic():
     row = made('a.jpg', score_tables.columns(True, with_rank=True))
     assert tuple(row) == score_tables.columns(True, True) == ('rank', 'file', MEAN, STD, PERCENTILE, *SHARES)
     assert row == {'rank': 1, 'file': 'a.jpg', MEAN: 6.0, STD: 2.0,
-                   PERCENTILE: round(80 + (6 - 5.9739) / (6.0029 - 5.9739), 1), **dict.fromkeys(SHARES, 0),
-                   'share_of_4': 0.5, 'share_of_8': 0.5}
+                   PERCENTILE: round(80 + (6 - 5.9739) / (6.0029 - 5.9739), 1),
+                   **dict.fromkeys(SHARES, 0), 'share_of_4': 0.5, 'share_of_8': 0.5}
     assert tuple(made('a.jpg')) == score_tables.columns(False)
 
 

@@ -15,7 +15,7 @@ TENSORFLOW = 3  # atc's number of the framework
 AIPP_FILE, SCRIPT = 'aipp.cfg', 'atc.sh'
 
 # On the device a pixel becomes (pixel - mean - min) * var_reci: here (x - 127.5) / 127.5, as in training. `mean` is a
-# whole number in atc's format, `min` is not, hence the 127.5 stands there.
+# whole number in atc's format, `min` is not, hence the 127.5 is there.
 _AIPP = '''aipp_op {{
     aipp_mode: static
     input_format: RGB888_U8

@@ -29,7 +29,7 @@ def export(request: Request) -> Iterator[Export]:
 def freeze(model: tf.keras.Model, batchsize: Optional[int] = None) -> tf.compat.v1.GraphDef:
     """The graph from INPUT, float32 [batchsize or any, S, S, 3] in [-1, 1], to OUTPUT, distributions [same, 10].
 
-    `model` is one of build.for_scoring(), whose weights stand in Keras's session. What its first and last
+    `model` is one of build.for_scoring(), whose weights are in Keras's session. What its first and last
     operation were called before (a second network of a graph begins with input_1_1) does not matter.
     """
     session = tf.compat.v1.keras.backend.get_session()

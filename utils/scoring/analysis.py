@@ -1,4 +1,4 @@
-"""What predictions tell beside their metrics: bootstrap intervals, the spread's calibration, the extremes."""
+"""Statistics of predictions beside their metrics: bootstrap intervals, calibration of the std, the extremes."""
 import math
 from typing import Any, Dict, List, NamedTuple, Sequence
 
@@ -15,7 +15,7 @@ MIN_IN_BIN = 5
 class Interval(NamedTuple):
     """A percentile interval of CONFIDENCE over `resamples` draws, `undefined` of which gave no number."""
 
-    value: float  # of the photographs themselves
+    value: float  # of the images themselves
     low: float
     high: float
     resamples: int
@@ -23,9 +23,9 @@ class Interval(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """Photographs with about the same predicted standard deviation."""
+    """Images with about the same predicted standard deviation."""
 
-    photographs: int
+    photographs: int  # how many; its name in metrics.json
     predicted: float  # mean of the predicted standard deviations
     true: float       # mean of the true ones
     low: float        # quartiles of the true ones
@@ -35,7 +35,7 @@ class Bin(NamedTuple):
 def srcc_bootstrap(true: Any, predictions: Sequence[Any], *, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
     """SRCC of each of `predictions`, means [N], with `true` [N]: float64 [models, resamples].
 
-    Every resample draws N photographs with replacement, the same for all models, from RandomState(seed); ties share
+    Every resample draws N images with replacement, the same for all models, from RandomState(seed); ties share
     their mean rank within the resample. NaN where a side of a resample is constant.
     """
     columns = [_levels(values) for values in (true, *predictions)]
@@ -46,9 +46,9 @@ def srcc_bootstrap(true: Any, predictions: Sequence[Any], *, resamples: int = RE
         weights = np.bincount(random.randint(count, size=count), minlength=count).astype(np.float64)
         first, *others = (_centred_ranks(levels, weights) for levels in columns)
         for model, ranks in enumerate(others):
-            spread = math.sqrt((weights @ first ** 2) * (weights @ ranks ** 2))
-            if spread:
-                result[model, draw] = weights @ (first * ranks) / spread
+            scale = math.sqrt((weights @ first ** 2) * (weights @ ranks ** 2))
+            if scale:
+                result[model, draw] = weights @ (first * ranks) / scale
     return result
 
 
@@ -77,11 +77,11 @@ def srcc_intervals(true: Any, predictions: Sequence[Any], *, resamples: int = RE
             'difference': [interval(value - values[0], each - draws[0]) for value, each in zip(values, draws)]}
 
 
-def spread_calibration(true_stds: Any, predicted_stds: Any) -> List[Bin]:
-    """Photographs in up to BINS equal parts by predicted standard deviation, lowest first, each of MIN_IN_BIN or more.
+def std_calibration(true_stds: Any, predicted_stds: Any) -> List[Bin]:
+    """Images in up to BINS equal parts by predicted standard deviation, lowest first, each of MIN_IN_BIN or more.
 
     A model is calibrated where `predicted` and `true` of every bin are equal. No bins for fewer than MIN_IN_BIN
-    photographs.
+    images.
     """
     true, predicted = np.asarray(true_stds, np.float64), np.asarray(predicted_stds, np.float64)
     parts = min(BINS, len(true) // MIN_IN_BIN)
@@ -92,7 +92,7 @@ def spread_calibration(true_stds: Any, predicted_stds: Any) -> List[Bin]:
 
 
 def extremes(true_means: Any, predicted_means: Any, count: int) -> Dict[str, np.ndarray]:
-    """Indices of up to `count` photographs each: `best` and `worst` by predicted mean, `mistaken` by absolute error."""
+    """Indices of up to `count` images each: `best` and `worst` by predicted mean, `mistaken` by absolute error."""
     true, predicted = np.asarray(true_means), np.asarray(predicted_means)
     return {name: np.argsort(key, kind='stable')[:count]
             for name, key in (('best', -predicted), ('worst', predicted), ('mistaken', -np.abs(predicted - true)))}
@@ -104,7 +104,7 @@ def _levels(values: Any) -> np.ndarray:
 
 
 def _centred_ranks(levels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean ranks [N] of photographs that stand `weights` [N] times each, less their weighted mean."""
+    """Mean ranks [N] of images that are drawn `weights` [N] times each, less their weighted mean."""
     counts = np.bincount(levels, weights=weights)
     ranks = (np.cumsum(counts) - counts / 2)[levels]
     return ranks - weights.sum() / 2

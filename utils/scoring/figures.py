@@ -11,7 +11,7 @@ from utils.scoring.analysis import Bin
 COLOURS = {'ink': '#1b1f27', 'muted': '#5b6472', 'grid': '#d8dde6', 'true': '#3f6fb0', 'predicted': '#c2410c'}
 SIDE = 4.4, 3.5          # inches; small, so that the labels are readable on a phone
 PNG_DOTS = 160           # an inch
-MANY = 1500              # photographs from which a scatter shows cells instead of points
+MANY = 1500              # images from which a scatter shows cells instead of points
 _STYLE = {'font.family': 'DejaVu Sans', 'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False,
           'axes.edgecolor': COLOURS['muted'], 'axes.labelcolor': COLOURS['ink'], 'text.color': COLOURS['ink'],
           'xtick.color': COLOURS['muted'], 'ytick.color': COLOURS['muted'], 'axes.grid': True,
@@ -21,11 +21,11 @@ _STYLE = {'font.family': 'DejaVu Sans', 'font.size': 9, 'axes.spines.top': False
 
 class Figure(NamedTuple):
     png: bytes
-    svg: str  # to stand in HTML as it is
+    svg: str  # for HTML, as it is
 
 
 def scatter(true: np.ndarray, predicted: np.ndarray) -> Figure:
-    """Predicted against true mean scores [N]; the darker, the more photographs."""
+    """Predicted against true mean scores [N]; the darker, the more images."""
     def draw(axes: Any) -> None:
         low, high = _limits(true, predicted)
         if len(true) > MANY:
@@ -46,13 +46,13 @@ def scatter(true: np.ndarray, predicted: np.ndarray) -> Figure:
 
 
 def histograms(true: np.ndarray, predicted: np.ndarray) -> Figure:
-    """How many photographs have which mean score [N], true and predicted."""
+    """How many images have which mean score [N], true and predicted."""
     def draw(axes: Any) -> None:
         low, high = _limits(true, predicted)
         bins = np.linspace(low, high, int(np.clip(np.sqrt(len(true)), 8, 40)) + 1)
         axes.hist(true, bins, color=COLOURS['true'], alpha=0.45, label='true', linewidth=0)
         axes.hist(predicted, bins, histtype='step', color=COLOURS['predicted'], linewidth=1.8, label='predicted')
-        axes.set(xlim=(low, high), xlabel='mean score (1 to 10)', ylabel='photographs')
+        axes.set(xlim=(low, high), xlabel='mean score (1 to 10)', ylabel='images')
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.grid(False, axis='x')
         axes.legend(loc='lower right', bbox_to_anchor=(1, 1), ncol=2)  # above the bars

@@ -1,8 +1,8 @@
-"""Where a mean score stands among the means of real AVA photographs."""
+"""Percentiles of mean scores among those of real AVA images."""
 import numpy as np
 
-# Percentiles 0 to 100, to 4 decimals, of the mean scores of 43,533 AVA photographs, from lines of its label file
-# (python3 tools/percentile_table.py prints them). The means that a model predicts spread less than real ones.
+# Percentiles 0 to 100, to 4 decimals, of the mean scores of 43,533 AVA images, from lines of its label file
+# (bash run.sh tools/percentile_table.py prints them). Predicted mean scores lie closer together than real ones.
 AVA_MEANS = np.array([
     2.0000, 3.5775, 3.8209, 3.9676, 4.0789, 4.1726, 4.2372, 4.3000, 4.3567, 4.4044,
     4.4485, 4.4883, 4.5295, 4.5678, 4.6007, 4.6336, 4.6639, 4.6934, 4.7227, 4.7492,
@@ -19,7 +19,7 @@ AVA_MEANS = np.array([
 
 
 def percentile(mean: float) -> float:
-    """The share in per cent, from 0 to 100, of AVA photographs whose mean score lies below `mean`.
+    """The share in per cent, from 0 to 100, of AVA images whose mean score lies below `mean`.
 
     Linear between the numbers of AVA_MEANS, 0 below the first and 100 above the last.
     """

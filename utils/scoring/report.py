@@ -116,7 +116,7 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
                    f'dashed line both are equal. Mean error {shift}, mean absolute error {abs(error).mean():.3f} '
                    'points.',
         'histograms': f'Mean scores of the images: true {_about(means[0])}, predicted {_about(means[1])}.'}
-    bins = analysis.spread_calibration(*stds)
+    bins = analysis.std_calibration(*stds)
     if bins:
         drawn['calibration'] = figures.calibration(bins)
         parts = (f'in {len(bins)} equal parts by predicted standard deviation' if len(bins) > 1

@@ -92,7 +92,7 @@ def as_json(results: Results) -> Dict[str, Any]:
                  'predictions': predictions_name(number), 'metrics': model.metrics,
                  'mean_error': error.mean(), 'mean_absolute_error': np.abs(error).mean(),
                  'srcc_mean_interval': _interval(model.srcc),
-                 'spread_calibration': [each._asdict() for each in analysis.spread_calibration(
+                 'spread_calibration': [each._asdict() for each in analysis.std_calibration(
                      true[1], score_utils.std_score(model.predicted))]}
         if number > 1:
             found['srcc_mean_difference_to_first'] = _interval(model.difference)
@@ -123,5 +123,5 @@ def _names(paths: Sequence[str]) -> List[str]:
 
 
 def _interval(interval: Interval) -> Dict[str, Optional[Any]]:
-    return {**interval._asdict(), 'confidence': analysis.CONFIDENCE, 'method': 'bootstrap of photographs, percentiles',
+    return {**interval._asdict(), 'confidence': analysis.CONFIDENCE, 'method': 'bootstrap of images, percentiles',
             'seed': SEED}

@@ -40,7 +40,7 @@ def validation_figures(true: np.ndarray, predicted: np.ndarray) -> Dict[str, flo
 def lines(epoch: int, figures: Figures) -> str:
     """An epoch, counted from 1, in one line, and a second one with the constant predictor's figures in brackets."""
     def shown(name: str) -> str:
-        return 'undefined' if math.isnan(figures[name]) else f'{figures[name]:.4f}'
+        return score_utils.shown(figures[name], 4)
 
     validated = 'val_srcc' in figures
     parts = [f'loss {figures["loss"]:.4f}']
