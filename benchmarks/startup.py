@@ -12,8 +12,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import loader_memory, step_worker, turns  # noqa: E402
 
-COMMANDS = [str(path.relative_to(turns.ROOT)) for folder in ('.', 'utils')
-            for path in sorted((turns.ROOT / folder).glob('*.py')) if "__name__ == '__main__'" in path.read_text()]
+IN_PROJECT = ("import runpy, sys; sys.path[0] = {root!r}; "
+              "runpy.run_module({name!r}, run_name='__main__', alter_sys=True)")
+COMMANDS = {**{name: [str(turns.ROOT / name)] for name in ('train.py', 'eval.py', 'predict.py')},
+            **{name: ['-c', IN_PROJECT.format(root=str(turns.ROOT), name=f'utils.{name}')] for name in (
+                'check_dataset', 'demo_dataset', 'export', 'labels', 'models', 'records')}}
 MOST_HELP = 0.5
 MOST_MORE = 2.0
 
@@ -67,9 +70,8 @@ def measure(*, quick: bool) -> List[turns.Figure]:
 
 
 def _helps(rounds: int) -> List[turns.Figure]:
-    times = {name: statistics.median(seconds([sys.executable, str(turns.ROOT / name), '--help'])
-                                     for _ in range(rounds))
-             for name in COMMANDS}
+    times = {name: statistics.median(seconds([sys.executable, *words, '--help']) for _ in range(rounds))
+             for name, words in COMMANDS.items()}
     slowest = max(times, key=lambda name: times[name])
     return [turns.Figure(f'--help, the slowest: {slowest}', times[slowest], MOST_HELP, times[slowest] / MOST_HELP, 's',
                          f'below {MOST_HELP:g} s', times[slowest] < MOST_HELP,

@@ -8,7 +8,7 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_dataset
+from conftest import make_dataset, reading
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,8 +17,11 @@ from utils.base.errors import InputError
 from utils.data import ava
 from utils.data.bad_images import BadImages
 from utils.data.epoch_plan import part, training_positions
+from utils.data.image_set import ImageSet
 from utils.device import device, distribute
-from utils.training import callbacks, log, run_state
+from utils.training import callbacks, log
+from utils.training import state as state_module
+from utils.training.plan import Saving, Schedule
 
 sizes = st.integers(1, 9)
 
@@ -58,8 +61,8 @@ def ratings(tmp_path_factory):
 def batches(ratings, count, batchsize, shard, **place):
     """The first `count` batches of one device, and what it found broken."""
     bad = BadImages(ratings.count, share=0.5, report=lambda text: None)
-    generator = data_loader.train_generator(batchsize, ratings=ratings, image_size=32, seed=3, shard=shard, bad=bad,
-                                            **place)
+    generator = data_loader.train_generator(batchsize, images=ImageSet(ratings, bad), reading=reading(32), seed=3,
+                                            shard=shard, **place)
     found = [next(generator) for _ in range(count)]
     generator.close()
     return found, bad
@@ -80,7 +83,7 @@ def test_two_devices_read_what_one_with_twice_the_batch_reads(ratings, place):
 def test_validation_is_shared_in_order(ratings):
     def passes(shard):
         bad = BadImages(ratings.count, what='validation', share=0.5, report=lambda text: None)
-        generator = data_loader.val_generator(3, ratings=ratings, image_size=32, shard=shard, bad=bad)
+        generator = data_loader.val_generator(3, images=ImageSet(ratings, bad), reading=reading(32), shard=shard)
         steps = -(-(part(ratings.count, shard).stop - part(ratings.count, shard).start) // 3)
         found = [np.concatenate([next(generator)[1] for _ in range(steps)]) for _ in range(2)]
         generator.close()
@@ -93,9 +96,9 @@ def test_validation_is_shared_in_order(ratings):
 def test_too_many_devices_for_an_epoch():
     assert data_loader.steps_per_epoch(17, 100, 4, devices=2) == 2
     with pytest.raises(InputError, match=r'^batchsize: found 10 on each of 2 devices, expected at most the 17 training '
-                                         'photographs of an epoch: type --batchsize 8 or less$'):
+                                         r'images of an epoch\. Use --batchsize 8 or less$'):
         data_loader.steps_per_epoch(17, 100, 10, devices=2)
-    with pytest.raises(InputError, match='start fewer processes'):
+    with pytest.raises(InputError, match='Start fewer processes'):
         data_loader.steps_per_epoch(7, 100, 1, devices=8)
 
 
@@ -166,7 +169,8 @@ def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
     scores = random.dirichlet(np.ones(10), count)
     predicted = random.dirichlet(np.ones(10), count).astype(np.float32)
     monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
-    ratings = types.SimpleNamespace(scores=scores)
+    names = np.array(list(map(str, range(count))), dtype=object)
+    ratings = ava.Ratings(names, names, scores)
 
     def work(group):
         bad = BadImages(20, share=0.5, report=lambda text: None), BadImages(count, what='validation', share=0.5,
@@ -180,7 +184,8 @@ def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
                     bad[1].add(broken, 'five.jpg', 'no photograph')
                 yield predicted[rows], None
 
-        validation = callbacks.Validation(None, generator(), ratings, bad=bad, batchsize=2, group=group)
+        validation = callbacks.Validation(None, generator(), ImageSet(ratings, bad[1]), bad[0], batchsize=2,
+                                          group=group)
         validation.params = {'epochs': 2}
         logs = {'loss': 0.1, 'images_per_second': 1.0}
         validation.on_epoch_begin(0)
@@ -196,7 +201,7 @@ def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
     assert all('val_srcc' not in logs for logs, _ in results[1:])
     assert [(bad[0].count, bad[1].count) for _, bad in results] == [(3, 1)] * 3
     said = capsys.readouterr().out
-    assert said.count('epoch 1: loss') == 1 and 'bad photographs: 3 training, 1 validation' in said
+    assert said.count('epoch 1: loss') == 1 and 'unreadable images: 3 training, 1 validation' in said
 
 
 @pytest.mark.parametrize('count, batches', [(7, 2), (2, 0)])
@@ -207,13 +212,15 @@ def test_a_signal_in_the_shared_validation_stops_all_at_the_same_place(monkeypat
     """
     saved = []
     monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
-    monkeypatch.setattr(run_state.checkpoint, 'save', lambda model, path, record: saved.append(record['run']))
+    monkeypatch.setattr(state_module.checkpoint, 'save', lambda model, path, record: saved.append(record['run']))
     shares = np.full((1, 10), 0.1, np.float32)
+    names = np.array(list(map(str, range(count))), dtype=object)
 
     def work(group):
         watch = types.SimpleNamespace(signal=None)
-        state = run_state.RunState(str(tmp_path), {}, position=run_state.Position(), batchsize=2, images=6,
-                                   ids=lambda epoch: [], watch=watch, group=group)
+        state = state_module.TrainingState(state_module.Position(), {}, Schedule(1, 6, 2),
+                                           Saving(str(tmp_path), str(tmp_path)), ids=lambda epoch: [], watch=watch,
+                                           group=group)
         state.set_model(types.SimpleNamespace(layers=[]))
         predicted = []
 
@@ -224,8 +231,8 @@ def test_a_signal_in_the_shared_validation_stops_all_at_the_same_place(monkeypat
                 yield shares, None
 
         validation = callbacks.Validation(
-            None, generator(), types.SimpleNamespace(scores=np.repeat(shares, count, 0)), pause=state.pause,
-            bad=[BadImages(count)], batchsize=1, group=group)
+            None, generator(), ImageSet(ava.Ratings(names, names, np.repeat(shares, count, 0)), BadImages(count)),
+            BadImages(1), pause=state.pause, batchsize=1, group=group)
         state.on_epoch_begin(0)
         state.on_batch_end(0, {'loss': 0.1})
         watch.signal = None if batches or group.rank else signal.SIGTERM

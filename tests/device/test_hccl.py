@@ -148,9 +148,9 @@ def test_the_stand_in_takes_what_hccl_takes(adapter, launched, tensor, text):  #
 
 # In the place of MobileNet, the small network of the other tests, which is built in no time.
 SMALL = f'''import importlib, sys
-sys.path.insert(0, {str(ROOT / "tests")!r})
+sys.path[:0] = [{str(ROOT / "tests")!r}, {str(ROOT / "tests" / "device")!r}]
 import test_npu
-sys.path.pop(0)
+del sys.path[:2]
 importlib.import_module("tensorflow.keras.applications").MobileNet = test_npu.small_network'''
 
 
@@ -176,7 +176,7 @@ def launch(folder, data, release, prelude, *more):
 def test_two_ranks_train_as_a_whole(tmp_path, release, prelude, tensors, weights):
     data = make_dataset(tmp_path / 'data', 16)
     said, sessions, model = launch(tmp_path / 'run', data, release, prelude, '--epochs', '2', '--batchsize', '5')
-    assert '2 devices, joined by hccl: 2 x 5 = 10 photographs a step' in said[0][0]
+    assert '2 devices, joined by hccl: 2 x 5 = 10 images a step' in said[0][0]
     assert said[0][0].count('epoch 2: loss') == 1 and said[1][0] == ''
     assert sorted(os.listdir(str(model))) == ['model_001.h5', 'model_002.h5']
     for npu, *hosts in sessions:

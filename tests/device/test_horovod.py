@@ -109,7 +109,7 @@ def test_the_chief_alone_writes_and_speaks(together):
     assert names == ['log', *(f'model_{epoch:03d}.h5' for epoch in range(1, EPOCHS + 1))]
     assert len(list((model / 'log').glob('events.*'))) == 1
     assert said.count('device: cpu (asked for)') == 1
-    assert said.count('2 devices, joined by horovod: 2 x 2 = 4 photographs a step') == 1
+    assert said.count('2 devices, joined by horovod: 2 x 2 = 4 images a step') == 1
     assert len(re.findall(r'epoch \d+: loss', said)) == EPOCHS
     assert not re.search(r'\[1\]<std\w+>:.*(epoch|loss|split)', said)
     summary = json.loads((model / 'log' / 'summary.json').read_text())
@@ -155,7 +155,7 @@ def test_a_rank_that_is_killed_stops_all_and_one_device_goes_on(project, alone, 
     assert processes_of(model) == {} and not list(model.glob('*.tmp'))
 
     said = project.train(model, '--resume', '--batchsize', '4', command=ALONE)
-    assert 'model: 2 devices have trained so far, 1 go on: a step takes 4 photographs as before' in said.replace(
+    assert 'model: trained on 2 devices so far, on 1 now: 4 images a step as before' in said.replace(
         '/state.h5', '').replace(f'{model}', 'model')
     assert_close(alone, model)
     assert [int(float(row['epoch'])) for row in rows(model)] == list(range(1, EPOCHS + 1))
@@ -169,11 +169,11 @@ def test_a_signal_to_one_rank_stops_all_at_the_same_step_and_two_devices_go_on(p
     os.kill(processes_of(model)[1], signal.SIGTERM)
     assert process.wait(PATIENCE) != 0
     said = Path(f'{model}.txt').read_text()
-    stops = re.findall(r'stopped after epoch \d, step \d of 6; to go on, type the same flags and --resume', said)
+    stops = re.findall(r'stopped after epoch \d, step \d of 6; run the same command with --resume to continue', said)
     assert len(stops) == 1
     assert '>:Traceback' not in said and 'error: rank' not in said  # horovodrun itself ends with one
     said = project.train(model, '--resume')
-    assert f'{model}/state.h5: going on with epoch ' in said
+    assert f'{model}/state.h5: resuming with epoch ' in said
     assert_close(alone, model)
 
 
@@ -184,13 +184,13 @@ def test_one_device_begins_and_two_go_on(project, alone, tmp_path):
     for epoch in range(5, EPOCHS + 1):
         (model / f'model_{epoch:03d}.h5').unlink()
     said = project.train(model, '--resume')
-    assert '1 devices have trained so far, 2 go on: a step takes 4 photographs as before' in said
+    assert 'trained on 1 devices so far, on 2 now: 4 images a step as before' in said
     assert_close(alone, model)
     shutil.rmtree(str(model))
     shutil.copytree(str(alone), str(model))
     (model / f'model_{EPOCHS:03d}.h5').unlink()
     said = project.train(model, '--resume', '--batchsize', '4', '--scale_lr')
-    assert 'a step took 4 photographs and takes 8' in said and 'scale_lr was False and is True' in said
+    assert '4 images a step before, 8 now' in said and 'scale_lr was False, now True' in said
     with h5py.File(str(model / f'model_{EPOCHS:03d}.h5'), 'r') as file:
         settings = json.loads(file.attrs['training_config'])['optimizer_config']
     assert settings['class_name'] == 'SGD' and settings['config']['learning_rate'] == pytest.approx(2 * 0.01)
@@ -202,5 +202,5 @@ def test_a_rank_with_other_flags_is_refused_by_all(project, tmp_path):
     script = tmp_path / 'start.sh'
     script.write_text(f'exec {sys.executable} train.py "$@" --decay 0.0$HOROVOD_RANK\n')
     said = project.train(model, command=(str(HOROVODRUN), '-np', '2', 'bash', str(script)), code=1)
-    assert 'rank 1: found another start than that of rank 0 (other flags, labels, split or versions)' in said
+    assert 'rank 1 starts differently from rank 0 (other flags, labels, split or versions)' in said
     assert not list(model.glob('model_*.h5'))
