@@ -29,7 +29,16 @@ zoo_fail() {
 zoo_parse() {
     local argument
     zoo_data='' zoo_weights='' zoo_flags=()
-    for argument; do
+    while (($#)); do
+        argument=$1
+        shift
+        case $argument in  # --data_path DIR is --data_path=DIR
+            --data_path | --ckpt_path)
+                if [[ -n ${1:-} && $1 != -* ]]; then
+                    argument=$argument=$1
+                    shift
+                fi ;;
+        esac
         case $argument in
             -h | --help) zoo_help && exit 0 ;;
             --data_path=?*) zoo_data=${argument#*=} ;;
@@ -80,6 +89,8 @@ accuracy = '{:.4f}'.format(summary['val_srcc'])
 print('Final Performance images/sec : ' + speed)
 print('Final Train Accuracy : ' + accuracy)
 print('E2E Training Duration sec : ' + seconds)
+if summary.get('includes_compilation'):
+    print('one epoch was trained: images/sec includes compilation')
 
 lines = [('Network', network), ('RankSize', ranks), ('BatchSize', summary['batchsize']),
          ('DeviceType', platform.machine()), ('CaseName', case), ('ActualFPS', speed),

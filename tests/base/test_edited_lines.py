@@ -12,7 +12,7 @@ LINES = {
     'utils/data_loader.py': ["base_images_path = r'./AVA_dataset/image/images/'",
                              "ava_dataset_path = r'./AVA_dataset/AVA.txt'"],
     'train.py': ["TMP_WEIGHTS_PATH = './weights'", '"mobilenet_1_0_224_tf_no_top.h5"',
-                 "base_model = MobileNet((flags.image_size, flags.image_size, 3), alpha=1, include_top=False, "],
+                 "base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, "],
     'eval.py': ["TMP_MODEL_PATF = './model/'", '"model_007.h5"'],
 }
 

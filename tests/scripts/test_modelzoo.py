@@ -200,6 +200,15 @@ def test_no_file_of_the_current_folder_is_imported(machine):
     assert (errors, code) == ('', 0) and 'Final Train Accuracy : 0.5170' in printed
 
 
+def test_a_path_after_a_blank_is_the_path(machine):
+    _, errors, code = machine.zoo('full', '--data_path', machine.data, '--ckpt_path', '/w', '--epochs', '1')
+    assert (errors, code) == ('', 0)
+    flags = machine.noted()[0]
+    assert '--TMP_WEIGHTS_PATH=/w' in flags and flags[-2:] == ['--epochs', '1']
+    assert f'--ava_dataset_path={machine.data}/AVA_dataset/AVA.txt' in flags
+    assert 'found --data_path without a folder' in machine.zoo('full', '--data_path', '--epochs=1')[1]
+
+
 def test_help(machine):
     printed, errors, code = machine.zoo('full', '--help')
     assert (errors, code) == ('', 0)
@@ -217,7 +226,7 @@ def test_a_real_training(tmp_path):
     environment = {**os.environ, 'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}
     environment.pop('ASCEND_DEVICE_ID', None)
     done = subprocess.run(
-        ['bash', str(project / 'test' / 'train_performance_1p.sh'), '--data_path=data', '--device=cpu', '--epochs=2',
+        ['bash', str(project / 'test' / 'train_performance_1p.sh'), '--data_path', 'data', '--device=cpu', '--epochs=2',
          '--image_size=32', '--batchsize=4', '--val_size=4', '--weights=none', '--learning_rate=0.1'],
         cwd=str(tmp_path), env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, '')
