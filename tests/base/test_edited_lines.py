@@ -121,7 +121,7 @@ def test_edited_checkpoint_folder_and_name(project, unedited):
     sed(project, 'eval.py', "s#^TMP_MODEL_PATF = .*#TMP_MODEL_PATF = './elsewhere'#")
     code, _, err = run(project, 'eval.py', '--val_size', '4')
     assert code == 1 and 'no such checkpoint, but model_001.h5' in err and 'Traceback' not in err
-    command = re.search(r'\. Type (.*); newest', err).group(1)
+    command = re.search(r'\. Type (.*), or --checkpoint newest', err).group(1)
     environment = {**os.environ, 'PATH': os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])}
     done = subprocess.run(command, shell=True, cwd='/', env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.splitlines()[-1].startswith('loss  '), done.stderr
