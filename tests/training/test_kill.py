@@ -48,8 +48,8 @@ def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
         position = model_file.read(state).metadata['run']['position']
         positions.append((position['epoch'], position['images']))
         step = position['images'] // kill.BATCHSIZE
-        assert (f'stopped after epoch {position["epoch"] + 1}, step {step} of {kill.STEPS}; to go on, type the same '
-                'flags and --resume') in said.read_text()
+        assert (f'stopped after epoch {position["epoch"] + 1}, step {step} of {kill.STEPS}; run the same '
+                'command with --resume to continue') in said.read_text()
         assert len(checkpoint.existing(str(model))) == position['epoch']
         assert sorted(path.name for path in model.iterdir() if not path.name.startswith('model_')) == [
             'log', 'state.h5']
