@@ -50,9 +50,9 @@ def train(flags: argparse.Namespace, answers: turns.Answers) -> None:
     import tensorflow as tf
 
     import train as script
-    from utils.training import callbacks
-    for_training = callbacks.for_training
-    callbacks.for_training = lambda *args, **named: [*for_training(*args, **named), turns_callback(answers)]
+    from utils.training import fit
+    around = fit._around
+    fit._around = lambda *given: [*around(*given), turns_callback(answers)]
     if flags.device_seconds:
         def sleep(self: Any, *_: Any, **__: Any) -> float:
             time.sleep(flags.device_seconds)
