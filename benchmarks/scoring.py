@@ -256,7 +256,8 @@ def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
     parts = {'photographs': [PHOTOGRAPHS], 'network': [NETWORK], None: [PHOTOGRAPHS, NETWORK]}[flags.part]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         model = os.path.join(folder, 'model.h5')
-        models.import_weights(os.path.abspath(flags.weights), model, Preprocessing(resize='nearest', padding='symmetric'))
+        models.import_weights(os.path.abspath(flags.weights), model,
+                              Preprocessing(resize='nearest', padding='symmetric'))
         result = {'cores': len(os.sched_getaffinity(0)), 'rounds': flags.rounds, 'count': flags.count, 'parts': {
             part: measure(part, [way for way in WAYS[part] if way != TORCH or flags.torch_python], model, flags.images,
                           rounds=flags.rounds, count=flags.count, torch_python=flags.torch_python) for part in parts},
