@@ -49,8 +49,7 @@ def this_project(folder: str, size: int, engine: str, fast: bool = False) -> Cal
     from utils.scoring import engines
     run = contextlib.ExitStack().enter_context(device.open_run('cpu'))
     path = os.path.join(folder, 'model_001.h5')
-    made = engines.load(path, engine=engine, fast=fast, device=run.device, threads=run.threads, batchsize=BATCH,
-                        report=print)
+    made = engines.load(path, engines.Choice(engine, fast), run, BATCH, report=print)
     run.initialise()
     ratings = ratings_of(folder)
     val = ImageSet(ratings, BadImages(ratings.count))

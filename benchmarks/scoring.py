@@ -30,8 +30,7 @@ SHARED = ROOT.parent / 'shared'
 STEP = 32   # predict.py's photographs a step
 BATCH = 64  # of the network alone
 TF, OPENVINO, FAST = 'tf', 'openvino', 'openvino --fast'
-ENGINES = {TF: {'engine': 'tf', 'fast': False}, OPENVINO: {'engine': 'openvino', 'fast': False},
-           FAST: {'engine': 'openvino', 'fast': True}}
+ENGINES = {TF: ('tf', False), OPENVINO: ('openvino', False), FAST: ('openvino', True)}  # of engines.Choice
 DECODE, RUNTIME, TORCH = 'decoding alone', 'ONNX Runtime', 'PyTorch'
 PHOTOGRAPHS = 'photographs, decoded and scored'
 NETWORK = f'network alone, batches of {BATCH}'
@@ -50,12 +49,14 @@ def _timed(advance: Callable[[], Any], count: int, warm_up: int) -> float:
     return time.perf_counter() - start
 
 
+def _scorer(way: str, model: str) -> Any:
+    from utils.scoring import engines, scorer
+    return scorer.Scorer(model, batchsize=STEP, device_name='cpu', engine=engines.Choice(*ENGINES[way]))
+
+
 def scoring(way: str, model: str, images: str) -> Turn:
     """Turns of predict.py's own generator, over the photographs again and again."""
-    import predict
-    files = sorted(map(str, Path(images).glob('*.jpg'))) * 100000
-    scored = predict.score(files, model, batchsize=STEP, device_name='cpu', threads=None, npu={}, bad=[],
-                           **ENGINES[way])
+    scored = _scorer(way, model).score(sorted(map(str, Path(images).glob('*.jpg'))) * 100000)
     next(scored)
     return lambda count: _timed(lambda: next(scored), count, 2 * STEP)
 
@@ -98,7 +99,7 @@ def _runtime(way: str, model: str, noise: Any) -> Callable[[], Any]:
         onnx_model.convert(frozen.freeze(build.for_scoring(model_file.read(model))), path)
         score = onnx_model.onnx_runtime(path, run.threads)
         return lambda: score(noise)
-    made = engines.load(model, **ENGINES[way], device=run.device, threads=run.threads, batchsize=BATCH, report=print)
+    made = engines.load(model, engines.Choice(*ENGINES[way]), run, BATCH, report=print)
     return lambda: nima.predict(made.model, noise, made.predict_batch)
 
 
@@ -193,12 +194,12 @@ def differences(model: str, images: str) -> Dict[str, Dict[str, float]]:
     """The largest and the mean difference of a mean score from TensorFlow's, on the photographs."""
     import numpy as np
 
-    import predict
     from utils import score_utils
     files = sorted(map(str, Path(images).glob('*.jpg')))
-    means = {way: score_utils.mean_score(np.stack([shares for _, shares in predict.score(
-        files, model, batchsize=STEP, device_name='cpu', threads=None, npu={}, bad=[], **how)]))
-        for way, how in ENGINES.items()}
+    means = {}
+    for way in ENGINES:
+        with _scorer(way, model) as scorer:
+            means[way] = score_utils.mean_score(np.stack([distribution for _, distribution in scorer.score(files)]))
     found = {way: np.abs(means[way] - means[TF]) for way in (OPENVINO, FAST)}
     return {way: {'largest': float(each.max()), 'mean': float(each.mean()), 'photographs': len(files)}
             for way, each in found.items()}
