@@ -1,26 +1,22 @@
 """Pack a dataset, or verify a pack: photographs resized once, in sharded TFRecord files, for --records.
 
-    python3 -m utils.records pack --use training|scoring -o DIR [--form raw|jpeg|png] [...]
-    python3 -m utils.records verify DIR
+    bash run.sh -m utils.records pack --use training|scoring -o DIR [--form raw|jpeg] [...]
+    bash run.sh -m utils.records verify DIR
 """
 import argparse
 import os
-import sys
 from typing import Any, Dict, List, Optional, Sequence
 
-if __package__ in (None, ''):  # started as a file: Python looks in utils/ first, instead of in the folder above
-    sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-from utils.base import errors  # noqa: E402
-from utils.base.defaults import FORMS, IMAGE_SIZE, RESIZES  # noqa: E402
-from utils.base.flags import (  # noqa: E402
+from utils.base import errors
+from utils.base.defaults import FORMS, IMAGE_SIZE, RESIZES
+from utils.base.flags import (
     add_bad_images,
     add_dataset_paths,
     add_skip_bad_labels,
     add_split,
     add_val_size,
 )
-from utils.base.parser import make_parser, parse_flags, size, typed_path  # noqa: E402
+from utils.base.parser import make_parser, parse_flags, size, typed_path
 
 
 def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
