@@ -53,7 +53,14 @@ def test_resuming_opens_a_checkpoint_once(data, tmp_path, openings):
 
 # --- the trial in a second process
 
-def test_the_trial_starts_before_and_is_waited_for_once(tmp_path):
+@pytest.fixture
+def no_trials(monkeypatch):
+    """Nothing was tried in this process; other tests may have started trials that nobody waited for."""
+    monkeypatch.setattr(trust, '_TRIED', set())
+    monkeypatch.setattr(trust, '_TRIALS', {})
+
+
+def test_the_trial_starts_before_and_is_waited_for_once(tmp_path, no_trials):
     path = str(make_model(tmp_path / 'model.h5'))
     trust._TRIED.clear()
     trust.start_trials([path, path, str(tmp_path / 'nowhere.h5'), str(tmp_path)])
@@ -64,7 +71,7 @@ def test_the_trial_starts_before_and_is_waited_for_once(tmp_path):
     assert not trust._TRIALS
 
 
-def test_a_trial_that_a_signal_ends_is_distrusted(tmp_path):
+def test_a_trial_that_a_signal_ends_is_distrusted(tmp_path, no_trials):
     path = tmp_path / 'model.h5'
     path.write_bytes(b'x')
     trust.start_trials([str(path)])
