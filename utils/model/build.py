@@ -35,7 +35,7 @@ def for_scoring(file: ModelFile) -> tf.keras.Model:
 
 
 def variables_of(model: tf.keras.Model) -> Dict[str, List[tf.Variable]]:
-    """The variables of each layer with weights, in the order in which they stand in files."""
+    """The variables of each layer with weights, in the order of files."""
     return {layer.name: [*layer.trainable_weights, *layer.non_trainable_weights]
             for layer in model.layers if layer.weights}
 
@@ -43,13 +43,13 @@ def variables_of(model: tf.keras.Model) -> Dict[str, List[tf.Variable]]:
 def set_weights(variables: Dict[str, List[tf.Variable]], arrays: Dict[str, List[np.ndarray]], path: str) -> None:
     """Give variables_of() a model the `arrays` of the file `path`; InputError where their shapes differ.
 
-    They are compared before any is set: TensorFlow takes other shapes without a word, and makes room for all that a
-    network declares.
+    They are compared before any is set: TensorFlow accepts other shapes silently, and allocates all that a network
+    declares.
     """
     shapes = {name: [tuple(each.shape.as_list()) for each in layer] for name, layer in variables.items()}
     for name in [*shapes, *arrays]:
         stored = [array.shape for array in arrays.get(name, [])]
         if stored != shapes.get(name):
             raise InputError(f'{path}: found shapes {stored} for the layer {name!r}, expected those of its network, '
-                             f'{shapes.get(name, "none")}: take the file as train.py or the import wrote it')
+                             f'{shapes.get(name, "none")}. Use the file as train.py or the import wrote it')
     tf.keras.backend.batch_set_value([pair for name, layer in variables.items() for pair in zip(layer, arrays[name])])
