@@ -252,6 +252,8 @@ def test_the_log_beside_the_checkpoint_comes_first_and_another_runs_is_passed_ov
     write_log(tmp_path / 'model', 'abc')
     write(tmp_path / 'out', found, typed)
     assert f'from {beside}/train.csv' in Page(tmp_path / 'out' / 'report.html').text
+    log.keep_other(beside, 'def')
+    assert len(report.training_curves([beside], found.models[0].metadata)[0]) == 2
     rows, sentence = report.training_curves([str(tmp_path / 'nowhere')], found.models[0].metadata)
     assert rows == [] and sentence == f'No training curves: {tmp_path}/nowhere/train.csv does not exist.'
 

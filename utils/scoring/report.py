@@ -68,30 +68,32 @@ def training_curves(folders: Sequence[str], metadata: Dict[str, Any]) -> Tuple[L
     It is the model's where its run id is the one in the checkpoint's `metadata` or, in files without one, where the
     row of that epoch holds the metrics in them. There are no rows where none is.
     """
-    epoch = metadata.get('epoch')
+    epoch, run = metadata.get('epoch'), metadata.get('run', {})
     if epoch is None:
         return [], 'No training curves: the model’s metadata do not say after which epoch of a training it was written.'
+    folders = list(dict.fromkeys(folders))
+    logs = [(os.path.join(folder, log.CSV), log.run_id(folder)) for folder in folders]
+    if run.get('id'):  # other runs may have written there since
+        logs += [(log.kept_path(folder, run['id']), run['id']) for folder in folders]
     reasons = []
-    for folder in dict.fromkeys(folders):
-        path = os.path.join(folder, log.CSV)
-        rows, reason = _curves(path, epoch, metadata.get('run', {}))
-        if not reason:
-            return rows, f'The epochs up to the model’s, {epoch}, from {printable(path)}.'
-        reasons.append((os.path.isfile(path), f'No training curves: {printable(path)} {reason}.'))
-    return [], next((reason for exists, reason in reasons if exists), reasons[-1][1])
+    for path, log_id in logs:
+        if os.path.isfile(path):
+            rows, reason = _rows(path, log_id, epoch, run)
+            if not reason:
+                return rows, f'The epochs up to the model’s, {epoch}, from {printable(path)}.'
+            reasons.append(f'{printable(path)} {reason}')
+    missing = f'{printable(os.path.join(folders[-1], log.CSV))} does not exist'
+    return [], f'No training curves: {[*reasons, missing][0]}.'
 
 
-def _curves(path: str, epoch: int, run: Dict[str, Any]) -> Tuple[List[log.Row], str]:
-    """The rows of a train.csv up to `epoch`, or why they are not those of the model."""
-    if not os.path.isfile(path):
-        return [], 'does not exist'
+def _rows(path: str, log_id: Optional[str], epoch: int, run: Dict[str, Any]) -> Tuple[List[log.Row], str]:
+    """The rows up to `epoch` of the train.csv of the run `log_id`, or why they are not those of the model."""
     try:
         rows = [row for row in log.read_csv(path) if row.get('epoch', epoch + 1) <= epoch]
     except OSError as error:
         return [], f'cannot be read ({error.strerror})'
     if not rows or rows[-1]['epoch'] != epoch:
         return [], f'has no row of epoch {epoch}'
-    log_id = log.run_id(os.path.dirname(path))
     metrics = run.get('metrics') or {}
     known = {name: value for name, value in metrics.items() if value is not None and name in rows[-1]}
     if run.get('id') and log_id:

@@ -131,12 +131,17 @@ def run_id(folder: str) -> Optional[str]:
         return None
 
 
+def kept_path(folder: str, run: str) -> str:
+    """Where the train.csv of `run` is kept once another run writes into `folder`."""
+    return os.path.join(folder, f'train_{run[:8]}.csv')
+
+
 def keep_other(folder: str, run: str) -> Optional[str]:
     """Rename the train.csv of another run than `run`; returns its new path, None where there was none."""
     path, other = os.path.join(folder, CSV), run_id(folder)
     if other == run or not read_csv(path):
         return None
-    kept = os.path.join(folder, f'train_{(other or "earlier")[:8]}.csv')
+    kept = kept_path(folder, other or 'earlier')
     with files.writing(kept, CURE):
         os.replace(path, kept)
     return kept
