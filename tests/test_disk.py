@@ -16,7 +16,7 @@ from utils.base.preprocessing import Preprocessing
 from utils.model import checkpoint, metadata, model_file
 from utils.training.flags import train_flags
 
-RECORD = {'preprocessing': Preprocessing(32).as_json()}
+METADATA = {'preprocessing': Preprocessing(32).as_json()}
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_a_disk_without_locks(tmp_path, monkeypatch):
     with only_writer(tmp_path):
         assert (tmp_path / '.lock').read_text() == f'{os.getpid()} {here}\n'
     living = os.getppid()
-    for process, machine, said in ((living, here, f'process {living} writes'),
-                                   (7, 'other', 'process 7 on other writes')):
+    for process, machine, holder in ((living, here, f'process {living} writes'),
+                                     (7, 'other', 'process 7 on other writes')):
         (tmp_path / '.lock').write_text(without_locks(monkeypatch, process, machine))
-        with pytest.raises(InputError, match=rf'{said} there.*remove {tmp_path}/\.lock'), \
+        with pytest.raises(InputError, match=rf'{holder} there.*remove {tmp_path}/\.lock'), \
                 only_writer(tmp_path):
             pass
         assert (tmp_path / '.lock').exists()
@@ -128,7 +128,7 @@ def test_a_folder_that_was_not_there_goes_again_where_nothing_came_into_it(tmp_p
     assert os.listdir(str(tmp_path)) == []
 
 
-def test_a_place_that_is_no_folder(tmp_path):
+def test_a_path_that_is_no_folder(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(InputError, match='cannot write .*file/model: .*--TMP_MODEL_PATF'), \
             only_writer(tmp_path / 'file' / 'model'):
@@ -155,25 +155,25 @@ SAVES = '''
 
 
 def save_twice(folder, between):
-    """What a process says that saves two checkpoints and runs `between` after the first."""
+    """Exit code and last line of a process that saves two checkpoints and runs `between` after the first."""
     done = start(SAVES, folder, between)
-    _, said = done.communicate(timeout=200)
-    assert 'Traceback' not in said
-    return done.returncode, said.splitlines()[-1] if said else ''
+    _, err = done.communicate(timeout=200)
+    assert 'Traceback' not in err
+    return done.returncode, err.splitlines()[-1] if err else ''
 
 
-def is_whole(path):
+def is_good(path):
     model_file.read(str(path))
     return True
 
 
 def test_a_disk_on_which_no_more_fits(tmp_path):
-    code, said = save_twice(tmp_path, 'import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
+    code, error = save_twice(tmp_path, 'import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); '
                                       'resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000))')
     assert code == 1
-    assert said == (f'train.py: error: cannot write {tmp_path}/model_002.h5: File too large. Free space or choose '
+    assert error == (f'train.py: error: cannot write {tmp_path}/model_002.h5: File too large. Free space or choose '
                     'another --TMP_MODEL_PATF; earlier checkpoints are intact')
-    assert os.listdir(str(tmp_path)) == ['model_001.h5'] and is_whole(tmp_path / 'model_001.h5')
+    assert os.listdir(str(tmp_path)) == ['model_001.h5'] and is_good(tmp_path / 'model_001.h5')
 
 
 def test_a_small_disk(tmp_path):
@@ -184,15 +184,15 @@ def test_a_small_disk(tmp_path):
     if mounted.returncode:
         pytest.skip('this user may not mount a small disk')
     try:
-        code, said = save_twice(folder, '')
-        assert code == 1 and 'model_002.h5: No space left on device.' in said
-        assert os.listdir(str(folder)) == ['model_001.h5'] and is_whole(folder / 'model_001.h5')
+        code, error = save_twice(folder, '')
+        assert code == 1 and 'model_002.h5: No space left on device.' in error
+        assert os.listdir(str(folder)) == ['model_001.h5'] and is_good(folder / 'model_001.h5')
     finally:
         subprocess.run(['umount', str(folder)], check=True)
 
 
 def test_a_disk_that_does_not_keep_what_is_written(model, tmp_path, monkeypatch):
-    checkpoint.save(model, str(tmp_path / 'model_001.h5'), RECORD)
+    checkpoint.save(model, str(tmp_path / 'model_001.h5'), METADATA)
     before, fsync = snapshot(tmp_path), os.fsync
 
     def lose(descriptor):
@@ -202,7 +202,7 @@ def test_a_disk_that_does_not_keep_what_is_written(model, tmp_path, monkeypatch)
     monkeypatch.setattr(os, 'fsync', lose)
     for name in ('model_001.h5', 'model_002.h5'):
         with pytest.raises(InputError, match=rf'cannot write .*{name}: it does not read back as it was written\.'):
-            checkpoint.save(model, str(tmp_path / name), RECORD)
+            checkpoint.save(model, str(tmp_path / name), METADATA)
     assert snapshot(tmp_path) == before
 
 
@@ -231,7 +231,7 @@ def test_a_read_only_folder(model, tmp_path):
             pass
         with pytest.raises(InputError, match=r'cannot write .*model_001\.h5: (Read-only file system|Operation not '
                                              r'permitted|Permission denied)'):
-            checkpoint.save(model, str(folder / 'model_001.h5'), RECORD)
+            checkpoint.save(model, str(folder / 'model_001.h5'), METADATA)
     finally:
         undo()
     assert os.listdir(str(folder)) == []
@@ -239,16 +239,16 @@ def test_a_read_only_folder(model, tmp_path):
 
 def test_a_folder_that_goes_away_is_made_again(tmp_path):
     folder = tmp_path / 'a' / 'model'
-    code, said = save_twice(folder, 'import os, shutil; shutil.rmtree(os.path.dirname(sys.argv[1]))')
-    assert code == 0, said
-    assert os.listdir(str(folder)) == ['model_002.h5'] and is_whole(folder / 'model_002.h5')
+    code, error = save_twice(folder, 'import os, shutil; shutil.rmtree(os.path.dirname(sys.argv[1]))')
+    assert code == 0, error
+    assert os.listdir(str(folder)) == ['model_002.h5'] and is_good(folder / 'model_002.h5')
 
 
-def test_a_file_takes_the_folders_place(model, tmp_path):
+def test_a_file_instead_of_a_folder(model, tmp_path):
     folder = tmp_path / 'model'
     folder.write_text('mine')
     with pytest.raises(InputError, match=r'model_001\.h5: (File exists|Not a directory)\.'):
-        checkpoint.save(model, str(folder / 'model_001.h5'), RECORD)
+        checkpoint.save(model, str(folder / 'model_001.h5'), METADATA)
     assert folder.read_text() == 'mine'
 
 
@@ -258,7 +258,7 @@ def written(folder, srccs):
     inputs = tf.keras.Input((32, 32, 3))
     model = tf.keras.Model(inputs, tf.keras.layers.Dense(10)(tf.keras.layers.GlobalAveragePooling2D()(inputs)))
     for epoch, srcc in enumerate(srccs, 1):
-        checkpoint.save(model, checkpoint.path_of(str(folder), epoch), {**RECORD, 'epoch': epoch, 'run': {
+        checkpoint.save(model, checkpoint.path_of(str(folder), epoch), {**METADATA, 'epoch': epoch, 'run': {
             'metrics': metadata.metrics({'val_srcc': srcc})}})
 
 
@@ -278,7 +278,7 @@ def test_the_newest_and_the_best_stay(tmp_path, srccs, keep, keep_best, kept):
 def test_what_cannot_be_read_stays_and_does_not_count(tmp_path):
     tf.compat.v1.keras.backend.clear_session()
     written(tmp_path, [0.1, 0.2, 0.3])
-    Path(checkpoint.path_of(str(tmp_path), 2)).write_bytes(b'broken')
+    Path(checkpoint.path_of(str(tmp_path), 2)).write_bytes(b'no HDF5')
     checkpoint.prune(str(tmp_path), 1, keep_best=False)
     assert [os.path.basename(path) for path in checkpoint.existing(str(tmp_path))] == ['model_002.h5', 'model_003.h5']
 
@@ -286,5 +286,5 @@ def test_what_cannot_be_read_stays_and_does_not_count(tmp_path):
 def test_the_best_alone_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         train_flags(['--keep_best'])
-    assert stopped.value.code == 2 and '--keep_best: found without --keep, expected both' in capsys.readouterr().err
+    assert stopped.value.code == 2 and '--keep_best needs --keep: without it all' in capsys.readouterr().err
     assert train_flags(['--keep', '2', '--keep_best']).keep == 2

@@ -1,4 +1,4 @@
-"""Every mistake a person can make, made as a person does: one sentence, an exit code, nothing harmed on disk."""
+"""Mistakes that people make, made as they do: one clear error, an exit code, nothing harmed on disk."""
 import os
 import re
 import shutil
@@ -37,7 +37,7 @@ class Desk:
             (folder / name).write_text('of an earlier run')
 
     def relabel(self, edit):
-        """Put `edit` of the lines in place of the label file's lines."""
+        """Replace the label file's lines by `edit` of them."""
         lines = self.data.labels.read_text().splitlines()
         self.data.labels.write_text('\n'.join(edit(lines)) + '\n')
 
@@ -183,16 +183,16 @@ def test_sizes_that_do_not_fit_the_dataset(desk, script, argv, message):
     assert desk.stop(script, *argv) == message
 
 
-def test_photographs_that_cannot_be_decoded(desk):
+def test_unreadable_images(desk):
     (desk.data.images / '1003.jpg').write_bytes(HTML)
     shutil.rmtree(str(desk.folder / 'log'))
     before = snapshot(desk.folder / 'model')
     process = desk.start('train.py', [])
     _, err = process.communicate()
     assert process.returncode == 1 and 'Traceback' not in err
-    assert re.search(rf"^train\.py: error: {desk.data.images}/1003\.jpg: unreadable \(.*unknown format.*\)\. "
-                     rf".*bash {ROOT}/run\.sh -m utils\.check_dataset, with the same dataset flags, lists", err,
-                     re.M)
+    assert re.search(rf'^train\.py: error: {desk.data.images}/1003\.jpg: unreadable \(.*\)\. 1 of 8 training images '
+                     rf'are unreadable, more than --max_bad_images 0\.01 allows\. .*bash {ROOT}/run\.sh -m '
+                     r'utils\.check_dataset, with', err, re.M)
     assert snapshot(desk.folder / 'model') == before
 
 
@@ -295,7 +295,7 @@ def test_a_demo_restart_keeps_the_old_checkpoints_until_it_has_one_of_its_own(cl
     assert os.listdir(str(old.parent)) == ['model_001.h5']
 
 
-def test_ctrl_c_is_one_line_and_leaves_whole_checkpoints(desk):
+def test_ctrl_c_is_one_line_and_leaves_good_checkpoints(desk):
     process = desk.start('train.py', ['--epochs', '1000', '--TMP_MODEL_PATF', 'new'])
     for line in process.stdout:
         if line.startswith('epoch 2:'):
@@ -303,7 +303,7 @@ def test_ctrl_c_is_one_line_and_leaves_whole_checkpoints(desk):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 130
-    assert 'Traceback' not in err and re.match(r'stopped after epoch \d+, step \d of 2; run the same command '
-                                               r'with --resume to continue$', err.splitlines()[-1])
+    assert 'Traceback' not in err and re.match(r'stopped after epoch \d+, step \d of 2; run the same command with '
+                                               r'--resume to continue$', err.splitlines()[-1])
     assert 'model_001.h5' in os.listdir(str(desk.folder / 'new'))
     assert not any(name.endswith('.tmp') for name in os.listdir(str(desk.folder / 'new')))

@@ -1,5 +1,5 @@
-"""train.py and eval.py as a whole, on photographs made by the tests."""
-import csv
+"""train.py and eval.py from their flags to their files, on images made by the tests."""
+import json
 import os
 import subprocess
 import sys
@@ -57,20 +57,35 @@ def test_train_writes_a_checkpoint_an_epoch_and_logs(dataset, tmp_path, capsys):
     assert 'val_srcc' in printed.out
     assert f'only {12 - 4} training images available; using all of them' in printed.out
     assert 'epoch 2/2: 100%' in printed.err
-    with open(str(tmp_path / 'model' / 'log' / 'train.csv')) as stream:
-        rows = list(csv.DictReader(stream))
-    assert [float(row['val_loss']) for row in rows] == pytest.approx(history.history['val_loss'])
-    assert all(list(row) == list(log.COLUMNS) for row in rows)
     rows = log.read_csv(str(tmp_path / 'model' / 'log' / 'train.csv'))
+    assert [row['val_loss'] for row in rows] == history.history['val_loss']
     for row in rows:
-        assert row['val_emd_r2'] == row['val_loss']
+        assert tuple(row) == log.COLUMNS and row['val_emd_r2'] == row['val_loss']
         assert f'({row["val_constant_emd_r2"]:.4f})' in printed.out
     assert rows[0]['seconds_left'] > rows[1]['seconds_left'] == 0
-    assert printed.out.splitlines()[-1].startswith('best epoch: ') or np.isnan(history.history['val_srcc']).all()
     logged = tensorboard(tmp_path / 'model' / 'log')
     assert set(log.COLUMNS) - {'epoch'} <= {name.replace('epoch_', '') for name in logged}
     assert [value for name, value in logged.items() if 'val_constant_emd_r1' in name] == [
         pytest.approx([row['val_constant_emd_r1'] for row in rows])]
+    best = log.best(rows)
+    assert best is None or printed.out.splitlines()[-1] == (
+        f'best epoch: {best["epoch"]:.0f} of 2, val_srcc {best["val_srcc"]:.4f}, '
+        f'{checkpoint.best(str(tmp_path / "model"))}')
+
+
+def test_a_run_has_one_id_and_leaves_the_log_of_another_one(dataset, tmp_path, capsys):
+    train_tiny(dataset, tmp_path / 'a', '--epochs', '1')
+    train_tiny(dataset, tmp_path / 'a', '--epochs', '2', '--resume')
+    first, second = (model_file.read(path).run['id'] for path in checkpoint.existing(str(tmp_path / 'a')))
+    log_folder = tmp_path / 'a' / 'log'
+    assert first == second == json.loads((log_folder / 'summary.json').read_text())['run']
+    before = (log_folder / 'train.csv').read_text()
+    train_tiny(dataset, tmp_path / 'b', '--epochs', '1', '--TMP_LOG_PATH', str(log_folder))
+    kept = log_folder / f'train_{first[:8]}.csv'
+    assert f'the log of another run is kept as {kept}' in capsys.readouterr().out
+    assert kept.read_text() == before and len(log.read_csv(str(log_folder / 'train.csv'))) == 1
+    train_tiny(dataset, tmp_path / 'a', '--epochs', '3', '--resume')
+    assert len(log.read_csv(str(log_folder / 'train.csv'))) == 3
 
 
 def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, capsys):
@@ -86,13 +101,13 @@ def test_validation_every_so_many_epochs_and_at_the_end(dataset, tmp_path, capsy
     history = train_tiny(dataset, tmp_path, '--epochs', '3', '--validate_every', '2')
     assert len(history.history['loss']) == 3 and len(history.history['val_srcc']) == 2
     rows = log.read_csv(str(tmp_path / 'log' / 'train.csv'))
-    assert ['val_emd_r1' in row for row in rows] == [False, True, True]
+    assert ['val_emd_r1' in row and 'val_srcc' in row for row in rows] == [False, True, True]
     printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith('epoch ')]
     assert ['val_srcc' in line for line in printed] == [False, True, True]
 
 
 @pytest.mark.parametrize('batchsize', ['1', '3', '4', '50'])
-def test_every_photograph_counts_once_whatever_the_batch_size(dataset, tmp_path_factory, batchsize):
+def test_every_image_counts_once_whatever_the_batch_size(dataset, tmp_path_factory, batchsize):
     folder = tmp_path_factory.getbasetemp() / 'one_checkpoint'
     if not checkpoint.existing(str(folder)):
         train_tiny(dataset, folder, '--epochs', '1')
@@ -110,7 +125,7 @@ def test_the_same_seed_gives_the_same_losses_and_weights(dataset, tmp_path):
     assert not all(np.array_equal(left, right) for left, right in zip(a, c))
 
 
-def test_a_checkpoint_goes_on_training_as_the_model_would_have(tmp_path):
+def test_a_loaded_checkpoint_trains_as_the_model_would_have(tmp_path):
     import tensorflow as tf
 
     from utils import nima
@@ -159,7 +174,7 @@ def test_a_missing_checkpoint_lists_those_that_are_there(dataset, tmp_path):
     train_tiny(dataset, tmp_path, '--epochs', '1')
     with pytest.raises(InputError, match=r'model_007\.h5: no such checkpoint, but model_001\.h5\. Type bash '
                                          r'.*test_1p\.sh .* --val_size 4 .* --checkpoint .*model_001\.h5, or '
-                                         r'--checkpoint newest'):
+                                         r'--checkpoint newest or best '):
         score_tiny(dataset, tmp_path)
 
 

@@ -29,7 +29,7 @@ def test_a_log_is_written(tmp_path, name):
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_a_folder_stands_in_the_place_of_a_log(tmp_path, name):
+def test_a_folder_instead_of_a_log(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(InputError, match=rf'^cannot write .*{name}: Is a directory\. .*another --TMP_LOG_PATH'):
         write(tmp_path)
@@ -42,7 +42,7 @@ def test_a_full_disk(tmp_path):
         write(tmp_path)
 
 
-def test_the_summary_of_a_resumed_run_is_that_of_the_whole_run(tmp_path):
+def test_the_summary_of_a_resumed_run_is_that_of_all_its_epochs(tmp_path):
     first = log.EpochLog(str(tmp_path), 'a' * 32, ABOUT)
     for epoch, speed in enumerate((1.0, 30.0, 20.0), 1):  # the third of an epoch that is trained again
         first.write(epoch, {**LOGS, 'loss': epoch, 'images_per_second': speed, 'seconds': 100.0})
@@ -62,12 +62,12 @@ def test_one_epoch_has_a_speed_that_includes_compilation(tmp_path):
     assert found['includes_compilation']
 
 
-@pytest.mark.parametrize('spread, warned', [(0.0004, True), (0.01, False)])
-def test_a_collapse_is_warned_of(monkeypatch, capsys, spread, warned):
+@pytest.mark.parametrize('difference, warned', [(0.0004, True), (0.01, False)])
+def test_a_collapse_is_warned_of(monkeypatch, capsys, difference, warned):
     true = np.full((3, 10), 0.1) + np.eye(3, 10) * 0.1 - 0.01
     predicted = np.full((3, 10), 0.1)
-    predicted[1, 0], predicted[1, 9] = 0.1 + spread, 0.1 - spread
-    predicted[2, 0], predicted[2, 9] = 0.1 - spread, 0.1 + spread
+    predicted[1, 0], predicted[1, 9] = 0.1 + difference, 0.1 - difference
+    predicted[2, 0], predicted[2, 9] = 0.1 - difference, 0.1 + difference
     monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
     names = np.array(list('abc'), dtype=object)
     val = ImageSet(Ratings(names, names, true), BadImages(3, what='validation'))

@@ -98,7 +98,7 @@ def test_a_run_goes_on_with_the_same_bits_and_all_layers_go_on_from_it(trained):
     whole, parts = (file.weights for file in files)
     assert all(np.array_equal(a, b) for name in whole for a, b in zip(whole[name], parts[name]))
     assert all(np.array_equal(a, b) for a, b in zip(*(file.slots for file in files)))
-    with pytest.raises(InputError, match=r'its run has other --trainable \(head\) than this one \(all\)'):
+    with pytest.raises(InputError, match=r'--trainable was head when this run began, now all\.'):
         train.main(argv(dataset, folder / 'parts', '--epochs', '4', '--resume'))
     train.main(argv(dataset, folder / 'on', '--epochs', '1', '--weights', paths[0]))
     after = model_file.read(str(folder / 'on' / 'model_001.h5')).weights
@@ -145,7 +145,7 @@ def damage(path):
 def test_flags_of_the_head_without_it(typed, capsys):
     with pytest.raises(SystemExit):
         train_flags(typed)
-    assert f'{typed[0]}: found without --trainable head, expected both' in capsys.readouterr().err
+    assert f'{typed[0]} needs --trainable head: all layers' in capsys.readouterr().err
 
 
 def test_what_the_features_depend_on_has_another_folder(dataset):

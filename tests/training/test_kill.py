@@ -1,4 +1,4 @@
-"""Processes that are killed or told to stop: nothing saved is lost, and what goes on ends with the same bits."""
+"""Processes that are killed or stopped by a signal: no save is lost, and a resumed run ends with the same bits."""
 import os
 import signal
 import sys
@@ -37,19 +37,19 @@ def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
     for number, code, more in ((signal.SIGTERM, 143, []), (signal.SIGINT, 130, ['--resume'])):
         process = project.start(model, '--checkpoint_steps', '5', *more, command=['bash', 'train_1p.sh'],
                                 env={**os.environ, 'PATH': path})
-        said, before = tmp_path / 'model.txt', kill.stamp(state)
+        printed, before = tmp_path / 'model.txt', kill.stamp(state)
         while kill.stamp(state) == before and process.poll() is None:
             time.sleep(0.01)
-        assert process.poll() is None, said.read_text()
+        assert process.poll() is None, printed.read_text()
         sent = time.monotonic()
         process.send_signal(number)
-        assert process.wait() == code, said.read_text()
+        assert process.wait() == code, printed.read_text()
         assert time.monotonic() - sent < 30
         position = model_file.read(state).metadata['run']['position']
         positions.append((position['epoch'], position['images']))
         step = position['images'] // kill.BATCHSIZE
-        assert (f'stopped after epoch {position["epoch"] + 1}, step {step} of {kill.STEPS}; run the same '
-                'command with --resume to continue') in said.read_text()
+        assert (f'stopped after epoch {position["epoch"] + 1}, step {step} of {kill.STEPS}; run the same command '
+                'with --resume to continue') in printed.read_text()
         assert len(checkpoint.existing(str(model))) == position['epoch']
         assert sorted(path.name for path in model.iterdir() if not path.name.startswith('model_')) == [
             'log', 'state.h5']

@@ -73,6 +73,15 @@ def test_the_log_of_another_run_is_kept(tmp_path):
     assert log.keep_other(str(tmp_path), 'b' * 32) == str(tmp_path / 'train_earlier.csv')
 
 
+def test_a_log_that_was_renamed_gets_its_name_back(tmp_path):
+    before = written(tmp_path, (1, FIGURES), (2, VALIDATED))
+    log.keep_other(str(tmp_path), 'b' * 32)
+    written(tmp_path, (1, FIGURES), run='b' * 32)
+    assert log.keep_other(str(tmp_path), 'a' * 32) == str(tmp_path / 'train_bbbbbbbb.csv')
+    assert (tmp_path / 'train.csv').read_text() == before
+    assert sorted(path.name for path in tmp_path.glob('*.csv')) == ['train.csv', 'train_bbbbbbbb.csv']
+
+
 def test_the_best_epoch_is_the_last_with_the_highest_srcc():
     rows = [{'epoch': 1, 'val_srcc': 0.5}, {'epoch': 2}, {'epoch': 3, 'val_srcc': 0.7}, {'epoch': 4, 'val_srcc': 0.7},
             {'epoch': 5, 'val_srcc': math.nan}, {'epoch': 6, 'val_srcc': 0.6}]

@@ -71,7 +71,7 @@ def test_callbacks_are_called_as_keras_calls_them(model, tmp_path):
     assert events == keras_events and len(events) == 2 + (LAST + 1) * (2 + 3 * STEPS)
 
 
-def test_a_batch_is_let_go_before_the_next_one_is_made(model, tmp_path):
+def test_a_batch_is_freed_before_the_next_one_is_made(model, tmp_path):
     held = []
     drawn = batches([], lambda last: held.append(last is not None and last() is not None))
     loop.run(model, drawn, state(tmp_path), epochs=1, callbacks=[])

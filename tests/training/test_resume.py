@@ -1,4 +1,4 @@
-"""A run that was stopped goes on as if nothing had happened; what is another run is refused."""
+"""A run that is resumed ends with the same bits as one that was never stopped; another run is refused."""
 import csv
 import importlib
 import json
@@ -148,7 +148,7 @@ def test_a_signal_in_validation_leaves_no_checkpoint(shared_data, uninterrupted,
 
 
 def rows(folder):
-    """The epochs that train.csv tells of."""
+    """The epochs in train.csv."""
     path = folder / 'log' / 'train.csv'
     if not path.exists():
         return []
@@ -156,7 +156,7 @@ def rows(folder):
         return [int(row['epoch']) for row in csv.DictReader(stream)]
 
 
-def test_the_data_goes_on_in_the_same_order_with_dropout(shared_data, tmp_path, monkeypatch, stop_at):
+def test_the_data_resume_in_the_same_order_with_dropout(shared_data, tmp_path, monkeypatch, stop_at):
     drawn = []
 
     def noted(*given, **named):
@@ -180,7 +180,7 @@ def test_the_data_goes_on_in_the_same_order_with_dropout(shared_data, tmp_path, 
 
 @pytest.fixture(scope='module')
 def begun(shared_data, tmp_path_factory):
-    """A folder with the checkpoint of the first epoch, and a state within the second, after four photographs."""
+    """A folder with the checkpoint of the first epoch, and a state within the second, after four images."""
     folder = tmp_path_factory.mktemp('begun')
     before = TrainingState.stop_if_asked
 
@@ -204,17 +204,17 @@ def copy(begun, tmp_path):
 
 
 @pytest.mark.parametrize('more, words', [
-    (['--batchsize', '4'], r'--batchsize \(2\) than this one \(4\)'),
-    (['--train_size', '6'], r'images an epoch \(--train_size\) \(8\) than this one \(6\)'),
-    (['--val_size', '3'], r'votes or image names \(\w{12}\.\.\.\) than|validation images'),
-    (['--seed', '1'], r'--seed \(0\) than this one \(1\)'),
-    (['--optimizer', 'adam'], r'--optimizer \(sgd\) than this one \(adam\)'),
-    (['--image_size', '64'], r'--image_size \(32\) than this one \(64\)'),
+    (['--batchsize', '4'], r'--batchsize was 2 when this run began, now 4'),
+    (['--train_size', '6'], r'--train_size \(at most all training images\) was 8 when this run began, now 6'),
+    (['--val_size', '3'], r'the hash of the (votes and image names|validation images) was \w{12}\.\.\. when'),
+    (['--seed', '1'], r'--seed was 0 when this run began, now 1'),
+    (['--optimizer', 'adam'], r'--optimizer was sgd when this run began, now adam'),
+    (['--image_size', '64'], r'--image_size was 32 when this run began, now 64'),
 ])
 def test_another_run_is_refused_and_harms_nothing(shared_data, copy, more, words):
     before = snapshot(copy)
-    with pytest.raises(InputError, match=rf'^{copy}/state\.h5: its run has other {words}.*\. Use those it '
-                                         r'started with, or start another run in another '):
+    with pytest.raises(InputError, match=rf'^{copy}/state\.h5: {words}.*\. Resume with what it began with, or '
+                                         r'start a new run in another --TMP_MODEL_PATF$'):
         run(shared_data, copy, '--resume', *more)
     assert snapshot(copy) == before
 
@@ -224,7 +224,7 @@ def test_labels_that_changed_since_the_start_are_refused(shared_data, copy, tmp_
     lines = shared_data.labels.read_text().splitlines()
     number, name, first, *others = lines[0].split()
     labels.write_text('\n'.join([' '.join([number, name, str(int(first) + 1), *others]), *lines[1:]]))
-    with pytest.raises(InputError, match=r'state\.h5: its run has other votes or image names \('):
+    with pytest.raises(InputError, match=r'state\.h5: the hash of the votes and image names was \w{12}\.\.\. when'):
         run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels))
     labels.write_text('\r\n'.join(lines))  # the same data in another file
     run(shared_data, copy, '--resume', '--ava_dataset_path', str(labels), '--epochs', '2')
@@ -235,14 +235,14 @@ def test_another_network_is_refused(shared_data, copy, monkeypatch):
         return small_network(shape, filters=9)
 
     monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', wider)
-    with pytest.raises(InputError, match=r"other filters of the layer 'conv1' \(8\) than this one \(9\)"):
+    with pytest.raises(InputError, match=r"filters of the layer 'conv1' was 8 when this run began, now 9"):
         run(shared_data, copy, '--resume')
 
 
 def test_what_may_differ_is_reported(shared_data, copy, capsys):
     run(shared_data, copy, '--resume', '--threads', '2', '--learning_rate', '0.001', '--dropout', '0.25')
     out = capsys.readouterr().out
-    for words in ('threads was 1, now 2', 'learning_rate was 0.01, now 0.001', 'dropout was 0.0, now 0.25'):
+    for words in ('--threads was 1, now 2', '--learning_rate was 0.01, now 0.001', '--dropout was 0.0, now 0.25'):
         assert f'state.h5: {words}: results may differ from those of an uninterrupted run' in out
     assert out.count(': results may differ') == 3
     assert 'state.h5: resuming with epoch 2, after 4 images of it' in out
@@ -257,21 +257,21 @@ def test_a_run_with_a_flag_that_is_gone_is_refused(shared_data, copy):
 def damage(path, position=None, bias=None, image_size=None, flags=None):
     """Change a state as somebody may who writes files, checksum included."""
     with h5py.File(str(path), 'r+') as file:
-        record = json.loads(file.attrs['nima'])
-        record['run']['position'].update(position or {})
-        record['run']['flags'].update(flags or {})
-        record['preprocessing'].update(image_size=image_size or 32)
+        metadata = json.loads(file.attrs['nima'])
+        metadata['run']['position'].update(position or {})
+        metadata['run']['flags'].update(flags or {})
+        metadata['preprocessing'].update(image_size=image_size or 32)
         if bias:
             name = 'model_weights/dense/dense/bias:0'
             del file[name]
             file[name] = np.zeros(bias, np.float32)
         del file.attrs['nima_sha256']
-        file.attrs['nima'] = json.dumps(record)
+        file.attrs['nima'] = json.dumps(metadata)
 
 
 @pytest.mark.parametrize('changes, words', [
     ({'position': {'images': 1000}}, 'found a position after 1000 images of an epoch of 8, expected no '),
-    ({'image_size': 64}, r'its run has other --image_size \(64\) than this one \(32\)'),
+    ({'image_size': 64}, r'--image_size was 64 when this run began, now 32'),
     ({'bias': (1,)}, r"found shapes \[\(8, 10\), \(1,\)\] for the layer 'dense', expected those of its network, "),
 ])
 def test_a_state_that_cannot_be_is_refused(shared_data, copy, changes, words):
@@ -280,14 +280,14 @@ def test_a_state_that_cannot_be_is_refused(shared_data, copy, changes, words):
         run(shared_data, copy, '--resume')
 
 
-@pytest.mark.parametrize('flag', [False, True], ids=['a new run', 'one that goes on'])
+@pytest.mark.parametrize('flag', [False, True], ids=['a new run', 'one that is resumed'])
 def test_what_another_run_saves_while_this_one_starts_is_not_lost(copy, tmp_path, flag):
     folder = copy if flag else tmp_path / 'new'
     start = resume.find(str(folder), resume=flag, overwrite=False, own_folder=False, report=print)
     folder.mkdir(exist_ok=True)
     (folder / 'new.h5').write_bytes((copy / 'model_001.h5').read_bytes())
     (folder / 'new.h5').replace(folder / 'state.h5')
-    with pytest.raises(InputError, match='another run has saved there while this one was starting'):
+    with pytest.raises(InputError, match='another run saved there while this one was starting'):
         resume.check(start, {}, 8, print)
 
 
@@ -302,7 +302,7 @@ def test_a_second_start_is_refused_with_the_three_choices(shared_data, copy):
 
 
 @pytest.mark.parametrize('more', [[], ['--checkpoint_steps', '1']])
-def test_overwrite_lets_a_new_run_take_the_place(shared_data, copy, uninterrupted, more):
+def test_overwrite_replaces_the_earlier_run(shared_data, copy, uninterrupted, more):
     (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
     run(shared_data, copy, '--overwrite', '--epochs', '1', *more)
     assert sorted(path.name for path in copy.glob('*.h5')) == ['model_001.h5']
@@ -311,7 +311,7 @@ def test_overwrite_lets_a_new_run_take_the_place(shared_data, copy, uninterrupte
 
 
 @pytest.mark.parametrize('step, left', [(1, ['state.h5']), (5, ['model_001.h5', 'state.h5'])])
-def test_a_new_run_that_is_stopped_has_taken_the_place_too(shared_data, copy, stop_at, step, left):
+def test_a_new_run_that_is_stopped_has_replaced_it_too(shared_data, copy, stop_at, step, left):
     (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
     stop_at(step)
     assert stopped(shared_data, copy, '--overwrite') == 143
@@ -323,7 +323,7 @@ def test_resume_and_overwrite_exclude_each_other(shared_data, copy):
         run(shared_data, copy, '--resume', '--overwrite')
 
 
-def test_nothing_to_go_on_with_is_the_beginning(shared_data, tmp_path, capsys):
+def test_nothing_to_resume_is_the_beginning(shared_data, tmp_path, capsys):
     run(shared_data, tmp_path / 'new', '--resume', '--epochs', '1')
     assert 'new: no run to resume; starting with the first epoch' in capsys.readouterr().out
 
@@ -332,15 +332,15 @@ def test_all_epochs_are_trained(shared_data, uninterrupted, capsys):
     folder, _ = uninterrupted
     before = snapshot(folder)
     assert run(shared_data, folder, '--resume').history == {}
-    assert 'model_003.h5: all 3 epochs are trained already. For more of them use a higher' in capsys.readouterr().out
+    assert 'model_003.h5: all 3 epochs are trained already. Use a higher --epochs' in capsys.readouterr().out
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize('broken', [b'', b'no HDF5', None], ids=['empty', 'other', 'cut'])
-def test_a_bad_file_is_named_and_passed_over(shared_data, copy, uninterrupted, capsys, broken):
+@pytest.mark.parametrize('content', [b'', b'no HDF5', None], ids=['empty', 'other', 'cut'])
+def test_an_unreadable_file_is_named_and_skipped(shared_data, copy, uninterrupted, capsys, content):
     path = copy / 'state.h5'
     whole = path.read_bytes()
-    path.write_bytes(whole[:len(whole) // 2] if broken is None else broken)
+    path.write_bytes(whole[:len(whole) // 2] if content is None else content)
     run(shared_data, copy, '--resume')
     out = capsys.readouterr().out
     assert re.search(r'state\.h5: not used: ', out) and 'model_001.h5: resuming with epoch 2\n' in out

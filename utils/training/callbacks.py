@@ -23,7 +23,7 @@ Logs = Optional[Dict[str, Any]]
 
 
 class ProgressBar(tf.keras.callbacks.Callback):
-    """A bar an epoch with the running mean of the loss, as `state` counts them."""
+    """A progress bar for each epoch with the mean loss so far, both as `state` counts them."""
 
     def __init__(self, state: TrainingState) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class ProgressBar(tf.keras.callbacks.Callback):
         self._bar.update()
 
     def close(self) -> None:
-        """Leave the bar as it stands, so that what is printed next has a line of its own."""
+        """End the bar's line, so that what is printed next has a line of its own."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
@@ -54,9 +54,9 @@ class Validation(tf.keras.callbacks.Callback):
     Prints the epoch's figures with the constant-prediction baseline, and adds them to its logs, with the epoch's
     seconds and the seconds left. `batches` is an endless generator of passes over `val`, `model` shares the trained
     model's weights and predicts `predict_batch` images at a time. `train_bad` are the images found unreadable in
-    training; the scores are of the validation images that could be read. Each rank of `group` predicts its part; rank
-    0 has all predictions, in the order of the ratings, and alone prints and logs. `pause` is called between batches,
-    at the same points in all of them: there the run may stop.
+    training; the scores are of the validation images that can be read. Each rank of `group` predicts its part; rank 0
+    gets all predictions, in the order of the ratings, and alone prints and logs. `pause` is called between batches, at
+    the same points on all ranks: there the run may stop.
     """
 
     def __init__(self, model: tf.keras.Model, batches: Iterator[Batch], val: ImageSet, train_bad: BadImages, *,
@@ -66,7 +66,7 @@ class Validation(tf.keras.callbacks.Callback):
         self._twin, self._batches, self._val = model, batches, val
         self._batchsize, self._predict_batch = batchsize, predict_batch or batchsize
         self._bad, self._every, self._group, self._pause = (train_bad, val.bad), every, group, pause
-        self._exchanged = [bad.count for bad in self._bad]  # the unreadable images that all ranks know of
+        self._exchanged = [bad.count for bad in self._bad]  # unreadable images known to all ranks
         self._seconds: List[float] = []
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -106,7 +106,7 @@ class Validation(tf.keras.callbacks.Callback):
         return self._group.merge(predicted)[~unreadable]
 
     def _exchange_bad(self) -> None:
-        """Send the other ranks the images that were found unreadable since the last time; this rank reported them."""
+        """Exchange the images found unreadable since the last time; the rank that found one has reported it."""
         for number, bad in enumerate(self._bad):
             for news in self._group.gather_objects(bad.known(self._exchanged[number])):
                 for each in news:
@@ -127,7 +127,7 @@ class Validation(tf.keras.callbacks.Callback):
 class SaveEpoch(tf.keras.callbacks.Callback):
     """Writes model_001.h5, model_002.h5, ... as `saving` says, each with `content`, its epoch, position and metrics.
 
-    Before the first step it refuses a network that could not be loaded again. `saved` gets the path of each.
+    Before the first step it refuses a network whose checkpoints could not be loaded. `saved` gets the path of each.
     """
 
     def __init__(self, saving: Saving, content: Dict[str, Any],
@@ -168,7 +168,7 @@ class EpochLog(tf.keras.callbacks.Callback):
 class ScaledRate(tf.keras.callbacks.Callback):
     """The linear rule, arXiv:1706.02677 section 2: the optimiser's learning rate times the number of devices.
 
-    In the first epoch it rises to that step by step. `state` says where the run stands.
+    In the first epoch it rises to that step by step; `state` has the position.
     """
 
     def __init__(self, devices: int, state: TrainingState) -> None:

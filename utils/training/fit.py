@@ -1,4 +1,4 @@
-"""A training from its start to its end: its metadata, what happens around it, the loop."""
+"""A training from start to end: metadata, checks, generators, callbacks, log, and loop.run() with them."""
 import contextlib
 import hashlib
 import json
@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import uuid
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -47,7 +47,7 @@ def _portable(flags: Dict[str, Any]) -> Dict[str, Any]:
 def only_writer(saving: Saving, group: Group) -> Iterator[None]:
     """On rank 0 files.only_writer() of the folder for checkpoints, and a log folder that can be written.
 
-    On all ranks the loss of another one of them is InputError.
+    On all ranks InputError where another rank is lost.
     """
     with contextlib.ExitStack() as opened:
         opened.enter_context(group.watching())
@@ -99,7 +99,7 @@ def fit(model: tf.keras.Model, start: resume.Start, content: Dict[str, Any], dat
 
 def _around(validation: callbacks.Validation, state: TrainingState, content: Dict[str, Any], schedule: Schedule,
             saving: Saving, run: Run, opened: contextlib.ExitStack) -> List[tf.keras.callbacks.Callback]:
-    """All that follow the state, as an epoch's end needs them; other ranks than 0 take part in the validation alone."""
+    """The callbacks after the state, in the order of an epoch's end; ranks other than 0 only validate."""
     scaled = [callbacks.ScaledRate(run.group.size, state)] if schedule.scale_lr and run.group.size > 1 else []
     if not run.group.is_chief:
         return [validation, *scaled]
@@ -120,11 +120,14 @@ def _epoch_log(folder: str, content: Dict[str, Any]) -> log.EpochLog:
 
 
 def _mend_log(folder: str, start: resume.Start, content: Dict[str, Any]) -> None:
-    """Keep another run's log under another name, and add the last epoch's row where a kill came before it."""
-    if not start.replaces and start.file is None:
+    """Keep another run's log under another name, and add the last epoch's row where a kill came before it.
+
+    A log without a run id is that of the run which is resumed.
+    """
+    if not start.replaces and (start.file is None or log.run_id(folder)):
         kept = log.keep_other(folder, content['run']['id'])
         if kept:
-            print(f"the log of another run is kept as {kept}")
+            print(f'the log of another run is kept as {kept}')
     epoch, figures = start.position.epoch, start.file.run.get('metrics', {}) if start.file else {}
     rows = log.read_csv(os.path.join(folder, log.CSV))
     if figures and all(row.get('epoch') != epoch for row in rows):
@@ -143,13 +146,13 @@ def _report_best(saving: Saving, epochs: int) -> None:
 
 
 def _require_same_start(group: Group, start: resume.Start, content: Dict[str, Any]) -> None:
-    """Raise InputError, on all ranks alike, where one of them has another run before it."""
+    """Raise InputError, on all ranks alike, where one of them has another position, other data or other flags."""
     run = {name: value for name, value in content['run'].items() if name not in ('threads', 'id')}
     digest = hashlib.sha256(json.dumps([content['preprocessing'], run], sort_keys=True, default=str).encode())
-    stands = group.gather([start.position.epoch, start.position.images, int(digest.hexdigest()[:12], 16)])
-    for rank, other in enumerate(stands):
-        if (other != stands[0]).any():
-            positions = [f'epoch {int(each[0]) + 1}, image {int(each[1])}' for each in (other, stands[0])]
+    starts = group.gather([start.position.epoch, start.position.images, int(digest.hexdigest()[:12], 16)])
+    for rank, other in enumerate(starts):
+        if (other != starts[0]).any():
+            positions = [f'epoch {int(each[0]) + 1}, image {int(each[1])}' for each in (other, starts[0])]
             what = ' and '.join(positions) if positions[0] != positions[1] else (
                 'other flags, labels, split or versions')
             raise InputError(f'rank {rank} starts differently from rank 0 ({what}). Use the same flags for all ranks, '
@@ -158,7 +161,7 @@ def _require_same_start(group: Group, start: resume.Start, content: Dict[str, An
 
 def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, content: Dict[str, Any],
                     batchsize: int) -> None:
-    """The weights of rank 0 for all ranks, which begin at the same position, and a line on how many there are."""
+    """Check that all ranks begin alike, and give them the weights of rank 0."""
     _require_same_start(group, start, content)
     if group.size > 1:
         group.report(f'{group.size} devices, joined by {group.engine}: {group.size} x {batchsize} = '
@@ -168,7 +171,7 @@ def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, co
 
 
 def _on_features(model: tf.keras.Model, head: Head, data: Data, content: Dict[str, Any], schedule: Schedule, run: Run,
-                 watch: Watch) -> Any:
+                 watch: Watch) -> Tuple[tf.keras.Model, Data]:
     """The head of `model`, to be trained, and the data with its features."""
     if run.group.size > 1:
         raise InputError(f'--trainable head trains on one device, found {run.group.size}. Start one process')
@@ -195,7 +198,7 @@ def _ids_of_epochs(data: Data, schedule: Schedule) -> Callable[[int], List[str]]
 
 @contextlib.contextmanager
 def _closing(group: Group, state: TrainingState, generators: List[Any]) -> Iterator[contextlib.ExitStack]:
-    """Closes the generators in any case, and reports where a run that was stopped stands."""
+    """Closes the generators in any case, and reports the position of a run that was stopped."""
     try:
         with contextlib.ExitStack() as stack:
             for each in generators:

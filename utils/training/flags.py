@@ -33,61 +33,63 @@ from utils.base.parser import (
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('model and optimiser')
     model.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
-                       help="side of the model's input in pixels; photographs are resized to S*256/224 and "
+                       help="side of the model's input in pixels; training images are resized to S*256/224 and "
                             f'cropped (default: {IMAGE_SIZE})')
     model.add_argument('--weights', type=typed_name, metavar='NAME|PATH|none',
-                       help='pre-trained MobileNet without top, or a whole NIMA, whose head, resize and padding are '
-                            'then taken too: a name in TMP_WEIGHTS_PATH, a path, or none (default: the line in '
-                            'train.py)')
+                       help='pre-trained MobileNet without top, or a NIMA model, whose head, resize and padding are '
+                            'used too: a name in TMP_WEIGHTS_PATH, a path, or none for random weights (default: the '
+                            'line in train.py)')
     model.add_argument('--dropout', type=share, default=DROPOUT, metavar='P',
-                       help=f'share of features dropped before the last layer (default: {DROPOUT})')
+                       help=f'dropout rate before the last layer (default: {DROPOUT})')
     model.add_argument('--optimizer', choices=('sgd', 'adam'), default='sgd',
-                       help='sgd is the card\'s, adam is what the published code ran (default: sgd)')
-    model.add_argument('--learning_rate', type=rate, default=1e-4, metavar='R', help='(default: 1e-4)')
+                       help="sgd is the model card's, adam that of the published code (default: sgd)")
+    model.add_argument('--learning_rate', type=rate, default=1e-4, metavar='R',
+                       help='initial learning rate (default: 1e-4)')
     model.add_argument('--momentum', type=share, default=0.9, metavar='M',
-                       help='of SGD, with Nesterov (default: 0.9)')
+                       help='Nesterov momentum of SGD (default: 0.9)')
     model.add_argument('--decay', type=not_negative, default=1e-6, metavar='D',
-                       help="Keras's decay of the learning rate: R / (1 + D * steps); the card calls it weight "
-                            'decay (default: 1e-6)')
+                       help="Keras's decay of the learning rate: R / (1 + D * steps); the model card calls it "
+                            'weight decay (default: 1e-6)')
     model.add_argument('--loss_scale', type=rate, default=1.0, metavar='X',
-                       help='multiplies the loss and divides its gradients, which keeps small ones from vanishing '
+                       help='multiplies the loss and divides the gradients, so that small gradients do not vanish '
                             'in half precision (default: 1)')
 
 
 def _add_trainable(parser: argparse.ArgumentParser) -> None:
     head = parser.add_argument_group('what is trained')
     head.add_argument('--trainable', choices=('all', 'head'), default='all',
-                      help='head trains the last layer alone, on features of the photographs that are computed once '
-                           'and kept on disk; --weights CHECKPOINT goes on from there with all layers (default: all)')
+                      help='all layers, or the head, which is the last layer alone, on features that are computed '
+                           'once and cached on disk; all layers can be trained afterwards with --weights CHECKPOINT '
+                           '(default: all)')
     head.add_argument('--crops', type=count, metavar='K',
-                      help='with --trainable head: features of K random crops of each training photograph, one an '
-                           'epoch in turn, as all layers would be trained on (default: of the whole photograph)')
+                      help='with --trainable head: cache the features of K random crops of each training image and use '
+                           'one crop an epoch in turn (default: the features of the whole image)')
     head.add_argument('--features', type=typed_path, metavar='DIR',
-                      help='with --trainable head: folder that keeps the features, 4 KB for each crop (default: '
+                      help='with --trainable head: folder of the cached features, 4 KB for each crop (default: '
                            'features/ in TMP_LOG_PATH)')
 
 
 def _alone(flags: argparse.Namespace) -> Optional[str]:
-    """What is wrong with flags of train.py that need another one; None where they have it."""
+    """The error where a flag is typed without the one it needs; None where there is none."""
     if flags.keep_best and flags.keep is None:
-        return '--keep_best: found without --keep, expected both: without --keep all checkpoints stay'
+        return '--keep_best needs --keep: without it all checkpoints stay'
     for name in ('crops', 'features'):
         if getattr(flags, name) is not None and flags.trainable != 'head':
-            return f'--{name}: found without --trainable head, expected both: all layers are trained on photographs'
+            return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
     return None
 
 
 def _add_checkpoints(parser: argparse.ArgumentParser) -> None:
     saving = parser.add_argument_group('checkpoints')
     saving.add_argument('--resume', action='store_true',
-                        help='go on from the newest good checkpoint in TMP_MODEL_PATF, or from the state that '
-                             '--checkpoint_steps or a signal saved; type the same flags as at the start')
+                        help='continue the run in TMP_MODEL_PATF from its newest checkpoint or training state, with '
+                             'the same flags as at its start')
     saving.add_argument('--overwrite', action='store_true',
-                        help='let a new run take the place of the checkpoints in TMP_MODEL_PATF; without it, or '
-                             '--resume, they are a reason not to start')
+                        help='replace the checkpoints in TMP_MODEL_PATF by those of a new run; without this or '
+                             '--resume a run does not start where there are checkpoints')
     saving.add_argument('--checkpoint_steps', type=count, metavar='N',
-                        help='also save every N steps, to one file, so that a kill costs at most N steps (default: '
-                             'after every epoch only)')
+                        help='save the training state every N steps too, in one file, so that a kill costs at most N '
+                             'steps (default: save after every epoch only)')
     saving.add_argument('--keep', type=count, metavar='N',
                         help='keep the checkpoints of the N newest epochs and remove older ones (default: keep all)')
     saving.add_argument('--keep_best', action='store_true',
@@ -103,23 +105,22 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     add_reading(run)
     add_val_records(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
-                     help='of weights, order and augmentation; the same seed gives the same run (default: 0)')
+                     help='seed of weights, order and augmentation; the same seed gives the same run (default: 0)')
     run.add_argument('--validate_every', type=count, default=1, metavar='N',
-                     help='score the validation photographs after every N-th epoch, and always after the last '
-                          '(default: 1)')
+                     help='score the validation images after every N-th epoch and after the last (default: 1)')
     add_device(run)
     add_distribute(run)
 
 
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     """The flags of train.py; --demo changes the defaults of those that were not typed."""
-    parser = make_parser('Train NIMA on AVA: a MobileNet that predicts how votes from 1 to 10 spread.')
+    parser = make_parser('Train NIMA on AVA: a MobileNet that predicts the distribution of the votes from 1 to 10.')
     card = parser.add_argument_group("the model card's flags")
     card.add_argument('--epochs', type=count, default=7, metavar='N', help='epochs to train (default: 7)')
     card.add_argument('--batchsize', type=count, default=100, metavar='N',
-                      help='photographs a step of each device (default: 100)')
+                      help='images a step on each device (default: 100)')
     card.add_argument('--train_size', type=count, default=250502, metavar='N',
-                      help="photographs an epoch, the first N of the epoch's shuffle (default: 250502)")
+                      help="images an epoch, the first N of the epoch's shuffle (default: 250502)")
     add_val_size(card)
 
     _add_model(parser)

@@ -1,10 +1,11 @@
-"""What an epoch of training came to: lines for people, rows of train.csv, and summary.json, which follows from them.
+"""The figures of an epoch: printed lines, rows of train.csv, and summary.json, which is computed from these rows.
 
 An epoch without validation has no values that begin with val_: empty cells in train.csv. An undefined value is `nan`
 in train.csv and null in summary.json, as JSON knows no NaN.
 """
 import contextlib
 import csv
+import io
 import json
 import math
 import os
@@ -61,16 +62,12 @@ def duration(seconds: float) -> str:
 
 
 class EpochLog:
-    """train.csv, a row for each epoch, and summary.json.
-
-    A run that begins with epoch 1 starts them anew; one that is resumed keeps the rows of the epochs before.
-    """
+    """train.csv, a row for each epoch, and summary.json, each replaced as a whole after an epoch."""
 
     def __init__(self, folder: str, run_id: str, about: Dict[str, Any]) -> None:
-        """`about` is what summary.json says beside the epochs: device, devices, batchsize."""
+        """`about` is what summary.json holds beside the epochs: device, devices, batchsize."""
         self._csv, self._summary = os.path.join(folder, CSV), os.path.join(folder, SUMMARY)
         self._about = {'run': run_id, **about}
-        self._rows: Optional[List[Row]] = None
 
     def check(self) -> None:
         """Raise InputError where train.csv cannot be written; nothing in it changes."""
@@ -78,22 +75,20 @@ class EpochLog:
             pass
 
     def write(self, epoch: int, figures: Figures) -> None:
-        """Add a row for `epoch`, counted from 1, with those of `figures` that COLUMNS names; InputError if it fails."""
-        if self._rows is None:
-            self._rows = [row for row in read_csv(self._csv) if row.get('epoch', math.inf) < epoch]
-            self._write_csv('w', self._rows)
-        row = {'epoch': epoch, **{name: float(figures[name]) for name in COLUMNS[1:] if name in figures}}
-        self._write_csv('a', [row])
-        self._rows.append(row)
-        with files.writing(self._summary, CURE):
-            files.write_json(self._summary, finite(summary(self._rows, self._about)))
+        """Add a row for `epoch`, counted from 1, with those of `figures` that COLUMNS names; later rows go.
 
-    def _write_csv(self, mode: str, rows: List[Row]) -> None:
-        with files.writing(self._csv, CURE), open(self._csv, mode, newline='', encoding='utf-8') as stream:
-            writer = csv.DictWriter(stream, COLUMNS, restval='', lineterminator='\n', extrasaction='ignore')
-            if mode == 'w':
-                writer.writeheader()
-            writer.writerows({**row, 'epoch': int(row['epoch'])} for row in rows)
+        InputError where a file cannot be written.
+        """
+        rows = [row for row in read_csv(self._csv) if row.get('epoch', math.inf) < epoch]
+        rows.append({'epoch': epoch, **{name: float(figures[name]) for name in COLUMNS[1:] if name in figures}})
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval='', lineterminator='\n', extrasaction='ignore')
+        writer.writeheader()
+        writer.writerows({**row, 'epoch': int(row['epoch'])} for row in rows)
+        with files.writing(self._csv, CURE):
+            files.write(self._csv, text.getvalue())
+        with files.writing(self._summary, CURE):
+            files.write_json(self._summary, finite(summary(rows, self._about)))
 
 
 def summary(rows: List[Row], about: Dict[str, Any]) -> Figures:
@@ -123,7 +118,7 @@ def best(rows: List[Row]) -> Optional[Row]:
 
 
 def run_id(folder: str) -> Optional[str]:
-    """Which run wrote the log in `folder`; None where there is none, or one of before there were run ids."""
+    """The id of the run that wrote the log in `folder`; None without one, or in an older log."""
     try:
         with open(os.path.join(folder, SUMMARY), encoding='utf-8') as stream:
             return json.load(stream).get('run')
@@ -137,13 +132,18 @@ def kept_path(folder: str, run: str) -> str:
 
 
 def keep_other(folder: str, run: str) -> Optional[str]:
-    """Rename the train.csv of another run than `run`; returns its new path, None where there was none."""
+    """Rename the train.csv of another run than `run`, and give one of `run` that was renamed its name back.
+
+    Returns the other run's new path; None where there was no other.
+    """
     path, other = os.path.join(folder, CSV), run_id(folder)
     if other == run or not read_csv(path):
         return None
     kept = kept_path(folder, other or 'earlier')
     with files.writing(kept, CURE):
         os.replace(path, kept)
+        if os.path.isfile(kept_path(folder, run)):
+            os.replace(kept_path(folder, run), path)
     return kept
 
 

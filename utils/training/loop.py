@@ -19,8 +19,8 @@ def run(model: tf.keras.Model, batches: Iterator[Batch], state: TrainingState, *
         callbacks: List[tf.keras.callbacks.Callback], whole: Optional[tf.keras.Model] = None) -> History:
     """Train from the state's position to the end of the last epoch; returns the History of the epochs that ended.
 
-    `whole` is what the callbacks see, where `model` is the head of it. They may end the training after an epoch with
-    `stop_training`. Keras's fit cannot begin within an epoch, and spends a millisecond more between two steps.
+    `whole` is the model that the callbacks get, where `model` is its head. They may end the training after an epoch
+    with `stop_training`. Keras's fit cannot begin within an epoch, and spends a millisecond more between two steps.
     """
     history = History()
     everyone, seen = [state, *callbacks, history], whole or model
@@ -35,7 +35,7 @@ def run(model: tf.keras.Model, batches: Iterator[Batch], state: TrainingState, *
             batch = next(batches)
             _call(everyone, 'on_train_batch_begin', step)
             loss = model.train_on_batch(*batch)
-            del batch  # it would be held while the next one is made
+            del batch  # frees its memory before the next one is made
             _call(everyone, 'on_train_batch_end', step, {'loss': loss})
         _call(everyone, 'on_epoch_end', epoch, {})
         if seen.stop_training:

@@ -1,4 +1,4 @@
-"""What a training is asked to do, as values that travel together."""
+"""The settings of a training, as values that travel together."""
 from typing import NamedTuple, Optional, Tuple
 
 from utils.base.preprocessing import Preprocessing
@@ -17,7 +17,7 @@ class Data(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """How long and in what steps to train."""
+    """Length and steps of a training."""
 
     epochs: int
     train_size: int           # images an epoch

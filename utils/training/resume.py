@@ -1,4 +1,4 @@
-"""Resuming a run: where it stood, whether it is the same run, the model as it was."""
+"""--resume: finds the position of a run, checks that it is the same run, restores its weights and optimiser."""
 import contextlib
 import json
 import os
@@ -13,26 +13,29 @@ from utils.model import build, checkpoint, model_file
 from utils.model.model_file import ModelFile
 from utils.training.state import Position
 
-# Parts of metadata['run'] that have to agree, in words; where one differs the run is another one.
-MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'votes or image names',
-              'split_hash': 'validation images',
-              'train_size': 'images an epoch (--train_size)', 'batchsize': '--batchsize', 'seed': '--seed',
+# Parts of metadata['run'] that must not change, in words.
+MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'the hash of the votes and image names',
+              'split_hash': 'the hash of the validation images',
+              'train_size': '--train_size (at most all training images)', 'batchsize': '--batchsize', 'seed': '--seed',
               'optimizer': '--optimizer', 'trainable': '--trainable', 'crops': '--crops'}
-# Those that may differ, which is reported; the new value is used.
-MAY_DIFFER = ('threads', 'device', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'dropout', 'scale_lr',
-              'max_pixels', 'photographs', 'npu', 'tensorflow', 'numpy')
+# Those that may change, which is reported; the new value is used.
+MAY_DIFFER = {'threads': '--threads', 'device': 'the device', 'learning_rate': '--learning_rate',
+              'momentum': '--momentum', 'decay': '--decay', 'loss_scale': '--loss_scale', 'dropout': '--dropout',
+              'scale_lr': '--scale_lr', 'max_pixels': '--max_megapixels in pixels',
+              'photographs': 'the source of the images', 'npu': 'the flags of the NPU',
+              'tensorflow': 'the version of TensorFlow', 'numpy': 'the version of NumPy'}
 
 Report = Callable[[str], Any]
 
 
 class Start(NamedTuple):
-    """Where a training into `folder` begins: at the first epoch, or where the run that `file` holds stood."""
+    """Where a training into `folder` begins: at the first epoch, or at the position in `file`."""
 
     folder: str
     file: Optional[ModelFile] = None
     position: Position = Position()
-    replaces: bool = False  # whether the first save takes the place of what an earlier run left
-    there: Tuple[Any, ...] = ()  # what was in the folder when this was found, see _stamps()
+    replaces: bool = False  # whether the first save removes the checkpoints of an earlier run
+    found: Tuple[Any, ...] = ()  # what was in the folder, see _stamps()
 
     @property
     def path(self) -> Optional[str]:
@@ -52,37 +55,37 @@ class Start(NamedTuple):
         """Whether all `epochs` are trained already; `report` gets a sentence then."""
         if self.position.epoch < epochs:
             return False
-        report(f'{self.path}: all {epochs} epochs are trained already. For more of them use a higher --epochs')
+        report(f'{self.path}: all {epochs} epochs are trained already. Use a higher --epochs for more of them')
         return True
 
 
 def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report: Report) -> Start:
-    """Where to begin with `folder` as the place of the checkpoints; `report` gets a sentence on it.
+    """Where to begin with `folder` for the checkpoints; `report` gets a sentence on it.
 
-    InputError where a run is there already and neither `resume` nor `overwrite` says what to do with it, or where
-    nothing in it can be resumed. `own_folder` is whether every run in it starts afresh, as the demo does.
+    InputError where it holds a run and neither `resume` nor `overwrite` is asked for, or where nothing in it can be
+    resumed. `own_folder` is whether every run in it replaces the one before, as the demo does.
     """
     if resume and overwrite:
         raise InputError('--resume and --overwrite exclude each other. Leave one out')
     stamps = _stamps(folder)
-    there = [path for path, *_ in stamps]
+    paths = [path for path, *_ in stamps]
     if not resume:
-        if there and not overwrite and not own_folder:
-            raise InputError(f'{there[-1]} is from an earlier run. Continue it with --resume, choose another '
+        if paths and not overwrite and not own_folder:
+            raise InputError(f'{paths[-1]} is from an earlier run. Continue it with --resume, choose another '
                              '--TMP_MODEL_PATF, or replace it with --overwrite')
-        return Start(folder, replaces=overwrite or own_folder, there=stamps)
-    if not there:
+        return Start(folder, replaces=overwrite or own_folder, found=stamps)
+    if not paths:
         report(f'{folder}: no run to resume; starting with the first epoch')
-        return Start(folder, there=stamps)
+        return Start(folder, found=stamps)
     start = _newest(folder, report)
     if start is None:
         raise InputError(f'{folder}: no checkpoint there can be resumed. Choose another --TMP_MODEL_PATF, or start '
-                         'again with --overwrite')
-    return start._replace(there=stamps)
+                         'afresh with --overwrite')
+    return start._replace(found=stamps)
 
 
 def _newest(folder: str, report: Report) -> Optional[Start]:
-    """The usable training state or checkpoint that is furthest on, each file opened once; None where there is none."""
+    """The training state or checkpoint that is furthest on and can be used, each file opened once; None without one."""
     state = _read(checkpoint.state_path(folder), report) if os.path.lexists(checkpoint.state_path(folder)) else None
     for path in reversed(checkpoint.existing(folder)):
         if state and state.position.epoch >= checkpoint.epoch_of(path):
@@ -94,7 +97,7 @@ def _newest(folder: str, report: Report) -> Optional[Start]:
 
 
 def _stamps(folder: str) -> Tuple[Any, ...]:
-    """What a run saved into `folder`: (path, file number, time) of the checkpoints, the oldest first, and the state."""
+    """(path, file number, time) of the checkpoints in `folder`, the oldest first, and of the training state."""
     found = []
     for path in (*checkpoint.existing(folder), checkpoint.state_path(folder)):
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
@@ -106,12 +109,12 @@ def _stamps(folder: str) -> Tuple[Any, ...]:
 def check(start: Start, metadata: Dict[str, Any], available: int, report: Report) -> None:
     """Raise InputError where the run that `metadata` describe is not the one that `start` resumes.
 
-    Nor may another run have saved anything since `start` was found: from here on the lock keeps it out. `available`
-    images are for training. `report` gets a sentence for each difference that is allowed.
+    Nor may another run have saved anything since `start` was found: the lock is held by now. `available` is the
+    number of training images. `report` gets a sentence for each difference that is allowed.
     """
-    if _stamps(start.folder) != start.there:
-        raise InputError(f'{start.folder}: another run has saved there while this one was starting. Run the same '
-                         'command again with --resume')
+    if _stamps(start.folder) != start.found:
+        raise InputError(f'{start.folder}: another run saved there while this one was starting. Run the same command '
+                         'again with --resume')
     if start.file is None:
         return
     path, position = start.file.path, start.position
@@ -120,7 +123,7 @@ def check(start: Start, metadata: Dict[str, Any], available: int, report: Report
     before, now = _flat(start.file.metadata or {}, available), _flat(metadata, available)
     if before.get('fast_decode'):
         raise InputError(f'{path} was trained with --fast_decode, which is no longer supported: the run cannot be '
-                         'resumed. Start another one in another --TMP_MODEL_PATF, with --weights for its weights')
+                         'resumed. Start a new run from its weights, with --weights and another --TMP_MODEL_PATF')
     if start.preprocessing:
         before.update(start.preprocessing.as_json())  # where its image size differs from its flag
     if before.get('devices', 1) != now.get('devices', 1):
@@ -131,24 +134,24 @@ def check(start: Start, metadata: Dict[str, Any], available: int, report: Report
     if position.images > now['train_size']:
         raise InputError(f'{path}: found a position after {position.images} images of an epoch of {now["train_size"]}, '
                          'expected no more than these. Use the file as train.py wrote it')
-    for name in MAY_DIFFER:
+    for name, words in MAY_DIFFER.items():
         if name in before and name in now and before[name] != now[name]:
-            report(f'{path}: {name} was {before[name]}, now {now[name]}: results may differ from those of an '
+            report(f'{path}: {words} was {before[name]}, now {now[name]}: results may differ from those of an '
                    'uninterrupted run')
 
 
 def _report_devices(path: str, before: Dict[str, Any], now: Dict[str, Any], report: Report) -> None:
-    """Report another number of devices, for which another --batchsize is allowed too: it is left out of both."""
+    """Report another number of devices, which allows another --batchsize too: it is left out of both."""
     devices, batches = zip(*((run.get('devices', 1), run.pop('batchsize', 0)) for run in (before, now)))
     totals = [number * batch for number, batch in zip(devices, batches)]
     changed = f'{totals[0]} images a step before, {totals[1]} now' if totals[0] != totals[1] else (
         f'{totals[1]} images a step as before')
-    report(f'{path}: trained on {devices[0]} devices so far, on {devices[1]} now: {changed}')
+    report(f'{path}: the number of devices was {devices[0]}, now {devices[1]}: {changed}')
 
 
 def _another_run(path: str, words: str, before: Any, now: Any) -> InputError:
-    return InputError(f'{path}: its run has other {words} ({_short(before)}) than this one ({_short(now)}). Use those '
-                      'it started with, or start another run in another --TMP_MODEL_PATF')
+    return InputError(f'{path}: {words} was {_short(before)} when this run began, now {_short(now)}. Resume with what '
+                      'it began with, or start a new run in another --TMP_MODEL_PATF')
 
 
 def _short(value: Any) -> str:
@@ -157,7 +160,7 @@ def _short(value: Any) -> str:
 
 
 def _flat(metadata: Dict[str, Any], available: int) -> Dict[str, Any]:
-    """The parts of metadata that say what run it is, by name."""
+    """The parts of metadata that tell one run from another, by name."""
     run = metadata['run']
     found = {**run, **run.get('versions', {}), **run.get('data', {}), **run.get('flags', {})}
     as_it_was = 'seed', 'threads', 'device', 'devices'  # in the end, whatever was typed
@@ -168,7 +171,7 @@ def _flat(metadata: Dict[str, Any], available: int) -> Dict[str, Any]:
 
 
 def _read(path: str, report: Report) -> Optional[Start]:
-    """Where the run stood that `path` holds; None, and a sentence for `report`, where the file cannot be resumed."""
+    """The start at the position in the file `path`; None, and a sentence for `report`, where it cannot be used."""
     try:
         file = model_file.read(path).require_checkpoint()
         stored = file.run['position']
@@ -184,13 +187,13 @@ def _read(path: str, report: Report) -> Optional[Start]:
     except InputError as error:
         reason = str(error)
     except (KeyError, TypeError, ValueError):
-        reason = 'it has no position of a run'
+        reason = 'it holds no position of a run'
     report(f'{path}: not used: {reason}')
     return None
 
 
 def restore(model: tf.keras.Model, start: Start) -> None:
-    """Give a compiled model the weights and the optimiser's state with which the run resumes.
+    """Set the weights and the optimiser's state of a compiled model to those of `start`.
 
     The network is the one that train.py builds: nothing is built from the file. InputError where the two differ.
     """
@@ -201,8 +204,8 @@ def restore(model: tf.keras.Model, start: Start) -> None:
     build.set_weights(build.variables_of(model), file.weights, file.path)
     model._make_train_function()  # makes the optimiser's variables, as Keras's own load_model does
     if [array.shape for array in file.slots] != [tuple(each.shape.as_list()) for each in model.optimizer.weights]:
-        raise InputError(f'{file.path}: found another optimiser state than this network has, expected that of the same '
-                         'network. Start another run in another --TMP_MODEL_PATF')
+        raise InputError(f'{file.path}: its optimiser state does not fit this network. Start a new run in another '
+                         '--TMP_MODEL_PATF')
     tf.keras.backend.batch_set_value(list(zip(model.optimizer.weights, file.slots)))
 
 
@@ -210,8 +213,8 @@ def _require_same_network(path: str, stored: Dict[str, Any], built: Dict[str, An
     before, now = _layers(stored), _layers(built)
     for name in [*now, *before]:
         if name not in before or name not in now:
-            raise _another_run(path, f'layers: {name!r}', *('there' if name in each else 'not there'
-                                                            for each in (before, now)))
+            raise _another_run(path, f'the layer {name!r}', *('present' if name in each else 'absent'
+                                                              for each in (before, now)))
         for setting in now[name]:
             if before[name].get(setting) != now[name][setting]:
                 raise _another_run(path, f'{setting} of the layer {name!r}', before[name].get(setting),
@@ -219,7 +222,7 @@ def _require_same_network(path: str, stored: Dict[str, Any], built: Dict[str, An
 
 
 def _layers(network: Dict[str, Any]) -> Dict[str, Dict[str, Any]]:
-    """The settings of each layer by its name; the dropout's share is no part of a network's shape."""
+    """The settings of each layer by its name, without the dropout rate, which may change."""
     layers = network['config']['layers']
     return {layer['config']['name']: {'class': layer['class_name'], 'inputs': layer.get('inbound_nodes'),
                                       **{name: value for name, value in layer['config'].items() if name != 'rate'}}

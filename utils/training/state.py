@@ -1,4 +1,4 @@
-"""The training state: where a run stands, counted step by step, saved so that it can resume, checked for NaN."""
+"""The training state: the position of a run, counted step by step, saved so that it can resume, checked for NaN."""
 import math
 import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
@@ -18,7 +18,7 @@ RESUME = 'Resume from the last save with --resume and a lower --learning_rate, o
 
 
 class Position(NamedTuple):
-    """A position in a run, and what its epoch came to so far."""
+    """A position in a run, with the loss and the time of its epoch so far."""
 
     epoch: int = 0          # counted from 0
     images: int = 0         # images of this epoch that were trained on, by all devices
@@ -34,11 +34,11 @@ class Position(NamedTuple):
 class TrainingState(tf.keras.callbacks.Callback):
     """Counts steps from `position` on, saves the training state, stops for signals and for NaN.
 
-    It has to be the first callback: an epoch's loss and images per second in the logs are its own, as an epoch
-    that was interrupted is trained in several parts. The training state is one file in the model folder, with
-    `metadata` and the position. `ids` gives the image ids of an epoch in its order, `watch` the signal that came, if
-    one came. `replaces` is whether the first save takes the place of all that an earlier run left. The ranks of
-    `group` agree on their losses and signals, and rank 0 alone saves.
+    It has to be the first callback: it puts an epoch's loss and images per second into the logs, as an epoch that was
+    interrupted is trained in several parts. The training state is one file in the model folder, with `metadata` and
+    the position. `ids` returns the image ids of an epoch in its order, `watch` holds the signal that came, if any.
+    `replaces` is whether the first save removes the checkpoints of an earlier run. The ranks of `group` exchange
+    their losses and signals, and rank 0 alone saves.
     """
 
     def __init__(self, position: Position, metadata: Dict[str, Any], schedule: Schedule, saving: Saving, *,
@@ -50,7 +50,7 @@ class TrainingState(tf.keras.callbacks.Callback):
         self._schedule, self._saving = schedule, saving
         self._ids, self._watch, self._group = ids, watch, group
         self._total = schedule.batchsize * group.size  # images a step
-        self._signal = 0  # that all ranks know of
+        self._signal = 0  # known to all ranks
 
     @property
     def step(self) -> int:
@@ -99,13 +99,13 @@ class TrainingState(tf.keras.callbacks.Callback):
             logs.update(loss=self.position.loss, images_per_second=self.position.images / self.position.seconds)
 
     def _agree(self) -> None:
-        """Exchange the losses since the last time, of which the mean counts, and the signals, of which any counts."""
+        """Exchange the losses, whose mean counts, and the signals, any of which counts."""
         losses, signals = self._group.gather([self.position.loss_sum, self._watch.signal or 0]).T
         self.position = self.position._replace(loss_sum=float(losses.mean()))
         self._signal = int(signals.max())
 
     def save(self) -> None:
-        """Write the training state over the one before; InputError where that fails, or where weights are NaN."""
+        """Replace the training state; InputError where that fails, or where weights are NaN."""
         self._require_finite_weights()
         if not self._group.is_chief:
             self._saved = self.position
@@ -117,13 +117,13 @@ class TrainingState(tf.keras.callbacks.Callback):
         self.replace_earlier(path)
 
     def replace_earlier(self, path: str) -> None:
-        """Remove all that an earlier run left, once this run has saved its first file, `path`."""
+        """Remove the checkpoints of an earlier run, once this run has saved its first file, `path`."""
         if self._replaces:
             checkpoint.remove_others(path)
             self._replaces = False
 
     def stop_if_asked(self) -> None:
-        """Leave with SystemExit, and the state saved, where a signal came and all ranks know of it."""
+        """Save the state and raise SystemExit where a signal came that all ranks know of."""
         if self._group.size == 1:
             self._agree()
         if not self._signal:
@@ -133,7 +133,7 @@ class TrainingState(tf.keras.callbacks.Callback):
         raise SystemExit(exit_code(self._signal))
 
     def pause(self) -> None:
-        """Stop here if one of the ranks has seen a signal; all of them call it at the same point."""
+        """Stop here if a signal came to any rank; all ranks call it at the same point."""
         self._agree()
         self.stop_if_asked()
 
