@@ -69,7 +69,7 @@ class Project:
             text = text.replace(IMPORT, 'from small import MobileNet')
             (self.root / 'small.py').write_text(NETWORK)
         (self.root / 'train.py').write_text(text, encoding='utf-8')
-        for name in ('train_1p.sh', 'requirements.txt'):
+        for name in ('run.sh', 'train_1p.sh', 'requirements.txt'):
             shutil.copy(str(ROOT / name), str(self.root))
         self.data = folder / 'data'
         drawn.make(str(self.data), train_size=TRAIN_SIZE, val_size=VAL_SIZE)

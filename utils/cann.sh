@@ -6,7 +6,7 @@
 #   ascend-toolkit/set_env.sh or nnae/set_env.sh, and tfplugin/set_env.sh     CANN 5.0.4 and later
 #   ascend-toolkit/latest/ or nnae/latest/ with fwkacllib/ and opp/           CANN 20.x and 5.0.x
 #   fwkacllib/ and opp/ in that folder itself                                 the oldest
-# nima_one_device sets what a training on a single device is told by its environment.
+# nima_one_device sets the environment of a run on a single device.
 
 # Sources the vendor's script $1, which expects neither set -e nor set -u. It sees and may set the local variables of
 # the functions here: hence their prefix.
@@ -46,13 +46,13 @@ nima_set_tfplugin() {
 }
 
 nima_set_up_cann() {
-    local nima_base nima_place
+    local nima_base nima_toolkit
     for nima_base in "${HOME:-}/Ascend" /usr/local/Ascend; do
-        for nima_place in "$nima_base"/{ascend-toolkit,nnae,ascend-toolkit/latest,nnae/latest} "$nima_base"; do
-            if [[ -f $nima_place/set_env.sh ]]; then
-                nima_source "$nima_place/set_env.sh"
-            elif [[ -d $nima_place/fwkacllib && -d $nima_place/opp ]]; then
-                nima_set_cann "$nima_place"
+        for nima_toolkit in "$nima_base"/{ascend-toolkit,nnae,ascend-toolkit/latest,nnae/latest} "$nima_base"; do
+            if [[ -f $nima_toolkit/set_env.sh ]]; then
+                nima_source "$nima_toolkit/set_env.sh"
+            elif [[ -d $nima_toolkit/fwkacllib && -d $nima_toolkit/opp ]]; then
+                nima_set_cann "$nima_toolkit"
             else
                 continue
             fi

@@ -1,9 +1,10 @@
 # shellcheck shell=bash
-# To be sourced: sets NIMA_PYTHON, the Python that runs this project, and stays in the current folder.
+# To be sourced: sets NIMA_PYTHON, the Python that runs this project, and stays in the current folder. The array
+# nima_module is the beginning of a command that runs a module of this project, whatever lies in the current folder.
 #   1. A Python on the PATH that has TensorFlow 1.15 (the vendor's image, an activated environment) is kept.
 #   2. Otherwise it is .venv beside README.md, made from requirements.txt once and found again later.
 # With NIMA_TEST_TOOLS=1 the tools of tests/requirements.txt are part of both.
-# What goes wrong is told in one sentence on standard error, with exit status 1.
+# An error is a sentence or two on standard error, with exit status 1.
 
 nima_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd) || return 1
 nima_venv=$nima_root/.venv
@@ -14,7 +15,7 @@ nima_fail() {
 }
 
 # Is TensorFlow 1.15 in the Python $1, and are the packages beside it as the requirement files say?
-# Status 0: yes; 3: not all of them, as told on standard output; any other: no TensorFlow 1.15, or no Python.
+# Status 0: yes; 3: not all of them, standard output says which; any other: no TensorFlow 1.15, or no Python.
 # It reads what pip noted at installation: importing TensorFlow would take seconds.
 nima_check() {
     "$1" - "$1" "$nima_root" "${NIMA_TEST_TOOLS:-}" 2>/dev/null <<'PYTHON'
@@ -44,7 +45,7 @@ tensorflow = next(requirement for requirement, _ in wanted if requirement.key ==
 if not any(name in installed and installed[name].version in tensorflow for name in BUILDS):
     sys.exit(1)
 
-found, mend = [], []
+found, missing = [], []
 for requirement, text in wanted:
     if requirement.key == 'tensorflow' or not (with_tests or requirement.key in NEEDED):
         continue
@@ -55,10 +56,10 @@ for requirement, text in wanted:
         found.append('{} {} (expected {})'.format(package.project_name, package.version, text))
     else:
         continue
-    mend.append(text)
+    missing.append(text)
 if found:
-    command = ' '.join(map(shlex.quote, [python, '-m', 'pip', 'install'] + mend))
-    print('{} has TensorFlow 1.15, but {}: this Python is left as it is; to mend it, run: {}'.format(
+    command = ' '.join(map(shlex.quote, [python, '-m', 'pip', 'install'] + missing))
+    print('{} has TensorFlow 1.15, but {}. Install them with {}'.format(
         python, ' and '.join(found), command))
     sys.exit(3)
 PYTHON
@@ -94,19 +95,19 @@ nima_venv_is_ready() {
     [[ -f $stamp && $(<"$stamp") == "$(nima_checksum)" ]] && nima_check "$nima_venv/bin/python" >/dev/null
 }
 
-# Where a Python 3.7 may be: the PATH, pyenv, the vendor's place, conda, uv. Not all of these files exist.
-nima_python_places() {
-    local home=${HOME:-} place
+# Where a Python 3.7 may be: the PATH, pyenv, the vendor's folder, conda, uv. Not all of these files exist.
+nima_python_candidates() {
+    local home=${HOME:-} folder
     type -aP python3.7 python3 python || true
     printf '%s\n' "${PYENV_ROOT:-$home/.pyenv}"/versions/3.7*/bin/python3.7
     printf '%s\n' /usr/local/python3.7*/bin/python3.7
-    for place in "${CONDA_EXE:+${CONDA_EXE%/*/*}}" "$home/.conda" /opt/conda \
+    for folder in "${CONDA_EXE:+${CONDA_EXE%/*/*}}" "$home/.conda" /opt/conda \
         {"$home",/opt}/{miniconda3,anaconda3,miniforge3,mambaforge}; do
-        printf '%s\n' "$place"/bin/python3.7 "$place"/envs/*/bin/python3.7
+        printf '%s\n' "$folder"/bin/python3.7 "$folder"/envs/*/bin/python3.7
     done
     uv python find 3.7 2>/dev/null || true
-    place=${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}
-    printf '%s\n' "$place"/*/bin/python3.7
+    folder=${UV_PYTHON_INSTALL_DIR:-${XDG_DATA_HOME:-$home/.local/share}/uv/python}
+    printf '%s\n' "$folder"/*/bin/python3.7
 }
 
 # Prints a Python 3.7 that runs and can make environments.
@@ -123,14 +124,14 @@ except ImportError: sys.exit(4)' &>/dev/null </dev/null || status=$?
             0) echo "$python"; return 0 ;;
             4) without_venv=$python ;;
         esac
-    done < <(nima_python_places)
+    done < <(nima_python_candidates)
     if [[ -n $without_venv ]]; then
-        nima_fail "$without_venv is a Python 3.7 without venv and ensurepip, which Debian and Ubuntu pack \
-apart: install them (apt-get install python3.7-venv python3.7-distutils) and run the same command again."
+        nima_fail "$without_venv is a Python 3.7 without venv and ensurepip, which Debian and Ubuntu package \
+separately. Install them (apt-get install python3.7-venv python3.7-distutils) and run the same command again"
     else
-        nima_fail "found no Python 3.7 (on the PATH, in pyenv, conda and uv), and TensorFlow 1.15 runs on no \
-newer one: get one with 'uv python install 3.7' or 'pyenv install 3.7', or work in the docker image python:3.7 \
-or, on an Ascend server, in the vendor's image, and run the same command again."
+        nima_fail "found no Python 3.7 on the PATH, in pyenv, conda or uv, and TensorFlow 1.15 runs on no newer one. \
+Install one with 'uv python install 3.7' or 'pyenv install 3.7', or work in the docker image python:3.7 or, on an \
+Ascend server, in the vendor's image; then run the same command again"
     fi
 }
 
@@ -138,9 +139,9 @@ nima_check_machine() {
     local machine
     machine="$(uname -s) $(uname -m)"
     [[ $machine == 'Linux x86_64' ]] || nima_fail "found no Python with TensorFlow 1.15, and this machine is \
-$machine: only on Linux x86_64 is it installed from the package index; on an Ascend server with ARM work in \
-the vendor's image (ascend-tensorflow-arm), which has it, and elsewhere on a Linux x86_64 machine with Python 3.7 \
-('uv python install 3.7', 'pyenv install 3.7' or the docker image python:3.7)."
+$machine: the package index has it for Linux x86_64 only. On an Ascend server with ARM work in the vendor's image \
+(ascend-tensorflow-arm), which has it, elsewhere on a Linux x86_64 machine with Python 3.7 ('uv python install 3.7', \
+'pyenv install 3.7' or the docker image python:3.7)"
 }
 
 # Makes .venv, or completes one that an interrupted or older set-up left; one process at a time.
@@ -156,8 +157,8 @@ nima_make_venv() (
 
     version=$("$python" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || version=''
     if [[ -n $version && $version != 3.7 ]]; then
-        nima_fail "$nima_venv is an environment of Python $version, expected 3.7: \
-remove or rename that folder and run the same command again." || exit 1
+        nima_fail "$nima_venv is an environment of Python $version, expected 3.7. \
+Remove or rename that folder and run the same command again" || exit 1
     fi
     base=''
     if [[ -z $version ]] || ! "$python" -I -m pip --version &>/dev/null; then
@@ -165,11 +166,11 @@ remove or rename that folder and run the same command again." || exit 1
     fi
     echo "Setting up $nima_venv with TensorFlow 1.15: about a minute and 200 MB (pip's progress: $log)" >&2
     if [[ -n $base ]]; then
-        options=()  # what only lacks pip is completed; what does not even run is made anew
+        options=()  # one that only lacks pip is completed; one that does not run is made again
         [[ -n $version ]] || options=(--clear)
         reason=$("$base" -I -m venv ${options[@]+"${options[@]}"} "$nima_venv" 2>&1) ||
-            nima_fail "$base could not make $nima_venv (${reason##*$'\n'}): mend that and run the same command \
-again." || exit 1
+            nima_fail "$base could not make $nima_venv (${reason##*$'\n'}). Correct that and run the same command \
+again" || exit 1
     fi
 
     files=(-r "$nima_root/requirements.txt")
@@ -179,8 +180,8 @@ again." || exit 1
     if ! "$python" -I -m pip install 'pip>=21.3' &>"$log" ||
         ! "$python" -I -m pip install "${files[@]}" >>"$log" 2>&1; then
         reason=$(grep '^ERROR' "$log" | tail -n 1) || true
-        nima_fail "pip could not fill $nima_venv (${reason:-no reason given}; all of it is in $log): mend that - \
-where the package index cannot be reached, set pip's proxy or a mirror - and run the same command again." || exit 1
+        nima_fail "pip could not install into $nima_venv (${reason:-no reason given}; the log is $log). Correct that, \
+for a package index out of reach by setting pip's proxy or a mirror, and run the same command again" || exit 1
     fi
     nima_checksum >"$nima_venv/installed${NIMA_TEST_TOOLS:+-with-tests}.cksum"
     NIMA_TEST_TOOLS='' nima_checksum >"$nima_venv/installed.cksum"
@@ -199,6 +200,13 @@ nima_set_up() {
 
 export NIMA_PYTHON=''
 nima_set_up || return 1
+# python3 -m would look for utils/ in the current folder first.
+# shellcheck disable=SC2034  # for those who source this file
+nima_module=("$NIMA_PYTHON" -c 'import sys
+sys.path[0] = sys.argv[1]
+import runpy
+del sys.argv[:2]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)' "$nima_root")
 
 # Output reaches a log file at once, and TensorFlow's C++ code reports no more than warnings unless told to.
 export PYTHONUNBUFFERED=${PYTHONUNBUFFERED:-1} TF_CPP_MIN_LOG_LEVEL=${TF_CPP_MIN_LOG_LEVEL:-1}

@@ -8,13 +8,13 @@ root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/utils/env.sh"
 
 if "$NIMA_PYTHON" -c 'import horovod.tensorflow' 2>/dev/null; then
-    echo "Horovod is there already: $NIMA_PYTHON"
+    echo "Horovod is already installed: $NIMA_PYTHON"
     exit 0
 fi
 for tool in g++ cmake; do
     type -P "$tool" >/dev/null || {
-        echo "utils/horovod.sh: error: found no $tool, expected it, as Horovod is built from source: install it \
-(apt-get install g++ cmake) and run the same command again." >&2
+        echo "utils/horovod.sh: error: found no $tool, and Horovod is built from source. Install it \
+(apt-get install g++ cmake) and run the same command again" >&2
         exit 1
     }
 done

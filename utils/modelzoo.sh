@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# To be sourced by test/train_full_1p.sh and test/train_performance_1p.sh: the model zoo's options, log places and
-# result lines around train_1p.sh. The working folder stays, and no file outside test/output/ changes.
+# To be sourced by test/train_full_1p.sh and test/train_performance_1p.sh: the model zoo's options, output folder
+# and result lines around train_1p.sh. The working folder stays, and no file outside test/output/ changes.
 
 nima_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -9,14 +9,15 @@ zoo_help() {
 bash ${0##*/} --data_path=DIR [options] [flags of train.py]
   --data_path=DIR        holds AVA_dataset/ (AVA.txt, image/images/) and the pre-trained weights, or is AVA_dataset/
                          itself; the weights are then those in weights/
-  --ckpt_path=DIR        where the pre-trained weights lie instead
+  --ckpt_path=DIR        another folder of pre-trained weights
   --precision_mode=MODE  of the NPU (default: allow_mix_precision)
   --over_dump            records operators that overflow, into overflow_dump/ of the output folder
   --data_dump_flag       records inputs and outputs of all operators, into data_dump/ of the output folder
   --data_dump_step=N     the steps that --data_dump_flag records (default: 0)
   --profiling            records profiles of the device, into profiling/ of the output folder
   -h, --help             this text
-The output folder is test/output/\$ASCEND_DEVICE_ID, which is emptied first. Switches also take =True and =False.
+The output folder is test/output/\$ASCEND_DEVICE_ID, which is emptied first. A folder may also follow a blank
+(--data_path DIR); switches also take =True and =False.
 TEXT
 }
 
@@ -32,13 +33,10 @@ zoo_parse() {
     while (($#)); do
         argument=$1
         shift
-        case $argument in  # --data_path DIR is --data_path=DIR
-            --data_path | --ckpt_path)
-                if [[ -n ${1:-} && $1 != -* ]]; then
-                    argument=$argument=$1
-                    shift
-                fi ;;
-        esac
+        if [[ $argument =~ ^--(data|ckpt)_path$ && ${1:-} && $1 != --* ]]; then
+            argument="$argument=$1"
+            shift
+        fi
         case $argument in
             -h | --help) zoo_help && exit 0 ;;
             --data_path=?*) zoo_data=${argument#*=} ;;
@@ -50,7 +48,7 @@ zoo_parse() {
             --over_dump=* | --data_dump_flag=* | --profiling=*)
                 zoo_fail "${argument%%=*}: found '${argument#*=}', expected True or False" ;;
             --data_path | --data_path= | --ckpt_path | --ckpt_path=)
-                zoo_fail "found $argument without a folder, expected ${argument%=}=DIR" ;;
+                zoo_fail "${argument%=} needs a folder. Type ${argument%=}=DIR" ;;
             *) zoo_flags+=("$argument") ;;
         esac
     done
@@ -58,7 +56,7 @@ zoo_parse() {
 
 # Sets zoo_dataset, the folder of AVA.txt, and zoo_weights, unless they were given.
 zoo_find_data() {
-    [[ -n $zoo_data ]] || zoo_fail 'found no --data_path, expected --data_path=DIR, the folder of the data'
+    [[ -n $zoo_data ]] || zoo_fail '--data_path is missing. Type --data_path=DIR, the folder of the data'
     if [[ -f $zoo_data/AVA_dataset/AVA.txt ]]; then
         zoo_dataset=$zoo_data/AVA_dataset
         zoo_weights=${zoo_weights:-$zoo_data}
@@ -66,12 +64,12 @@ zoo_find_data() {
         zoo_dataset=$zoo_data
         zoo_weights=${zoo_weights:-$nima_root/weights}
     else
-        zoo_fail "--data_path=$zoo_data: found neither AVA_dataset/AVA.txt nor AVA.txt, expected one in that folder"
+        zoo_fail "--data_path=$zoo_data: this folder has neither AVA_dataset/AVA.txt nor AVA.txt. Type the folder of the data"
     fi
 }
 
 # Prints the result lines, and writes the CaseName log and the losses of the epochs; $1 is acc or perf. The figures
-# are those of train.py's summary.json; the seconds are those of this script, set-up and all.
+# are those of train.py's summary.json; the seconds are those of this script, with the set-up.
 zoo_report() {
     "$NIMA_PYTHON" -I - "$1" "$zoo_output" "$SECONDS" <<'PYTHON'
 import json
@@ -90,7 +88,7 @@ print('Final Performance images/sec : ' + speed)
 print('Final Train Accuracy : ' + accuracy)
 print('E2E Training Duration sec : ' + seconds)
 if summary.get('includes_compilation'):
-    print('one epoch was trained: images/sec includes compilation')
+    print('The speed is that of the only epoch, and includes compilation')
 
 lines = [('Network', network), ('RankSize', ranks), ('BatchSize', summary['batchsize']),
          ('DeviceType', platform.machine()), ('CaseName', case), ('ActualFPS', speed),
@@ -110,11 +108,11 @@ zoo_require_free() {
     local process='' machine='' lock=$zoo_output/ckpt/.lock
     [[ ! -f $lock ]] || read -r process machine <"$lock" || true
     [[ $process =~ ^[0-9]+$ && $machine == "$HOSTNAME" ]] && kill -s 0 "$process" 2>/dev/null || return 0
-    zoo_fail "$zoo_output: found that the process $process is writing there, expected one run at a time: wait for it or\
- stop it (if it is no training, remove $lock)"
+    zoo_fail "$zoo_output is in use: process $process writes there. Wait for it or stop it; if it is no training, remove \
+$lock"
 }
 
-# zoo_run LOG COMMAND...: runs the command, which gets the signals that come; the exit code is its own.
+# zoo_run LOG COMMAND...: runs the command and passes signals on to it; the exit code is its own.
 zoo_run() {
     local child status=0
     set -m  # without it bash has a job of the background ignore SIGINT
@@ -133,7 +131,7 @@ zoo_main() {
     local kind=$1 name=ASCEND_DEVICE_ID device log status=0
     [[ -n ${ASCEND_DEVICE_ID:-} || -z ${DEVICE_ID:-} ]] || name=DEVICE_ID  # train_1p.sh leaves both as they are
     device=${!name:-0}
-    [[ $device =~ ^[0-9]{1,9}$ ]] || zoo_fail "$name: found '$device', expected the number of a device from 0"
+    [[ $device =~ ^[0-9]{1,9}$ ]] || zoo_fail "$name is '$device', expected a device number from 0"
     zoo_output=$nima_root/test/output/$device
     zoo_parse "${@:2}"
     zoo_find_data

@@ -24,7 +24,7 @@ def test_auto_takes_a_listed_gpu(monkeypatch, capsys):
 
 
 def test_a_gpu_that_is_not_there_is_an_error():
-    with pytest.raises(InputError, match=r'--device gpu: found no GPU that TensorFlow lists, .* --device cpu'):
+    with pytest.raises(InputError, match=r'--device gpu: TensorFlow lists no GPU\. Install .* --device cpu'):
         device.choose('gpu')
 
 

@@ -8,20 +8,19 @@ import types
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_dataset, reading
+from conftest import make_dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils import data_loader, score_utils
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava
 from utils.data.bad_images import BadImages
 from utils.data.epoch_plan import part, training_positions
-from utils.data.image_set import ImageSet
+from utils.data.image_set import ImageSet, Reading
 from utils.device import device, distribute
-from utils.training import callbacks, log
-from utils.training import state as state_module
-from utils.training.plan import Saving, Schedule
+from utils.training import callbacks, log, plan, state
 
 sizes = st.integers(1, 9)
 
@@ -51,28 +50,31 @@ def test_the_parts_of_a_list_are_the_list(count, size):
 
 @pytest.fixture(scope='module')
 def ratings(tmp_path_factory):
-    """Thirteen photographs, two of them broken."""
+    """Thirteen images, two of them unreadable."""
     data = make_dataset(tmp_path_factory.mktemp('data'), 13)
     for number in (1002, 1007):
-        (data.images / f'{number}.jpg').write_bytes(b'no photograph')
+        (data.images / f'{number}.jpg').write_bytes(b'no image')
     return ava.read(str(data.labels), str(data.images))
 
 
-def batches(ratings, count, batchsize, shard, **place):
-    """The first `count` batches of one device, and what it found broken."""
+READING = Reading(Preprocessing(32))
+
+
+def batches(ratings, count, batchsize, shard, **position):
+    """The first `count` batches of one device, and what it found unreadable."""
     bad = BadImages(ratings.count, share=0.5, report=lambda text: None)
-    generator = data_loader.train_generator(batchsize, images=ImageSet(ratings, bad), reading=reading(32), seed=3,
-                                            shard=shard, **place)
+    generator = data_loader.train_generator(batchsize, images=ImageSet(ratings, bad), reading=READING, seed=3,
+                                            shard=shard, **position)
     found = [next(generator) for _ in range(count)]
     generator.close()
     return found, bad
 
 
-@pytest.mark.parametrize('place', [{}, {'first_epoch': 1, 'first_image': 5}], ids=['from the start', 'in an epoch'])
-def test_two_devices_read_what_one_with_twice_the_batch_reads(ratings, place):
-    """Over the border of an epoch, with broken photographs, each of which is met by one device or the other."""
-    (first, bad_first), (second, bad_second) = (batches(ratings, 5, 2, (rank, 2), **place) for rank in range(2))
-    whole, bad = batches(ratings, 5, 4, (0, 1), **place)
+@pytest.mark.parametrize('position', [{}, {'first_epoch': 1, 'first_image': 5}], ids=['from the start', 'in an epoch'])
+def test_two_devices_read_what_one_with_twice_the_batch_reads(ratings, position):
+    """Over the border of an epoch, with unreadable images, each of which is met by one device or the other."""
+    (first, bad_first), (second, bad_second) = (batches(ratings, 5, 2, (rank, 2), **position) for rank in range(2))
+    whole, bad = batches(ratings, 5, 4, (0, 1), **position)
     for step in range(5):
         for column in range(2):
             np.testing.assert_array_equal(np.concatenate([first[step][column], second[step][column]]),
@@ -83,7 +85,7 @@ def test_two_devices_read_what_one_with_twice_the_batch_reads(ratings, place):
 def test_validation_is_shared_in_order(ratings):
     def passes(shard):
         bad = BadImages(ratings.count, what='validation', share=0.5, report=lambda text: None)
-        generator = data_loader.val_generator(3, images=ImageSet(ratings, bad), reading=reading(32), shard=shard)
+        generator = data_loader.val_generator(3, images=ImageSet(ratings, bad), reading=READING, shard=shard)
         steps = -(-(part(ratings.count, shard).stop - part(ratings.count, shard).start) // 3)
         found = [np.concatenate([next(generator)[1] for _ in range(steps)]) for _ in range(2)]
         generator.close()
@@ -96,7 +98,7 @@ def test_validation_is_shared_in_order(ratings):
 def test_too_many_devices_for_an_epoch():
     assert data_loader.steps_per_epoch(17, 100, 4, devices=2) == 2
     with pytest.raises(InputError, match=r'^batchsize: found 10 on each of 2 devices, expected at most the 17 training '
-                                         r'images of an epoch\. Use --batchsize 8 or less$'):
+                                         'images of an epoch. Use --batchsize 8 or less$'):
         data_loader.steps_per_epoch(17, 100, 10, devices=2)
     with pytest.raises(InputError, match='Start fewer processes'):
         data_loader.steps_per_epoch(7, 100, 1, devices=8)
@@ -142,15 +144,15 @@ anything = st.recursive(st.none() | st.integers() | st.text(), st.lists, max_lea
 
 @settings(max_examples=30)
 @given(st.lists(st.tuples(values, anything), min_size=1, max_size=4))
-def test_everyone_has_what_everyone_said_to_the_bit(said):
-    numbers, objects = zip(*said)
-    for rows, found in together(len(said), lambda group: (group.gather(numbers[group.rank]),
+def test_every_rank_has_the_values_of_all_to_the_bit(given_values):
+    numbers, objects = zip(*given_values)
+    for rows, found in together(len(given_values), lambda group: (group.gather(numbers[group.rank]),
                                                           group.gather_objects(objects[group.rank]))):
         np.testing.assert_array_equal(rows, np.array(numbers))
         assert found == list(objects)
 
 
-def test_merged_shares_are_the_same_bits():
+def test_merged_distributions_are_the_same_bits():
     whole = np.random.RandomState(0).dirichlet(np.ones(10), 7).astype(np.float32)
 
     def work(group):
@@ -162,26 +164,25 @@ def test_merged_shares_are_the_same_bits():
         np.testing.assert_array_equal(merged, whole)
 
 
-def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
-    """Three devices, a photograph that only the second finds broken; a correlation is never a mean of correlations."""
-    count, broken = 11, 5
+def test_rank_0_evaluates_all_predictions_once(monkeypatch, capsys):
+    """Three devices, an image that only the second finds unreadable; a correlation is never a mean of correlations."""
+    count, unreadable = 11, 5
     random = np.random.RandomState(1)
-    scores = random.dirichlet(np.ones(10), count)
+    true = random.dirichlet(np.ones(10), count)
     predicted = random.dirichlet(np.ones(10), count).astype(np.float32)
     monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
-    names = np.array(list(map(str, range(count))), dtype=object)
-    ratings = ava.Ratings(names, names, scores)
+    ratings = ava.Ratings(np.arange(count).astype(str), np.full(count, ''), true)
 
     def work(group):
-        bad = BadImages(20, share=0.5, report=lambda text: None), BadImages(count, what='validation', share=0.5,
-                                                                                     report=lambda text: None)
+        bad = [BadImages(number, what=what, share=0.5, report=lambda text: None)
+               for number, what in ((20, 'training'), (count, 'validation'))]
         own = range(count)[part(count, group.shard)]
 
         def generator():
             for start in range(0, len(own), 2):
-                rows = [index for index in own[start:start + 2] if index != broken]
-                if broken in own[start:start + 2]:
-                    bad[1].add(broken, 'five.jpg', 'no photograph')
+                rows = [index for index in own[start:start + 2] if index != unreadable]
+                if unreadable in own[start:start + 2]:
+                    bad[1].add(unreadable, 'five.jpg', 'no image')
                 yield predicted[rows], None
 
         validation = callbacks.Validation(None, generator(), ImageSet(ratings, bad[1]), bad[0], batchsize=2,
@@ -189,54 +190,53 @@ def test_the_chief_judges_all_predictions_once(monkeypatch, capsys):
         validation.params = {'epochs': 2}
         logs = {'loss': 0.1, 'images_per_second': 1.0}
         validation.on_epoch_begin(0)
-        bad[0].add(group.rank, f'{group.rank}.jpg', 'no photograph')
+        bad[0].add(group.rank, f'{group.rank}.jpg', 'no image')
         validation.on_epoch_end(0, logs)
         return logs, bad
 
     results = together(3, work)
-    kept = np.arange(count) != broken
-    expected = log.validation_figures(scores[kept], predicted[kept])
+    kept = np.arange(count) != unreadable
+    expected = log.validation_figures(true[kept], predicted[kept])
     assert {name: results[0][0][name] for name in expected} == expected
-    assert expected['val_srcc'] == score_utils.metrics(scores[kept], predicted[kept])['srcc_mean']
+    assert expected['val_srcc'] == score_utils.metrics(true[kept], predicted[kept])['srcc_mean']
     assert all('val_srcc' not in logs for logs, _ in results[1:])
     assert [(bad[0].count, bad[1].count) for _, bad in results] == [(3, 1)] * 3
-    said = capsys.readouterr().out
-    assert said.count('epoch 1: loss') == 1 and 'unreadable images: 3 training, 1 validation' in said
+    out = capsys.readouterr().out
+    assert out.count('epoch 1: loss') == 1 and 'unreadable images: 3 training, 1 validation' in out
 
 
 @pytest.mark.parametrize('count, batches', [(7, 2), (2, 0)])
-def test_a_signal_in_the_shared_validation_stops_all_at_the_same_place(monkeypatch, tmp_path, count, batches):
-    """Three devices: of 7 photographs the last has a batch more than the others, of 2 the first has none.
+def test_a_signal_in_the_shared_validation_stops_all_at_the_same_position(monkeypatch, tmp_path, count, batches):
+    """Three devices: of 7 images the last has a batch more than the others, of 2 the first has none.
 
     The signal comes to the first with its second batch, or with the last step. Threads stand for the devices.
     """
     saved = []
     monkeypatch.setattr(callbacks.nima, 'predict', lambda model, images, batchsize: images)
-    monkeypatch.setattr(state_module.checkpoint, 'save', lambda model, path, record: saved.append(record['run']))
-    shares = np.full((1, 10), 0.1, np.float32)
-    names = np.array(list(map(str, range(count))), dtype=object)
+    monkeypatch.setattr(state.checkpoint, 'save', lambda model, path, metadata: saved.append(metadata['run']))
+    distributions = np.full((1, 10), 0.1, np.float32)
+    ratings = ava.Ratings(np.full(count, ''), np.full(count, ''), np.repeat(distributions, count, 0))
 
     def work(group):
         watch = types.SimpleNamespace(signal=None)
-        state = state_module.TrainingState(state_module.Position(), {}, Schedule(1, 6, 2),
-                                           Saving(str(tmp_path), str(tmp_path)), ids=lambda epoch: [], watch=watch,
-                                           group=group)
-        state.set_model(types.SimpleNamespace(layers=[]))
+        training = state.TrainingState(state.Position(), {}, plan.Schedule(1, 6, 2), plan.Saving(str(tmp_path), ''),
+                                       ids=lambda epoch: [], watch=watch, group=group)
+        training.set_model(types.SimpleNamespace(layers=[]))
         predicted = []
 
         def generator():
             while True:
                 predicted.append(1)
                 watch.signal = signal.SIGTERM if (group.rank, len(predicted)) == (0, batches) else watch.signal
-                yield shares, None
+                yield distributions, None
 
         validation = callbacks.Validation(
-            None, generator(), ImageSet(ava.Ratings(names, names, np.repeat(shares, count, 0)), BadImages(count)),
-            BadImages(1), pause=state.pause, batchsize=1, group=group)
-        state.on_epoch_begin(0)
-        state.on_batch_end(0, {'loss': 0.1})
+            None, generator(), ImageSet(ratings, BadImages(count)), BadImages(6), pause=training.pause, batchsize=1,
+            group=group)
+        training.on_epoch_begin(0)
+        training.on_batch_end(0, {'loss': 0.1})
         watch.signal = None if batches or group.rank else signal.SIGTERM
-        state.on_epoch_end(0, {})
+        training.on_epoch_end(0, {})
         with pytest.raises(SystemExit) as left:
             validation._predict()
         return left.value.code, len(predicted)
@@ -270,15 +270,15 @@ def test_processes_that_horovod_does_not_join_are_an_input_error(monkeypatch, la
     library = types.SimpleNamespace(init=lambda: None, rank=lambda: 0, size=lambda: 1, local_rank=lambda: 0,
                                     local_size=lambda: 1)
     monkeypatch.setattr(distribute, '_import_horovod', lambda: library)
-    with pytest.raises(InputError, match='^--distribute horovod: found 2 processes that a launcher started, of which '
-                                         'Horovod joins 1, expected all of them: start with horovodrun'):
+    with pytest.raises(InputError, match='^--distribute horovod: 2 processes were started, but Horovod joins only 1. '
+                                         'Start them with horovodrun'):
         distribute.join('auto')
 
 
 def test_horovod_that_is_not_there_is_an_input_error(monkeypatch):
     monkeypatch.setitem(sys.modules, 'horovod', None)
-    with pytest.raises(InputError, match='^--distribute horovod: Horovod cannot be imported .*, expected 0.28.1 built '
-                                         'for TensorFlow: build it with bash utils/horovod.sh$'):
+    with pytest.raises(InputError, match=r'^--distribute horovod: Horovod cannot be imported .*\. Build it with '
+                                         'bash utils/horovod.sh$'):
         distribute.join('horovod')
 
 

@@ -52,14 +52,14 @@ def test_auto_follows_the_environment(launched):
 
 
 @pytest.mark.parametrize('engine, name, value, text', [
-    ('hccl', 'RANK_SIZE', None, 'RANK_SIZE: found nothing, expected a whole number from 0: start with bash'),
-    ('auto', 'RANK_SIZE', 'eight', "RANK_SIZE: found 'eight', expected a whole number"),
-    ('auto', 'RANK_ID', None, 'RANK_ID: found nothing, expected a whole number'),
-    ('auto', 'RANK_ID', '2', 'RANK_ID: found 2, expected a number below RANK_SIZE, 2: start with bash train_8p.sh'),
-    ('auto', 'JOB_ID', None, 'JOB_ID: found nothing beside RANK_SIZE=2, expected a number that all processes'),
-    ('auto', 'RANK_TABLE_FILE', '/nowhere.json', "RANK_TABLE_FILE: found '/nowhere.json', expected the file that"),
-    ('auto', 'RANK_TABLE_FILE', None, "RANK_TABLE_FILE: found '', expected the file that lists"),
-    ('auto', 'HOROVOD_SIZE', '2', '--distribute auto: found RANK_SIZE=2 in a process of horovodrun or mpirun'),
+    ('hccl', 'RANK_SIZE', None, 'RANK_SIZE is not set, expected a whole number from 0. Start with bash'),
+    ('auto', 'RANK_SIZE', 'eight', "RANK_SIZE is 'eight', expected a whole number"),
+    ('auto', 'RANK_ID', None, 'RANK_ID is not set, expected a whole number'),
+    ('auto', 'RANK_ID', '2', 'RANK_ID is 2, expected a number below RANK_SIZE, 2. Start with bash train_8p.sh'),
+    ('auto', 'JOB_ID', None, 'JOB_ID is not set, but RANK_SIZE is 2: HCCL needs a number that all ranks'),
+    ('auto', 'RANK_TABLE_FILE', '/nowhere.json', "RANK_TABLE_FILE is '/nowhere.json', expected the file that"),
+    ('auto', 'RANK_TABLE_FILE', None, "RANK_TABLE_FILE is '', expected the file that lists"),
+    ('auto', 'HOROVOD_SIZE', '2', '--distribute auto: RANK_SIZE is 2 in a process of horovodrun or mpirun'),
 ])
 def test_an_environment_that_no_launcher_makes_is_refused(launched, engine, name, value, text):
     if value is None:
@@ -71,8 +71,8 @@ def test_an_environment_that_no_launcher_makes_is_refused(launched, engine, name
 
 
 def test_hccl_is_for_npus_alone(launched):
-    with pytest.raises(InputError, match='^--device cpu: found 2 processes joined by hccl, expected hccl for NPUs and '
-                                         'horovod for CPUs and GPUs: .*unset RANK_SIZE'), \
+    with pytest.raises(InputError, match='^--device cpu: the 2 processes are joined by hccl, which is for NPUs. Start '
+                                         'with bash train_8p.sh .*unset RANK_SIZE$'), \
             device.open_run('cpu', group=distribute.join('auto')):
         pass
 
@@ -148,7 +148,7 @@ def test_the_stand_in_takes_what_hccl_takes(adapter, launched, tensor, text):  #
 
 # In the place of MobileNet, the small network of the other tests, which is built in no time.
 SMALL = f'''import importlib, sys
-sys.path[:0] = [{str(ROOT / "tests")!r}, {str(ROOT / "tests" / "device")!r}]
+sys.path[:0] = {[str(ROOT / "tests"), str(ROOT / "tests" / "device")]!r}
 import test_npu
 del sys.path[:2]
 importlib.import_module("tensorflow.keras.applications").MobileNet = test_npu.small_network'''

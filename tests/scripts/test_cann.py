@@ -1,4 +1,4 @@
-"""utils/cann.sh in train_1p.sh and test_1p.sh: fake CANN folders in each layout, and what one device is told."""
+"""utils/cann.sh in train_1p.sh and test_1p.sh: fake CANN folders in each layout, and the environment of one device."""
 import os
 
 import pytest
@@ -162,9 +162,9 @@ def test_pythons_exit_code_comes_back(machine, ascend, name):
 
 def test_the_scripts_own_options_hold_after_a_vendor_script(machine, ascend):
     set_env(ascend / 'nnae', 'set +e +u +o pipefail; options=')
-    text = (machine.root / 'train_1p.sh').read_text()
+    text = (machine.root / 'run.sh').read_text()
     assert 'nima_one_device\n' in text
-    (machine.root / 'train_1p.sh').write_text(text.replace('nima_one_device\n', 'echo "\\"$SHELLOPTS\\""; exit\n'))
+    (machine.root / 'run.sh').write_text(text.replace('nima_one_device\n', 'echo "\\"$SHELLOPTS\\""; exit\n'))
     options, _, _ = machine.run()
     assert {'errexit', 'nounset', 'pipefail'} <= set(options.split(':'))
 

@@ -92,7 +92,7 @@ class Machine:
             if shutil.which(tool):
                 (self.tools / tool).symlink_to(shutil.which(tool))
         script(self.tools / 'env', f'#!/bin/sh\nexec {shutil.which("env")} "$@"\n')
-        for name in ('utils/env.sh', 'utils/cann.sh', 'train_1p.sh', 'test_1p.sh', 'requirements.txt'):
+        for name in ('utils/env.sh', 'utils/cann.sh', 'run.sh', 'train_1p.sh', 'test_1p.sh', 'requirements.txt'):
             shutil.copy(str(ROOT / name), str(self.root / name))
         (self.root / 'tests' / 'requirements.txt').write_text('pytest\nkeras==2.3.1\n')
         (self.root / 'tests' / 'constraints.txt').write_text('pytest==7.4.4\n')
@@ -180,14 +180,14 @@ def test_an_active_python_with_tensorflow_1_15_is_kept(machine, build):
     assert not machine.venv.exists() and machine.noted() == [] and files(prefix) == before
 
 
-@pytest.mark.parametrize('change, named, mend', [
+@pytest.mark.parametrize('change, named, missing', [
     ({'h5py': '3.1.0'}, 'h5py 3.1.0 (expected h5py>=2.8,<3)', "'h5py>=2.8,<3'"),
     ({'protobuf': '4.21.1'}, 'protobuf 4.21.1 (expected protobuf>=3.6.1,<3.21)', "'protobuf>=3.6.1,<3.21'"),
     ({'scipy': None}, 'no scipy', "'scipy>=1.2,<1.8'"),
     ({'numpy': None}, 'no numpy', "'numpy>=1.16,<1.22'"),
     ({'h5py': '3.1.0', 'scipy': None}, 'no scipy and h5py 3.1.0', "'scipy>=1.2,<1.8' 'h5py>=2.8,<3'"),
 ])
-def test_what_is_wrong_beside_tensorflow_is_named_and_left(machine, change, named, mend):
+def test_packages_that_are_missing_beside_tensorflow_are_named_and_not_installed(machine, change, named, missing):
     packages = {name: version for name, version in {**GOOD, **change}.items() if version}
     prefix = machine.active_python(packages)
     machine.base_python()
@@ -195,11 +195,11 @@ def test_what_is_wrong_beside_tensorflow_is_named_and_left(machine, change, name
     said, errors, code = machine.run()
     assert said is None and code == 1
     assert_sentence(errors, f'{machine.bin}/python3 has TensorFlow 1.15', named,
-                    f'run: {machine.bin}/python3 -m pip install {mend}\n')
+                    f'. Install them with {machine.bin}/python3 -m pip install {missing}\n')
     assert not machine.venv.exists() and machine.noted() == [] and files(prefix) == before
 
 
-def test_an_active_python_is_told_which_test_tools_it_lacks(machine):
+def test_test_tools_that_an_active_python_lacks_are_named(machine):
     machine.active_python({**GOOD, 'Pillow': '9.5.0', 'tqdm': '4.1', 'keras': '2.4.3'})
     _, errors, code = machine.run(NIMA_TEST_TOOLS='1')
     assert code == 1
@@ -236,12 +236,12 @@ def test_without_any_python_37_one_sentence_says_so(machine):
 
 @pytest.mark.parametrize('system, kind', [
     ('Linux', 'aarch64'), ('Darwin', 'arm64'), ('Darwin', 'x86_64'), ('MINGW64_NT-10.0-19045', 'x86_64')])
-def test_a_machine_without_tensorflow_1_15_is_told_before_pip_runs(machine, system, kind):
+def test_a_machine_without_tensorflow_1_15_is_refused_before_pip_runs(machine, system, kind):
     machine.base_python()
     machine.uname(system, kind)
     said, errors, code = machine.run()
     assert said is None and code == 1 and machine.noted() == [] and not machine.venv.exists()
-    assert_sentence(errors, f'this machine is {system} {kind}', 'only on Linux x86_64',
+    assert_sentence(errors, f'this machine is {system} {kind}', 'for Linux x86_64 only',
                     'ascend-tensorflow-arm', "'uv python install 3.7'", 'docker image python:3.7')
 
 
@@ -327,7 +327,7 @@ def test_an_interrupted_set_up_is_completed(machine):
     assert machine.noted()[-1] == machine.installation
 
 
-def test_a_venv_whose_python_does_not_run_is_made_anew(machine):
+def test_a_venv_whose_python_does_not_run_is_made_again(machine):
     machine.base_python()
     machine.run()
     machine.noted()
@@ -352,7 +352,7 @@ def test_changed_requirements_are_installed_again(machine, activated):
     assert machine.noted() == []
 
 
-def test_a_package_changed_by_hand_is_put_right(machine):
+def test_a_package_removed_by_hand_is_installed_again(machine):
     machine.base_python()
     machine.run()
     machine.noted()
@@ -362,11 +362,11 @@ def test_a_package_changed_by_hand_is_put_right(machine):
     assert machine.noted()[-1] == machine.installation
 
 
-def test_pip_without_network_is_one_sentence_and_leaves_nothing_that_passes_for_whole(machine):
+def test_pip_without_network_is_one_sentence_and_leaves_nothing_that_passes_for_complete(machine):
     machine.base_python()
     said, errors, code = machine.run(PIP_STAND_IN='offline')
     assert said is None and code == 1
-    assert_sentence(errors.split('\n', 1)[1], 'pip could not fill',
+    assert_sentence(errors.split('\n', 1)[1], 'pip could not install into',
                     'ERROR: No matching distribution found for tensorflow==1.15.*',
                     f'{machine.venv}/pip.log', 'a mirror')
     assert machine.run()[2] == 0
@@ -417,3 +417,61 @@ def test_the_scripts_are_found_from_the_current_folder_in_spite_of_cdpath(machin
 def test_the_callers_log_level_is_kept(machine):
     machine.active_python(GOOD)
     assert machine.run(TF_CPP_MIN_LOG_LEVEL='0')[0]['log_level'] == '0'
+
+
+# --- run.sh
+
+MODULE = f'''
+from utils import base
+{TRAIN}'''
+
+
+@pytest.fixture
+def commands(machine):
+    """The machine with a utils/ that has a command, which imports from its own package."""
+    machine.active_python(GOOD)
+    (machine.root / 'utils' / '__init__.py').write_text('')
+    (machine.root / 'utils' / 'base.py').write_text('')
+    (machine.root / 'utils' / 'labels.py').write_text(MODULE)
+    return machine
+
+
+@pytest.mark.parametrize('words, file', [(['train.py'], 'train.py'), (['-m', 'utils.labels'], 'utils/labels.py')])
+def test_run_passes_on_arguments_exit_code_folder_and_process(commands, tmp_path, words, file):
+    folder = tmp_path / 'another folder'
+    for name in ('utils/base.py', 'utils/__init__.py', 'utils/labels.py', 'runpy.py'):
+        script(folder / name, 'raise SystemExit("imported from the current folder")')
+    arguments = ['a folder/with  blanks', '', '*', '-m', 'exit', '7']
+    process = commands.start(*words, *arguments, name='run.sh', folder=folder)
+    printed, errors = process.communicate()
+    assert (process.returncode, errors) == (7, '')
+    found = json.loads(printed)
+    assert (found['args'], found['folder'], found['process']) == (arguments, str(folder), process.pid)
+    assert (found['python'], found['script']) == (str(commands.folder / 'active'), os.path.basename(file))
+
+
+def test_run_uses_the_environment_beside_it_where_no_python_has_tensorflow(machine):
+    machine.base_python()
+    found, _, code = machine.run('train.py', name='run.sh')
+    assert (found['python'], code) == (str(machine.venv), 0)
+
+
+@pytest.mark.parametrize('words', [
+    ['-m', 'utils.labels'], ['train.py']])
+def test_signals_reach_what_run_started(commands, words):
+    for name in ('train.py', 'utils/labels.py'):
+        (commands.root / name).write_text('import signal, sys, time\n'
+                                          'signal.signal(signal.SIGTERM, lambda *_: sys.exit(9))\n'
+                                          'print("ready", flush=True)\ntime.sleep(60)\n')
+    process = commands.start(*words, name='run.sh')
+    assert process.stdout.readline() == 'ready\n'
+    process.terminate()
+    assert process.communicate(timeout=30) == ('', '') and process.returncode == 9
+
+
+@pytest.mark.parametrize('words', [[], ['predct.py'], ['-m'], ['-m', 'utils.lables'], ['utils'], ['README.md'], ['']])
+def test_run_without_a_script_of_the_project(commands, words):
+    (commands.root / 'README.md').write_text('')
+    said, errors, code = commands.run(*words, name='run.sh')
+    assert (said, code) == (None, 2) and errors.count('\n') == 1
+    assert errors.startswith(f"run.sh: error: '{' '.join(words)}' names no script or command of {commands.root}. Type ")

@@ -1,4 +1,4 @@
-"""test/train_full_1p.sh and test/train_performance_1p.sh: options, places and result lines of the model zoo."""
+"""test/train_full_1p.sh and test/train_performance_1p.sh: options, output folder and result lines of the model zoo."""
 import json
 import os
 import platform
@@ -152,25 +152,44 @@ def test_the_output_of_a_training_that_runs_stays(machine):
     (checkpoints / '.lock').write_text(f'{os.getpid()} {platform.node()}\n')
     _, errors, code = machine.zoo('full', f'--data_path={machine.data}')
     assert code == 1 and (checkpoints / 'model_001.h5').exists()
-    assert re.fullmatch(f'train_full_1p.sh: error: .*/test/output/0: found that the process {os.getpid()} is writing '
-                        r'there, .*\.lock\)\n', errors)
+    assert re.fullmatch(f'train_full_1p.sh: error: .*/test/output/0 is in use: process {os.getpid()} writes there\\. '
+                        r'Wait .*\.lock\n', errors)
     (checkpoints / '.lock').write_text(f'{2 ** 30} {platform.node()}\n')  # no process can have this number
     assert machine.zoo('full', f'--data_path={machine.data}')[2] == 0
 
 
-def test_figures_that_are_undefined_are_said_to_be(machine):
+def test_a_blank_before_a_folder_is_as_good_as_an_equals_sign(machine):
+    _, errors, code = machine.zoo('full', '--data_path', machine.data, '--ckpt_path', 'my weights', '--epochs', '1')
+    assert (errors, code) == ('', 0)
+    flags = machine.noted()[0]
+    assert flags[0] == f'--ava_dataset_path={machine.data}/AVA_dataset/AVA.txt'
+    assert '--TMP_WEIGHTS_PATH=my weights' in flags and flags[-2:] == ['--epochs', '1']
+
+
+def test_the_speed_of_a_single_epoch_is_said_to_include_compilation(machine):
+    note = 'The speed is that of the only epoch, and includes compilation'
+    assert note not in machine.zoo('full', f'--data_path={machine.data}')[0]
+    machine.summary({**SUMMARY, 'includes_compilation': True})
+    printed, _, code = machine.zoo('full', f'--data_path={machine.data}')
+    assert code == 0 and printed.splitlines()[-1] == note
+    assert values(machine.output() / f'{CASE}acc.log')['ActualFPS'] == '685.40'
+
+
+def test_undefined_figures_are_nan(machine):
     machine.summary({**SUMMARY, 'images_per_second': None, 'seconds_per_step': None, 'val_srcc': None})
     printed, _, code = machine.zoo('full', f'--data_path={machine.data}')
     assert code == 0 and 'Final Performance images/sec : nan\nFinal Train Accuracy : nan\n' in printed
 
 
 @pytest.mark.parametrize('arguments, text', [
-    ([], 'found no --data_path, expected --data_path=DIR'),
-    (['--data_path'], 'found --data_path without a folder'),
-    (['--data_path=/nowhere'], '--data_path=/nowhere: found neither AVA_dataset/AVA.txt nor AVA.txt'),
+    ([], '--data_path is missing. Type --data_path=DIR'),
+    (['--data_path'], '--data_path needs a folder. Type --data_path=DIR'),
+    (['--data_path='], '--data_path needs a folder'),
+    (['--ckpt_path', '--epochs=1', '--data_path=d'], '--ckpt_path needs a folder. Type --ckpt_path=DIR'),
+    (['--data_path=/nowhere'], '--data_path=/nowhere: this folder has neither AVA_dataset/AVA.txt nor AVA.txt'),
     (['--over_dump=perhaps'], "--over_dump: found 'perhaps', expected True or False"),
 ])
-def test_mistakes_are_told_before_anything_is_removed(machine, arguments, text):
+def test_mistakes_are_reported_before_anything_is_removed(machine, arguments, text):
     machine.output().mkdir(parents=True)
     (machine.output() / 'kept').write_text('')
     printed, errors, code = machine.zoo('performance', *arguments)
@@ -182,7 +201,7 @@ def test_mistakes_are_told_before_anything_is_removed(machine, arguments, text):
 def test_a_device_that_is_no_number_removes_nothing(machine):
     for name in ('ASCEND_DEVICE_ID', 'DEVICE_ID'):
         _, errors, code = machine.zoo('full', f'--data_path={machine.data}', **{name: '..'})
-        assert code == 1 and f"error: {name}: found '..', expected the number of a device" in errors
+        assert code == 1 and f"error: {name} is '..', expected a device number" in errors
         assert (machine.root / 'train_1p.sh').exists()
 
 
@@ -216,11 +235,11 @@ def test_help(machine):
 
 
 def test_a_real_training(tmp_path):
-    """On tiny photographs and the CPU; what the scripts print is what summary.json and the epochs say."""
+    """On tiny images and the CPU; what the scripts print is what summary.json and the epochs say."""
     project = tmp_path / 'project'
     shutil.copytree(str(ROOT / 'utils'), str(project / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
     shutil.copytree(str(ROOT / 'test'), str(project / 'test'), ignore=shutil.ignore_patterns('output'))
-    for name in ('train.py', 'train_1p.sh', 'requirements.txt'):
+    for name in ('train.py', 'run.sh', 'train_1p.sh', 'requirements.txt'):
         shutil.copy(str(ROOT / name), str(project))
     make_dataset(tmp_path / 'data' / 'AVA_dataset', 12)
     environment = {**os.environ, 'PATH': f'{os.path.dirname(sys.executable)}:{os.environ["PATH"]}'}

@@ -15,7 +15,8 @@ from test_env import GOOD, ROOT, Machine, script
 from utils.base.errors import InputError
 from utils.device import rank_table
 
-# A rank that says what it was told and then does as HOW says: end, wait, or fail in rank 2 while the others wait.
+# A rank that prints its flags and environment and then does what HOW names: end, wait, or fail in rank 2 while
+# the others wait.
 RANK = '''
 import json, os, signal, sys, time
 wanted = 'RANK', 'ASCEND_DEVICE', 'JOB', 'HCCL', 'CM_', 'DEVICE', 'LOCAL'
@@ -129,8 +130,8 @@ def test_one_that_fails_stops_all_and_the_exit_code_says_so(machine):
     _, errors = process.communicate(timeout=60)
     log = machine.root / 'log' / 'ranks' / 'rank_2.log'
     assert process.returncode == 1
-    assert errors == (f'train_8p.sh: error: rank 2 ended with exit code 1, and the others were stopped: its log, '
-                      f'{log}, says why; go on with the same command and --resume\n')
+    assert errors == (f'train_8p.sh: error: rank 2 ended with exit code 1, the others were stopped. The reason is in '
+                      f'{log}; run the same command with --resume to continue\n')
     assert log.read_text().endswith('train.py: error: no such luck\n')
 
 
@@ -150,7 +151,7 @@ def test_a_signal_lets_all_of_them_save(machine, number, code):
     assert [text.splitlines()[1:] for text in logs(machine).values()] == [['saved']] * 4
 
 
-@pytest.mark.parametrize('code, text', [(0, r'$'), (1, r'train_8p\.sh: error: rank \d ended with exit code 1, and')])
+@pytest.mark.parametrize('code, text', [(0, r'$'), (1, r'train_8p\.sh: error: rank \d ended with exit code 1, the')])
 def test_a_stop_that_did_not_come_about_is_not_called_one(machine, code, text):
     """A signal after the last step, and a state that cannot be saved."""
     process = start(machine, HOW='wait', CODE=str(code))
@@ -170,9 +171,9 @@ def test_nobody_waits_for_ranks_that_one_signal_does_not_stop(machine):
 
 
 @pytest.mark.parametrize('environment, text', [
-    ({'ASCEND_VISIBLE_DEVICES': ''}, r'rank_table: error: /dev/davinci\[0-9\]\*: found no device, expected those of '),
-    ({'ASCEND_VISIBLE_DEVICES': '3-1'}, "rank_table: error: ASCEND_VISIBLE_DEVICES: found '3-1', expected numbers "),
-    ({'RANK_TABLE_FILE': '/nowhere.json'}, r'rank_table: error: /nowhere.json: found no rank table \(FileNotFound'),
+    ({'ASCEND_VISIBLE_DEVICES': ''}, r'rank_table: error: no device /dev/davinci\[0-9\]\* found\. Start the '),
+    ({'ASCEND_VISIBLE_DEVICES': '3-1'}, "rank_table: error: ASCEND_VISIBLE_DEVICES is '3-1', expected numbers "),
+    ({'RANK_TABLE_FILE': '/nowhere.json'}, r'rank_table: error: /nowhere.json is no rank table \(FileNotFound'),
 ])
 def test_a_host_without_ranks_starts_nothing(machine, environment, text):
     process = start(machine, **environment)
@@ -200,7 +201,7 @@ def test_devices_are_those_that_are_visible(visible, text, numbers):
 
 @pytest.mark.parametrize('text', ['a', '1-', '0,0', '0-3,2', '3-2', ',', '\u0663'])
 def test_what_names_no_devices_is_refused(visible, text):
-    with pytest.raises(InputError, match=f'^ASCEND_VISIBLE_DEVICES: found {re.escape(repr(text))}'):
+    with pytest.raises(InputError, match=f'^ASCEND_VISIBLE_DEVICES is {re.escape(repr(text))}'):
         visible(text)
 
 
@@ -210,7 +211,7 @@ def test_addresses_stand_in_the_file_of_the_driver(tmp_path, monkeypatch):
     monkeypatch.setattr(rank_table, 'ADDRESSES', str(conf))
     monkeypatch.setenv('PATH', str(tmp_path))
     assert (rank_table.address(0), rank_table.address(10)) == ('192.168.1.5', '192.168.1.7')
-    with pytest.raises(InputError, match=r'hccn.conf: found no address of device 1, .*hccn_tool -i 1 -ip -s address'):
+    with pytest.raises(InputError, match=r'hccn.conf nor hccn_tool knows the address of device 1\. .*hccn_tool -i 1'):
         rank_table.address(1)
 
 
@@ -218,8 +219,8 @@ def test_a_host_finds_itself_in_a_table(monkeypatch):
     monkeypatch.setattr(rank_table, '_own_names', lambda: ['10.0.0.2', 'here'])
     assert rank_table.ranks_here(table_of('10.0.0.1', '10.0.0.2'), 'T') == [(2, 0), (3, 1)]
     assert rank_table.ranks_here(table_of('elsewhere'), 'T') == [(0, 0), (1, 1)]
-    with pytest.raises(InputError, match=r'^T: found the hosts a, b, expected one that is this host \(10.0.0.2, here\)'
-                                         ': set SERVER_ID'):
+    with pytest.raises(InputError, match=r'^T lists the hosts a, b, expected one of them to be this host \(10.0.0.2, '
+                                         r'here\)\. Set SERVER_ID'):
         rank_table.ranks_here(table_of('a', 'b'), 'T')
 
 
@@ -233,7 +234,7 @@ def test_a_broken_table_is_refused(tmp_path, change):
     change(table)
     path = tmp_path / 'table.json'
     path.write_text(json.dumps(table))
-    with pytest.raises(InputError, match=r'table.json: found no rank table \(.*expected JSON with server_list'):
+    with pytest.raises(InputError, match=r'table.json is no rank table \(.*expected JSON with server_list'):
         rank_table.read(str(path))
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train one model, each on a device of its own: which of them this one is, what they exchange.
+"""The processes that train one model together, each on a device of its own: rank, world size and what they exchange.
 
 A process alone is a Group of one: the same code with nothing to exchange. Many are joined by HCCL, between Ascend NPUs
 through npu_bridge, or by Horovod, between CPUs and GPUs. All exchange goes through Keras's session.
@@ -14,27 +14,27 @@ import tensorflow as tf
 
 from utils.base.errors import InputError
 
-CHIEF = 0
+CHIEF = 0  # the rank that writes and prints
 # Set in each process by horovodrun, and by mpirun, in this order.
 HOROVOD_SIZES = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE'
-# Milliseconds between two rounds of Horovod's thread, in each of which it asks all others. Its default, 1, suits a GPU;
-# on a CPU the rounds come off the cores that compute: two processes of a core each did 0.7 to 0.8 times what two apart
-# do, and do 0.9 and more with this (benchmarks/scaling.py).
+# Milliseconds between two rounds of Horovod's thread, in each of which it asks all ranks. Its default, 1, suits a GPU;
+# on a CPU the rounds take cores from the computation: two processes of a core each reached 0.7 to 0.8 times the speed
+# of two separate ones, and reach 0.9 and more with this (benchmarks/scaling.py).
 CPU_CYCLE = 'HOROVOD_CYCLE_TIME', '20'
-# In what Horovod and the libraries below it say of a rank that is gone.
+# In the errors of Horovod and the libraries below it when a rank is lost.
 HOROVOD_MARKS = 'horovod', 'gloo', 'nccl', 'mpi_'
-CUT = 200  # letters of such a message that are repeated
+CUT = 200  # characters of such an error that are quoted
 
 
 class Group:
     """The processes that train together; this class is a process alone, its subclasses exchange.
 
-    `rank` is this one's number from 0, `size` how many there are, `local_rank` and `local_size` the same on this host.
-    Every method but report() and the properties has to be called by all of them, in the same order.
+    `rank` counts from 0, `size` is the world size, `local_rank` and `local_size` are the same on this host. Every
+    method but report() and the properties has to be called by all ranks, in the same order.
     """
 
     engine = 'none'
-    steps_between_agreements = 1  # how often all of them say what they saw; each time costs a step of its own
+    steps_between_agreements = 1  # how often the ranks exchange losses and signals; each time costs a step of its own
 
     def __init__(self, rank: int = CHIEF, size: int = 1, local_rank: int = 0, local_size: int = 1) -> None:
         self.rank, self.size, self.local_rank, self.local_size = rank, size, local_rank, local_size
@@ -42,20 +42,20 @@ class Group:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes checkpoints, logs and bars: the first of the group does."""
+        """Whether this is rank 0, which alone writes checkpoints, logs and bars."""
         return self.rank == CHIEF
 
     @property
     def shard(self) -> Tuple[int, int]:
-        """(rank, size), for what is shared out."""
+        """(rank, world size), for what is divided among the ranks."""
         return self.rank, self.size
 
     def report(self, text: str) -> None:
-        """Print a sentence, in the chief alone."""
+        """Print a sentence, in rank 0 alone."""
         if self.is_chief:
             print(text, flush=self.size > 1)
 
-    # --- in the graph; a subclass says how
+    # --- in the graph; subclasses differ here
 
     def _sum(self, tensor: tf.Tensor, name: str) -> tf.Tensor:
         """The sum over all ranks of a float32 or int32 tensor of one static shape; `name` is the same everywhere."""
@@ -83,7 +83,7 @@ class Group:
     # --- between steps
 
     def broadcast(self, variables: List[tf.Variable]) -> None:
-        """Give `variables` the chief's values."""
+        """Give `variables` the values of rank 0."""
         if self.size == 1:
             return
         session = tf.compat.v1.keras.backend.get_session()
@@ -105,9 +105,9 @@ class Group:
         return session.run(total, {own: array})
 
     def merge(self, array: np.ndarray) -> np.ndarray:
-        """The float32 array of which each rank filled some elements, and no two the same one, and left 0 elsewhere.
+        """The float32 array of which each rank filled some elements, no two the same one, and left 0 elsewhere.
 
-        Bits are added, as whole numbers, and not numbers: nothing is rounded on the way, in no precision mode.
+        Bits are added, as integers, and not numbers: nothing is rounded on the way, in no precision mode.
         """
         return self.total(np.ascontiguousarray(array, np.float32).view(np.int32)).view(np.float32)
 
@@ -142,9 +142,9 @@ class Group:
             if not self._is_loss(str(error)):
                 raise
             reason = ' '.join((error.message or str(error)).split())
-            raise InputError(f'rank {self.rank} of {self.size}: found that the exchange with another rank broke off '
-                             f'({reason[:CUT]}), expected all of them to go on: the message or the log of the one '
-                             'that ended first says why; start all again with the same flags and --resume') from error
+            raise InputError(f'rank {self.rank} of {self.size}: lost the connection to another rank ({reason[:CUT]}). '
+                             'See the log of the rank that ended first, then run the same command with --resume'
+                             ) from error
 
     def _is_loss(self, text: str) -> bool:
         return False
@@ -159,10 +159,10 @@ class _Horovod(Group):
             os.environ.setdefault(*CPU_CYCLE)
         self._hvd.init()
         super().__init__(self._hvd.rank(), self._hvd.size(), self._hvd.local_rank(), self._hvd.local_size())
-        told = next((_number(name) for name in HOROVOD_SIZES if os.environ.get(name)), 1)
-        if told != self.size:  # as with mpirun, where Horovod is built without MPI
-            raise InputError(f'--distribute horovod: found {told} processes that a launcher started, of which Horovod '
-                             f'joins {self.size}, expected all of them: start with horovodrun in place of mpirun')
+        launched = next((_number(name) for name in HOROVOD_SIZES if os.environ.get(name)), 1)
+        if launched != self.size:  # as with mpirun, where Horovod is built without MPI
+            raise InputError(f'--distribute horovod: {launched} processes were started, but Horovod joins only '
+                             f'{self.size}. Start them with horovodrun instead of mpirun')
 
     def _sum(self, tensor: tf.Tensor, name: str) -> tf.Tensor:
         return self._hvd.allreduce(tensor, op=self._hvd.Sum, name=name)
@@ -189,14 +189,14 @@ class _Hccl(Group):
         return hccl_ops.broadcast([tensor], CHIEF)[0]
 
     def _is_loss(self, text: str) -> bool:
-        return self.size > 1  # what CANN says of a lost device differs by release
+        return self.size > 1  # CANN's errors for a lost device differ by release
 
 
 def join(engine: str, on_gpu: Callable[[], bool] = lambda: False) -> Group:
-    """The group that this process belongs to, by 'hccl', 'horovod', 'none' or, for 'auto', what the environment says.
+    """The group of this process, by 'hccl', 'horovod', 'none' or, for 'auto', by the environment.
 
-    `on_gpu` is asked by Horovod alone, as its pace depends on it. InputError where what a launcher sets for each
-    process is missing or makes no sense.
+    `on_gpu` is called for Horovod alone, whose pace depends on it. InputError where a variable that a launcher sets
+    for each process is missing or invalid.
     """
     if engine == 'auto':
         engine = _of_environment()
@@ -211,8 +211,8 @@ def _of_environment() -> str:
     hccl = _number('RANK_SIZE', 1) > 1
     horovod = any(_number(name, 1) > 1 for name in HOROVOD_SIZES)
     if hccl and horovod:
-        raise InputError(f'--distribute auto: found RANK_SIZE={os.environ["RANK_SIZE"]} in a process of horovodrun or '
-                         'mpirun, expected one of them: unset RANK_SIZE, or type --distribute hccl or horovod')
+        raise InputError(f'--distribute auto: RANK_SIZE is {os.environ["RANK_SIZE"]} in a process of horovodrun or '
+                         'mpirun. Unset RANK_SIZE, or type --distribute hccl or horovod')
     return 'hccl' if hccl else 'horovod' if horovod else 'none'
 
 
@@ -222,26 +222,26 @@ def _number(name: str, default: Optional[int] = None) -> int:
     if not text and default is not None:
         return default
     if not re.fullmatch('[0-9]{1,9}', text):
-        found = repr(text) if text else 'nothing'
-        raise InputError(f'{name}: found {found}, expected a whole number from 0: start with bash train_8p.sh, which '
-                         'sets it for each device, or set it; for one device use bash train_1p.sh')
+        found = repr(text) if text else 'not set'
+        raise InputError(f'{name} is {found}, expected a whole number from 0. Start with bash train_8p.sh, which sets '
+                         'it for each device, or set it; for one device use bash train_1p.sh')
     return int(text)
 
 
 def _join_hccl() -> Group:
     size, rank = _number('RANK_SIZE'), _number('RANK_ID')
     if not rank < size:
-        raise InputError(f'RANK_ID: found {rank}, expected a number below RANK_SIZE, {size}: start with bash '
-                         'train_8p.sh, which sets both for each device')
+        raise InputError(f'RANK_ID is {rank}, expected a number below RANK_SIZE, {size}. Start with bash train_8p.sh, '
+                         'which sets both for each device')
     if size == 1:
         return Group()
     if not os.environ.get('JOB_ID'):
-        raise InputError(f'JOB_ID: found nothing beside RANK_SIZE={size}, expected a number that all processes of the '
-                         'training share, as HCCL needs one: start with bash train_8p.sh, or set JOB_ID=10087')
+        raise InputError(f'JOB_ID is not set, but RANK_SIZE is {size}: HCCL needs a number that all ranks of a '
+                         'training share. Start with bash train_8p.sh, or set JOB_ID=10087')
     table = os.environ.get('RANK_TABLE_FILE', '')
     if not os.path.isfile(table):
-        raise InputError(f'RANK_TABLE_FILE: found {table!r}, expected the file that lists the devices of all {size} '
-                         'ranks: start with bash train_8p.sh, which makes one for a single host, or set it')
+        raise InputError(f'RANK_TABLE_FILE is {table!r}, expected the file that lists the devices of all {size} ranks. '
+                         'Start with bash train_8p.sh, which writes one for a single host, or set it')
     return _Hccl(rank, size, _number('LOCAL_RANK', 0), _number('LOCAL_SIZE', 1))  # as train_8p.sh sets them
 
 
@@ -250,6 +250,6 @@ def _import_horovod() -> Any:
         import horovod.tensorflow as hvd
     except ImportError as error:
         reason = ' '.join(str(error).split())[:CUT]
-        raise InputError(f'--distribute horovod: Horovod cannot be imported ({reason}), expected 0.28.1 built for '
-                         'TensorFlow: build it with bash utils/horovod.sh') from error
+        raise InputError(f'--distribute horovod: Horovod cannot be imported ({reason}). Build it with '
+                         'bash utils/horovod.sh') from error
     return hvd

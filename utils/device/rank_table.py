@@ -1,9 +1,9 @@
-"""The rank table of HCCL: which NPU of which host is which rank. Read, or made from the devices of this host.
+"""The rank table of HCCL: which NPU of which host is which rank. Read, or written for the devices of this host.
 
-    python3 -m utils.device.rank_table --table FILE    print this host's ranks in FILE: a line RANK DEVICE each
-    python3 -m utils.device.rank_table --output FILE   write a table of this host's devices, and print the same
+    bash run.sh -m utils.device.rank_table --table FILE    print this host's ranks in FILE: a line RANK DEVICE each
+    bash run.sh -m utils.device.rank_table --output FILE   write a table of this host's devices, and print the same
 
-The first line is the number of ranks on all hosts. train_8p.sh uses it.
+The first line is the world size, the number of ranks on all hosts. train_8p.sh uses it.
 """
 import argparse
 import glob
@@ -12,19 +12,15 @@ import os
 import re
 import socket
 import subprocess
-import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-if __package__ in (None, ''):  # started as a file: the folder above utils/ is not on the path yet
-    sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
-
-from utils.base import errors  # noqa: E402
-from utils.base.errors import InputError  # noqa: E402
-from utils.base.parser import make_parser, parse_flags, typed_path  # noqa: E402
+from utils.base import errors, files
+from utils.base.errors import InputError
+from utils.base.parser import make_parser, parse_flags, typed_path
 
 NODES = '/dev/davinci[0-9]*'
 ADDRESSES = '/etc/hccn.conf'  # address_0=192.168.100.101: the address of each device's own network port
-VISIBLE = 'ASCEND_VISIBLE_DEVICES'  # what the container runtime was asked for, such as 0-3,6
+VISIBLE = 'ASCEND_VISIBLE_DEVICES'  # set by the container runtime, such as 0-3,6
 
 
 class Rank(NamedTuple):
@@ -41,9 +37,8 @@ def devices() -> List[int]:
         return _listed(text)
     found = sorted(int(re.sub(r'\D', '', os.path.basename(node))) for node in glob.glob(NODES))
     if not found:
-        raise InputError(f'{NODES}: found no device, expected those of an Ascend host: start the container with '
-                         f'--device=/dev/davinci0 and so on, or set {VISIBLE}; for one device without HCCL use bash '
-                         'train_1p.sh, on CPUs and GPUs horovodrun')
+        raise InputError(f'no device {NODES} found. Start the container with --device=/dev/davinci0 and so on, or set '
+                         f'{VISIBLE}; for one device use bash train_1p.sh, for CPUs and GPUs horovodrun')
     return found
 
 
@@ -53,11 +48,11 @@ def _listed(text: str) -> List[int]:
     for each in text.split(','):
         ends = re.fullmatch(r'\s*([0-9]{1,4})(?:-([0-9]{1,4}))?\s*', each)
         if not ends or int(ends.group(2) or ends.group(1)) < int(ends.group(1)):
-            raise InputError(f"{VISIBLE}: found {text!r}, expected numbers and rising ranges such as '0-3,6': set it "
-                             'anew or unset it')
+            raise InputError(f"{VISIBLE} is {text!r}, expected numbers and rising ranges such as '0-3,6'. Correct or "
+                             'unset it')
         numbers += range(int(ends.group(1)), int(ends.group(2) or ends.group(1)) + 1)
     if len(set(numbers)) < len(numbers):
-        raise InputError(f'{VISIBLE}: found {text!r}, which names a device twice, expected each once: set it anew')
+        raise InputError(f'{VISIBLE} is {text!r}, which names a device twice. Correct or unset it')
     return numbers
 
 
@@ -77,9 +72,9 @@ def address(device: int) -> str:
         found = re.search(pattern, text, re.MULTILINE)
         if found:
             return found.group(1)
-    raise InputError(f'{ADDRESSES}: found no address of device {device}, and hccn_tool gave none, expected a line '
-                     f'address_{device}=IP: set it with hccn_tool -i {device} -ip -s address IP netmask MASK, or give '
-                     'your own RANK_TABLE_FILE')
+    raise InputError(f'neither {ADDRESSES} nor hccn_tool knows the address of device {device}. Set it with '
+                     f'hccn_tool -i {device} -ip -s address IP netmask MASK, or set RANK_TABLE_FILE to a table of your '
+                     'own')
 
 
 def make(numbers: Sequence[int]) -> Dict[str, Any]:
@@ -91,7 +86,7 @@ def make(numbers: Sequence[int]) -> Dict[str, Any]:
 
 
 def _own_names() -> List[str]:
-    """The addresses and names by which a table may call this host, SERVER_ID before all."""
+    """The addresses and names that this host may have in a table; SERVER_ID alone where it is set."""
     if os.environ.get('SERVER_ID'):
         return [os.environ['SERVER_ID']]
     try:
@@ -103,7 +98,7 @@ def _own_names() -> List[str]:
 
 
 def read(path: str) -> Dict[str, Any]:
-    """A table; InputError where it is none, or where its ranks are not 0, 1, 2, ..."""
+    """A rank table; InputError where the file holds none, or where its ranks are not 0, 1, 2, ..."""
     try:
         with open(path, encoding='utf-8') as stream:
             table = json.load(stream)
@@ -113,9 +108,9 @@ def read(path: str) -> Dict[str, Any]:
         for server in table['server_list']:
             str(server['server_id']), [int(device['device_id']) for device in server['device']]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{path}: found no rank table ({type(error).__name__}: {error}), expected JSON with '
-                         'server_list[server_id, device[device_id, device_ip, rank_id]] and ranks from 0: correct '
-                         'RANK_TABLE_FILE, or unset it to have a table made of the devices of this host') from error
+        raise InputError(f'{path} is no rank table ({type(error).__name__}: {error}), expected JSON with '
+                         'server_list[server_id, device[device_id, device_ip, rank_id]] and ranks from 0. Correct '
+                         'RANK_TABLE_FILE, or unset it to use the devices of this host') from error
     return table
 
 
@@ -127,8 +122,8 @@ def ranks_here(table: Dict[str, Any], path: str) -> List[Rank]:
         known = [server['server_id'] for server in servers]
         servers = [server for server in servers if server['server_id'] in names]
         if len(servers) != 1:
-            raise InputError(f'{path}: found the hosts {", ".join(map(str, known))}, expected one that is this host '
-                             f'({", ".join(names)}): set SERVER_ID to the server_id of this host')
+            raise InputError(f'{path} lists the hosts {", ".join(map(str, known))}, expected one of them to be this '
+                             f'host ({", ".join(names)}). Set SERVER_ID to the server_id of this host')
     return sorted(Rank(int(device['rank_id']), int(device['device_id'])) for device in servers[0]['device'])
 
 
@@ -144,15 +139,15 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 
 def main(argv: Optional[List[str]] = None) -> List[Rank]:
-    """Read or make a table as the flags say; prints and returns the ranks of this host."""
+    """Read or write a table as the flags say; prints and returns the ranks of this host."""
     flags = _flags(argv)
     path = flags.table or flags.output
     if flags.table:
         table = read(path)
     else:
         table = make(devices())
-        with open(path, 'w', encoding='utf-8') as stream:
-            json.dump(table, stream, indent=1)
+        with files.writing(path, 'Free space or choose another --output'):
+            files.write_json(path, table)
     found = ranks_here(table, path)
     print(sum(len(server['device']) for server in table['server_list']))
     for each in found:

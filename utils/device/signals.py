@@ -1,4 +1,4 @@
-"""Signals while training: the first one is noted, so that the run can stop at a good place; a second one ends it."""
+"""Signals while training: the run stops after its step at the first SIGTERM or SIGINT, at once at the second."""
 import contextlib
 import os
 import signal
@@ -10,12 +10,12 @@ SIGNALS = signal.SIGTERM, signal.SIGINT
 
 
 def exit_code(number: int) -> int:
-    """What a shell reports of a process that this signal ended: 143 for SIGTERM, 130 for SIGINT."""
+    """The exit code of a process that this signal ended, as shells count: 143 for SIGTERM, 130 for SIGINT."""
     return 128 + number
 
 
 class Watch:
-    """Which signal asked the process to stop, if one did."""
+    """The first SIGTERM or SIGINT that came, if any."""
 
     def __init__(self) -> None:
         self.signal: Optional[int] = None
@@ -38,11 +38,11 @@ class Watch:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Watch]:
-    """While it is open, SIGTERM and SIGINT are noted in what comes back, and the second of them ends the process.
+    """A Watch that notes SIGTERM and SIGINT while the block runs; the second of them ends the process.
 
     A handler in Python waits until the running step, on an NPU perhaps a compilation of minutes, has come back. So
     the bytes that the interpreter writes for each signal are read by a thread. A signal that the parent process has
-    set to be ignored, as nohup does, stays so. Outside the main thread nothing is watched.
+    set to be ignored, as nohup does, stays ignored. Outside the main thread nothing is watched.
     """
     watch = Watch()
     if threading.current_thread() is not threading.main_thread():
@@ -50,7 +50,7 @@ def watched() -> Iterator[Watch]:
         return
     pipe, end = os.pipe()
     os.set_blocking(end, False)
-    before = {number: signal.getsignal(number) for number in _heeded()}
+    before = {number: signal.getsignal(number) for number in _watched_signals()}
     fd_before = signal.set_wakeup_fd(end, warn_on_full_buffer=False)
     for number in before:
         signal.signal(number, lambda *_: None)
@@ -67,5 +67,5 @@ def watched() -> Iterator[Watch]:
         os.close(pipe)
 
 
-def _heeded() -> List[signal.Signals]:
+def _watched_signals() -> List[signal.Signals]:
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
