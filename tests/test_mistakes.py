@@ -176,8 +176,8 @@ def test_windows_labels_are_read(desk):
      'val_size: found 12, expected 1 to 11 of the 12 images: type --val_size 1'),
     ('eval.py', ['--val_size', '13', '--checkpoint', 'model_001.h5'],
      'val_size: found 13, expected 1 to 12 of the 12 images: type --val_size 12'),
-    ('train.py', ['--batchsize', '100'], 'batchsize: found 100, expected at most the 8 training images of an '
-                                         'epoch. Use --batchsize 8 or less'),
+    ('train.py', ['--batchsize', '100'], 'batchsize 100 is more than the 8 training images of an epoch. '
+                                         'Use --batchsize 8 or less'),
 ])
 def test_sizes_that_do_not_fit_the_dataset(desk, script, argv, message):
     assert desk.stop(script, *argv) == message

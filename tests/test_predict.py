@@ -93,8 +93,8 @@ def test_as_a_user_results_on_standard_output_and_all_else_beside_them(model, da
     assert [row['file'] for row in results] == [str(path) for path in good]
     assert all(1 <= row[MEAN] <= 10 for row in results)
     assert 'device: cpu (asked for)' in done.stderr
-    assert 'broken.jpg: found a JPEG file that cannot be decoded (' in done.stderr
-    assert 'nowhere.jpg: found nothing to read (No such file or directory), expected a photograph' in done.stderr
+    assert 'broken.jpg: unreadable JPEG (' in done.stderr
+    assert 'cannot read nowhere.jpg: No such file or directory' in done.stderr
     assert done.stderr.splitlines()[-1] == 'predict.py: error: 2 of 4 files could not be scored (listed above)'
     done = subprocess.run([*command, str(good[0])], cwd=str(tmp_path), capture_output=True, text=True)
     assert done.returncode == 0
@@ -129,9 +129,9 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
     printed = capsys.readouterr()
     assert [line.split(',')[0] for line in printed.out.splitlines()] == [
         'file', *(str(tmp_path / name) for name in ('gif.jpg', 'moving.gif', 'png.jpg', 'windows.png'))]
-    for said in (f'giant.png: found a PNG file that cannot be decoded (more than 100 megapixels: {65535 * 65535})',
-                 'text.jpg: found a BMP file that cannot be decoded (',
-                 'empty: found nothing to read (Is a directory), expected a photograph'):
+    for said in (f'giant.png: unreadable PNG (more than 100 megapixels: {65535 * 65535})',
+                 'text.jpg: unreadable BMP (',
+                 'empty is a folder without images'):
         assert said in printed.err
 
 

@@ -14,7 +14,7 @@ from utils.data import ava, splits
 from utils.data.bad_images import BadImages
 from utils.data.cached import FeaturesPipeline
 from utils.data.decoding import MAX_PIXELS, count_decoded, read_image, read_training_image, scale
-from utils.data.epoch_plan import ALL, part, training_positions, whole_plan
+from utils.data.epoch_plan import ALL, EpochPlan, part, training_positions, whole_plan
 from utils.data.image_set import CARD, ImageSet, Reading
 from utils.data.packed import PackedPipeline
 from utils.data.passes import Pass
@@ -24,9 +24,7 @@ from utils.data.pipeline import POOL_BATCHES, Pipeline, Row
 base_images_path = r'./AVA_dataset/image/images/'
 ava_dataset_path = r'./AVA_dataset/AVA.txt'
 
-CHECK_BATCH = 64  # verdicts a step
-AUGMENTED = 'path', 'top', 'left', 'flip', 'distribution'  # columns of a pass whose images are cropped and flipped
-PLAIN = 'path', 'distribution'
+CHECK_BATCH = 64  # images that verdicts() decodes in a step
 
 Batch = Tuple[np.ndarray, ...]  # images, vote distributions
 AnyPipeline = Union[Pipeline, PackedPipeline, FeaturesPipeline]
@@ -36,7 +34,7 @@ def steps_per_epoch(available: int, train_size: int, batchsize: int, *, devices:
                     report: Optional[Callable[[str], Any]] = None) -> int:
     """Steps in an epoch of `train_size` images, or of all `available` where they are fewer.
 
-    Each takes a full batch for each of the `devices`. `report`, such as print, gets a sentence where they are fewer.
+    A step takes a full batch on each of the `devices`. `report`, such as print, gets a sentence where they are fewer.
     """
     if report and train_size > available:
         report(f'only {available} training images available; using all of them')
@@ -44,8 +42,7 @@ def steps_per_epoch(available: int, train_size: int, batchsize: int, *, devices:
     if images < batchsize * devices:
         each = '' if devices == 1 else f' on each of {devices} devices'
         cure = f'Use --batchsize {images // devices} or less' if images >= devices else 'Start fewer processes'
-        raise InputError(f'batchsize: found {batchsize}{each}, expected at most the {images} training images of an '
-                         f'epoch. {cure}')
+        raise InputError(f'batchsize {batchsize}{each} is more than the {images} training images of an epoch. {cure}')
     return images // (batchsize * devices)
 
 
@@ -76,9 +73,9 @@ def train_generator(batchsize: int, shuffle: bool = True, *, images: Optional[Im
     """Training batches without end: images float32 [B, S, S, 3] in [-1, 1], vote distributions float32 [B, 10].
 
     The first batch begins at position `first_image` of epoch `first_epoch`, both counted from 0. `shard` is (rank,
-    world size), see epoch_plan.training_positions(): all ranks together read what one would.
+    world size): all ranks together read what a single one would, see epoch_plan.training_positions().
 
-    Each epoch is a shuffle of the whole list, of which the first `train_size` images are taken; what does not fill a
+    Each epoch is a shuffle of the whole list, of which the first `train_size` images are taken; an incomplete last
     batch is left out of that epoch. An unreadable image is replaced by another, drawn from (seed, epoch, position),
     with its own augmentation; `images.bad` counts such images and raises InputError at too many. Without `images` the
     edited paths are read.
@@ -90,22 +87,22 @@ def train_generator(batchsize: int, shuffle: bool = True, *, images: Optional[Im
     train_size = count if train_size is None else train_size
     steps_per_epoch(count, train_size, batchsize, devices=shard[1])
     train_size = min(train_size, count)
-    with contextlib.closing(_pipeline(images, batchsize, reading, AUGMENTED, drop_remainder=True)) as pipeline:
+    with contextlib.closing(_pipeline(images, batchsize, reading, augmented=True, drop_remainder=True)) as pipeline:
         for epoch in itertools.count(first_epoch):
             # Nothing is decoded that no batch takes.
             positions = training_positions(first_image if epoch == first_epoch else 0, train_size, batchsize, shard)
             plan = whole_plan(count, epoch, seed=seed, shuffle=shuffle, image_size=reading.preprocessing.image_size)
-            yield from pipeline.run(Pass({**_columns(images), 'top': plan.top, 'left': plan.left, 'flip': plan.flip},
-                                         plan.order[positions], positions, images.bad, seed, epoch))
+            yield from pipeline.run(Pass(_columns(images, plan), plan.order[positions], positions, images.bad, seed,
+                                         epoch))
 
 
 def val_batches(images: ImageSet, batchsize: int, reading: Reading = CARD) -> Iterator[Batch]:
-    """One pass in the list's order: every image once, the last batch as short as it comes.
+    """One pass in the list's order: every image once, the last batch with what remains.
 
-    An unreadable image is left out of its batch, which may then be empty, and added to `images.bad`, so that
-    afterwards images.readable are the ratings of those that were read.
+    An unreadable image is left out of its batch, which may then be empty, and added to `images.bad`: afterwards
+    images.readable has the ratings of those that were read.
     """
-    with contextlib.closing(_pipeline(images, batchsize, reading, PLAIN)) as pipeline:
+    with contextlib.closing(_pipeline(images, batchsize, reading)) as pipeline:
         yield from _val_pass(pipeline, _in_order(images), batchsize)
 
 
@@ -119,7 +116,7 @@ def val_generator(batchsize: int, *, images: Optional[ImageSet] = None, reading:
         _, val = read_split()
         images = ImageSet(val, BadImages(val.count, what='validation'))
     whole = _in_order(images).part(part(images.ratings.count, shard))
-    with contextlib.closing(_pipeline(images, batchsize, reading, PLAIN)) as pipeline:
+    with contextlib.closing(_pipeline(images, batchsize, reading)) as pipeline:
         while True:
             yield from _val_pass(pipeline, whole, batchsize)
 
@@ -129,37 +126,35 @@ def in_order(images: ImageSet, batchsize: int, reading: Reading, *, first: int =
     """The images from row `first` on, in the list's order, as float32 [B, S, S, 3] in [-1, 1].
 
     They are those of val_batches, or with `epoch` cropped and flipped as train_generator does in that epoch. An
-    unreadable image is replaced by another and added to `images.bad`; the last batch is as short as it comes.
+    unreadable image is replaced by another and added to `images.bad`; the last batch has what remains.
     """
-    whole, names = _in_order(images), PLAIN  # type: Pass, Sequence[str]
-    if epoch is not None:
-        plan = whole_plan(images.ratings.count, epoch, seed=seed, shuffle=False,
-                          image_size=reading.preprocessing.image_size)
-        whole = whole._replace(columns={**whole.columns, 'top': plan.top, 'left': plan.left, 'flip': plan.flip})
-        names = AUGMENTED
-    with contextlib.closing(_pipeline(images, batchsize, reading, names)) as pipeline:
-        for found, _ in pipeline.run(whole.part(slice(first, None))):
-            yield found
+    plan = None if epoch is None else whole_plan(images.ratings.count, epoch, seed=seed, shuffle=False,
+                                                 image_size=reading.preprocessing.image_size)
+    with contextlib.closing(_pipeline(images, batchsize, reading, augmented=plan is not None)) as pipeline:
+        for batch, _ in pipeline.run(_in_order(images, plan).part(slice(first, None))):
+            yield batch
 
 
-def _columns(images: ImageSet) -> Dict[str, np.ndarray]:
-    return {'path': images.ratings.paths, 'distribution': images.ratings.distributions.astype(np.float32)}
+def _columns(images: ImageSet, plan: Optional[EpochPlan] = None) -> Dict[str, np.ndarray]:
+    """The columns of a pass; with a plan, whose rows are those of the images, they are cropped and flipped."""
+    columns = {'path': images.ratings.paths, 'distribution': images.ratings.distributions.astype(np.float32)}
+    return columns if plan is None else {**columns, 'top': plan.top, 'left': plan.left, 'flip': plan.flip}
 
 
-def _in_order(images: ImageSet) -> Pass:
-    """All images in the list's order; replacements keep the batches full, and _val_pass cuts them out."""
+def _in_order(images: ImageSet, plan: Optional[EpochPlan] = None) -> Pass:
+    """All images in the list's order, full batches: _val_pass takes the replacements out of them."""
     positions = np.arange(images.ratings.count)
-    return Pass(_columns(images), positions, positions, images.bad)
+    return Pass(_columns(images, plan), positions, positions, images.bad)
 
 
-def _pipeline(images: ImageSet, batchsize: int, reading: Reading, names: Sequence[str], *,
+def _pipeline(images: ImageSet, batchsize: int, reading: Reading, *, augmented: bool = False,
               drop_remainder: bool = False) -> AnyPipeline:
-    """What reads the columns `names` of a pass: from cached features, a packed dataset or the image files."""
+    """What reads a pass over these images: from cached features, a packed dataset or the image files."""
     if images.features is not None:
         return FeaturesPipeline(images.features, batchsize, drop_remainder)
     size, resize = reading.preprocessing.image_size, reading.preprocessing.resize
     if images.packed is not None:
-        images.packed.note_bad(images.bad, images.ratings)
+        images.packed.note_unreadable(images.bad, images.ratings)
         return PackedPipeline(images.packed, size, batchsize, drop_remainder)
 
     def read_augmented(row: Row) -> Tuple[tf.Tensor, tf.Tensor]:
@@ -169,9 +164,10 @@ def _pipeline(images: ImageSet, batchsize: int, reading: Reading, names: Sequenc
     def read_plain(row: Row) -> Tuple[tf.Tensor, tf.Tensor]:
         return scale(read_image(row['path'], size, resize, reading.max_pixels)), row['distribution']
 
-    if names is AUGMENTED:
+    if augmented:
         memory.fill_pool(POOL_BATCHES * batchsize * size ** 2 * 3 * 4)  # float32
-    return Pipeline(read_augmented if names is AUGMENTED else read_plain, names, batchsize=batchsize,
+    names = ['path', 'top', 'left', 'flip', 'distribution'] if augmented else ['path', 'distribution']
+    return Pipeline(read_augmented if augmented else read_plain, names, batchsize=batchsize,
                     drop_remainder=drop_remainder, session_config=reading.session_config, max_pixels=reading.max_pixels)
 
 
@@ -184,7 +180,7 @@ def _val_pass(pipeline: AnyPipeline, whole: Pass, batchsize: int) -> Iterator[Ba
 def verdicts(paths: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Optional[str]]:
     """For each image, in order, why TensorFlow cannot decode it, as a clause; None where it can.
 
-    They are decoded whole, on all cores.
+    They are decoded in full size, on all cores.
     """
     pipeline = Pipeline(lambda row: (count_decoded(row['path'], max_pixels),), ['path'], batchsize=CHECK_BATCH,
                         session_config=tf.compat.v1.ConfigProto(device_count={'GPU': 0}), max_pixels=max_pixels)
@@ -193,7 +189,7 @@ def verdicts(paths: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[
     with contextlib.closing(pipeline):
         for good, _ in pipeline.good_rows({'path': files}):
             for index in good:
-                yield from map(pipeline.why_bad, files[position:index])
+                yield from map(pipeline.why_unreadable, files[position:index])
                 yield None
                 position = index + 1
-        yield from map(pipeline.why_bad, files[position:])
+        yield from map(pipeline.why_unreadable, files[position:])

@@ -1,4 +1,4 @@
-"""Photographs that cannot be decoded, in training and in scoring; odd ones; thousands of mutated ones."""
+"""Unreadable images, in training and in scoring; odd ones; thousands of mutated ones."""
 import contextlib
 import csv
 import itertools
@@ -20,15 +20,15 @@ from utils.data.passes import Pass
 
 SIZE = 32
 COUNT = 12
-BROKEN = (3, 4, 9)
+UNREADABLE = (3, 4, 9)
 
 
 def read(dataset):
     return ava.read(str(dataset.labels), str(dataset.images))
 
 
-def break_some(ratings, broken=BROKEN):
-    for index, content in zip(broken, itertools.cycle([b'not a photograph', b'', b'\xff\xd8\xff\xd9'])):
+def damage_some(ratings, unreadable=UNREADABLE):
+    for index, content in zip(unreadable, itertools.cycle([b'no image', b'', b'\xff\xd8\xff\xd9'])):
         with open(ratings.paths[index], 'wb') as stream:
             stream.write(content)
 
@@ -41,53 +41,53 @@ def batches(ratings, count, batchsize=4, *, bad=None, max_pixels=10 ** 8, **star
         return list(itertools.islice(generator, count))
 
 
-def expected_order(epoch, broken=BROKEN, count=COUNT):
-    """The plan's order, with the first unbroken draw of RandomState([seed, epoch, place]) where one is broken."""
+def expected_order(epoch, unreadable=UNREADABLE, count=COUNT):
+    """The plan's order, with the first readable draw of RandomState([seed, epoch, position]) for an unreadable one."""
     order = epoch_plan.epoch_plan(count, epoch, seed=3, image_size=SIZE).order
-    for place, index in enumerate(order):
-        random = np.random.RandomState([3, epoch, place])
-        while index in broken:
+    for position, index in enumerate(order):
+        random = np.random.RandomState([3, epoch, position])
+        while index in unreadable:
             index = random.randint(count)
-        order[place] = index
+        order[position] = index
     return order
 
 
 @pytest.fixture
-def broken(dataset):
-    """Twelve photographs, whole and then three of them broken; the images of three epochs while they were whole."""
+def damaged(dataset):
+    """Twelve images of which three are unreadable, and what three epochs read before they were damaged."""
     ratings = read(dataset)
-    whole = {}
+    intact = {}
     for epoch in range(3):
         images = np.concatenate([images for images, _ in batches(ratings, 3, first_epoch=epoch)])
-        whole[epoch] = dict(zip(epoch_plan.epoch_plan(COUNT, epoch, seed=3, image_size=SIZE).order, images))
-    break_some(ratings)
-    return ratings, whole
+        intact[epoch] = dict(zip(epoch_plan.epoch_plan(COUNT, epoch, seed=3, image_size=SIZE).order, images))
+    damage_some(ratings)
+    return ratings, intact
 
 
-def lenient(count=COUNT, said=None, what='training'):
-    return BadImages(count, share=0.5, report=(said if said is not None else []).append, what=what)
+def lenient(count=COUNT, reports=None, what='training'):
+    return BadImages(count, share=0.5, report=(reports if reports is not None else []).append, what=what)
 
 
 @pytest.mark.parametrize('batchsize', [1, 12])
-def test_substitutes_follow_from_seed_epoch_and_place_alone(broken, batchsize):
-    ratings, whole = broken
-    said = []
-    bad = lenient(said=said)
+def test_replacements_follow_from_seed_epoch_and_position_alone(damaged, batchsize):
+    ratings, intact = damaged
+    reports = []
+    bad = lenient(reports=reports)
     found = batches(ratings, 3 * COUNT // batchsize, batchsize, bad=bad)
     assert all(len(images) == batchsize for images, _ in found)
-    images, scores = (np.concatenate(column) for column in zip(*found))
+    images, distributions = (np.concatenate(column) for column in zip(*found))
     for epoch in range(3):
-        for place, index in enumerate(expected_order(epoch)):
-            np.testing.assert_array_equal(images[epoch * COUNT + place], whole[epoch][index])
-            np.testing.assert_array_equal(scores[epoch * COUNT + place],
+        for position, index in enumerate(expected_order(epoch)):
+            np.testing.assert_array_equal(images[epoch * COUNT + position], intact[epoch][index])
+            np.testing.assert_array_equal(distributions[epoch * COUNT + position],
                                           ratings.distributions[index].astype(np.float32))
-    assert list(np.flatnonzero(bad.mask)) == list(BROKEN) and bad.count == len(said) == 3
+    assert list(np.flatnonzero(bad.mask)) == list(UNREADABLE) and bad.count == len(reports) == 3
     assert any(re.search(r'1003\.jpg: unreadable \(.*unknown format.*\), replaced by another image$',
-                         line) for line in said)
+                         line) for line in reports)
 
 
-def test_substitutes_are_the_same_from_any_place_on(broken):
-    ratings, _ = broken
+def test_replacements_are_the_same_from_any_position_on(damaged):
+    ratings, _ = damaged
     every = batches(ratings, 9, bad=lenient())
     for first in (1, 4, 8):
         rest = batches(ratings, 9 - first, first_epoch=first // 3, first_image=4 * (first % 3), bad=lenient())
@@ -96,44 +96,44 @@ def test_substitutes_are_the_same_from_any_place_on(broken):
                 np.testing.assert_array_equal(left, right)
 
 
-def test_whole_photographs_keep_their_places(broken):
-    ratings, whole = broken
+def test_readable_images_keep_their_positions(damaged):
+    ratings, intact = damaged
     images = np.concatenate([images for images, _ in batches(ratings, 3, bad=lenient())])
-    for place, index in enumerate(epoch_plan.epoch_plan(COUNT, 0, seed=3, image_size=SIZE).order):
-        if index not in BROKEN:
-            np.testing.assert_array_equal(images[place], whole[0][index])
+    for position, index in enumerate(epoch_plan.epoch_plan(COUNT, 0, seed=3, image_size=SIZE).order):
+        if index not in UNREADABLE:
+            np.testing.assert_array_equal(images[position], intact[0][index])
 
 
-def test_draws_go_on_until_one_is_whole():
+def test_draws_continue_until_one_is_readable():
     order = np.arange(10)
-    is_broken = np.arange(10) != 7
+    unreadable = np.arange(10) != 7
     bad = BadImages(10, share=0.95, report=[].append)
-    for index in np.flatnonzero(is_broken):
+    for index in np.flatnonzero(unreadable):
         bad.add(int(index), 'x', 'why')
     assert list(Pass({}, order, order, bad).chosen()) == [7] * 10
 
 
-def test_scoring_leaves_them_out_and_counts_them(broken):
-    ratings, _ = broken
+def test_scoring_leaves_them_out_and_counts_them(damaged):
+    ratings, _ = damaged
     for batchsize in (1, 5, 12):
         bad = lenient(what='validation')
         with contextlib.closing(data_loader.val_generator(batchsize, images=image_set(ratings, bad),
                                                           reading=reading(SIZE))) as generator:
             passes = list(itertools.islice(generator, 2 * -(-COUNT // batchsize)))
-        scores = np.concatenate([scores for _, scores in passes])
+        found = np.concatenate([distributions for _, distributions in passes])
         kept = ratings.take(~bad.mask)
         assert kept.count == COUNT - 3
-        np.testing.assert_array_equal(scores, np.tile(kept.distributions.astype(np.float32), (2, 1)))
-        assert [len(images) for images, _ in passes] == [len(scores) for _, scores in passes]
+        np.testing.assert_array_equal(found, np.tile(kept.distributions.astype(np.float32), (2, 1)))
+        assert [len(images) for images, _ in passes] == [len(distributions) for _, distributions in passes]
 
 
-def test_too_many_stop_the_run_with_their_list(broken):
-    ratings, _ = broken
+def test_too_many_stop_the_run_with_their_list(damaged):
+    ratings, _ = damaged
     with pytest.raises(InputError) as caught:
         batches(ratings, 9, bad=BadImages(COUNT, share=2 / 12, report=[].append))
     text = str(caught.value)
     assert '3 of 12 training images are unreadable, more than --max_bad_images 0.166667 allows' in text
-    assert all(f'{1000 + index}.jpg' in text for index in BROKEN)
+    assert all(f'{1000 + index}.jpg' in text for index in UNREADABLE)
     with pytest.raises(InputError, match='1 of 12 validation images are unreadable'):
         list(data_loader.val_batches(image_set(ratings), 4, reading(SIZE)))
 
@@ -145,7 +145,7 @@ def test_a_long_list_is_cut():
             bad.add(index, f'{index}.jpg', 'why')
 
 
-def test_a_file_that_vanishes_during_the_run_takes_a_substitute(dataset):
+def test_a_file_that_vanishes_during_the_run_is_replaced(dataset):
     ratings = read(dataset)
     bad = lenient()
     images = image_set(ratings, bad)
@@ -160,14 +160,14 @@ def test_the_limit_of_the_header_is_a_setting(dataset):
     ratings = read(dataset)
     bad = lenient(what='validation')
     list(data_loader.val_batches(image_set(ratings, bad), 4, reading(SIZE, max_pixels=48 * 50)))
-    wide = [index for index in range(COUNT) if index % 5 > 2]  # photograph i is 48 by 48 + i % 5
+    wide = [index for index in range(COUNT) if index % 5 > 2]  # image i is 48 by 48 + i % 5
     assert list(np.flatnonzero(bad.mask)) == wide
     verdicts = list(data_loader.verdicts(list(ratings.paths), max_pixels=48 * 50))
     assert [index for index, reason in enumerate(verdicts) if reason] == wide
     assert verdicts[3] == f'more than {48 * 50 / 10 ** 6:g} megapixels: {48 * 51}'
 
 
-def test_train_and_eval_go_on_and_say_so(tmp_path, capsys):
+def test_train_and_eval_continue_and_report_them(tmp_path, capsys):
     dataset = make_dataset(tmp_path / 'data', 14)
     for name in ('1002.jpg', '1013.jpg'):
         (dataset.images / name).write_bytes(b'')
@@ -201,17 +201,17 @@ def test_every_odd_file_through_the_loader_mixed_with_good_ones(shared, tmp_path
     good = read(dataset)
     odd = sorted(readable)
     paths = np.array([*good.paths, *(str(shared / 'bad_images' / name) for name in odd)], dtype=object)
-    scores = np.tile(good.distributions[:1], (len(paths), 1))
-    ratings = ava.Ratings(np.array(list(map(str, range(len(paths)))), dtype=object), paths, scores)
-    said = []
-    bad = BadImages(len(paths), share=0.5, report=said.append)
+    distributions = np.tile(good.distributions[:1], (len(paths), 1))
+    ratings = ava.Ratings(np.array(list(map(str, range(len(paths)))), dtype=object), paths, distributions)
+    reports = []
+    bad = BadImages(len(paths), share=0.5, report=reports.append)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = batches(ratings, 2 * (len(paths) // 10), 10, bad=bad)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1000 * 1024  # kilobytes
     assert all(len(images) == 10 and np.isfinite(images).all() for images, _ in found)
     expected = [name for name in odd if not readable[name]]
     assert [paths[index].split('/')[-1] for index in np.flatnonzero(bad.mask)] == expected
-    assert len(said) == len(expected) > 10
+    assert len(reports) == len(expected) > 10
     verdicts = list(data_loader.verdicts([str(shared / 'bad_images' / name) for name in odd]))
     assert [name for name, reason in zip(odd, verdicts) if reason] == expected
 
@@ -257,8 +257,8 @@ def test_mutated_files_do_no_harm(tmp_path, count):
     wrong = np.array([reason is not None for reason in verdicts])
     assert 0.2 * count < wrong.sum() < 0.9 * count
     names = np.array(paths, dtype=object)
-    whole = ava.Ratings(names, names, np.tile(good.distributions[:1], (count, 1)))
+    ratings = ava.Ratings(names, names, np.tile(good.distributions[:1], (count, 1)))
     bad = BadImages(count, share=0.95, report=[].append)
-    found = batches(whole, count // 50, 50, bad=bad, max_pixels=10 ** 6)
+    found = batches(ratings, count // 50, 50, bad=bad, max_pixels=10 ** 6)
     assert all(len(images) == 50 and np.isfinite(images).all() and np.abs(images).max() <= 1 for images, _ in found)
     np.testing.assert_array_equal(bad.mask, wrong)

@@ -1,4 +1,4 @@
-"""Photographs that predict.py reads: by content, as eval.py reads them, each bad one at its own cost."""
+"""Image files that predict.py reads: by content, as eval.py reads them, an unreadable one at its own cost."""
 import contextlib
 import sys
 import threading
@@ -51,39 +51,40 @@ def test_exif_rotation_is_made_neither_by_pillow_nor_by_tensorflow(reader, tmp_p
 
 
 @pytest.mark.parametrize('name, data, reason', [
-    ('a.bmp', b'BM and no picture', 'found a BMP file that cannot be decoded (cannot identify image file'),
-    ('a.webp', b'RIFF\0\0\0\0WAVEfmt', 'found a file of another kind'),
-    ('a.webp', b'RIFF\0\0\0\0WEBPVP8 cut', 'found a WebP file that cannot be decoded ('),
-    ('a.png', b'\x89PNG\r\n\x1a\n' + bytes(60), 'found a PNG file that cannot be decoded (Invalid PNG header'),
-    ('a.jpg', b'', 'found a file of another kind, expected a JPEG, PNG, GIF, BMP or WebP'),
-    ('a.tif', b'II*\0', 'found a file of another kind')])
-def test_what_is_said_of_broken_files(reader, tmp_path, name, data, reason):
+    ('a.bmp', b'BM and no picture', 'unreadable BMP (cannot identify image file'),
+    ('a.webp', b'RIFF\0\0\0\0WAVEfmt', 'not a JPEG, PNG, GIF, BMP or WebP file'),
+    ('a.webp', b'RIFF\0\0\0\0WEBPVP8 cut', 'unreadable WebP ('),
+    ('a.png', b'\x89PNG\r\n\x1a\n' + bytes(60), 'unreadable PNG (Invalid PNG header'),
+    ('a.jpg', b'', 'not a JPEG, PNG, GIF, BMP or WebP file'),
+    ('a.tif', b'II*\0', 'not a JPEG, PNG, GIF, BMP or WebP file')])
+def test_errors_for_unreadable_files(reader, tmp_path, name, data, reason):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError) as error:
         reader.read(str(tmp_path / name))
-    said = str(error.value)
-    assert reason in said and said.startswith(str(tmp_path / name)) and '\n' not in said
+    text = str(error.value)
+    assert text.startswith(f'{tmp_path / name}: {reason}') and '\n' not in text
 
 
 def test_pixels_are_limited_for_pillow_too(reader, tmp_path, monkeypatch):
     path = save(tmp_path / 'a.bmp', 'BMP')
     monkeypatch.setattr(decoding, 'MAX_PIXELS', 40 * 50 - 1)
-    with pytest.raises(InputError, match='a BMP file that cannot be decoded .more than 0 megapixels: 2000'):
+    with pytest.raises(InputError, match='unreadable BMP .more than 0 megapixels: 2000'):
         reader.read(path)
 
 
-def test_a_file_larger_than_any_photograph_is_not_read(reader, tmp_path):
+def test_a_file_larger_than_any_image_is_not_read(reader, tmp_path):
     with open(str(tmp_path / 'a.jpg'), 'wb') as stream:
         stream.write(b'\xff\xd8\xff')
         stream.truncate(image_files.MAX_BYTES + 1)  # a hole: it takes no room
-    with pytest.raises(InputError, match=f'found {image_files.MAX_BYTES + 1} bytes, expected a photograph of at most'):
+    most = image_files.MAX_BYTES
+    with pytest.raises(InputError, match=f'has {most + 1} bytes; an image may have {most}'):
         reader.read(str(tmp_path / 'a.jpg'))
 
 
 def test_without_pillow_the_error_names_it(reader, tmp_path, monkeypatch):
     path = save(tmp_path / 'a.bmp', 'BMP')
     monkeypatch.setitem(sys.modules, 'PIL', None)
-    with pytest.raises(InputError, match=r'cannot be decoded .TensorFlow 1\.15 does not read this kind, and Pillow, '
+    with pytest.raises(InputError, match=r'unreadable BMP .TensorFlow 1\.15 does not read this kind, and Pillow, '
                                          'which may, is not installed'):
         reader.read(path)
 
@@ -113,7 +114,7 @@ def test_read_all_keeps_the_order_and_reads_no_further_than_asked(tmp_path, monk
     assert 20 <= len(begun) <= 20 + 8 + 1
 
 
-def test_the_bad_images_are_read_as_the_manifest_says_or_named(reader, shared):
+def test_odd_files_are_read_as_their_manifest_says_or_named(reader, shared):
     rows = [line.split('\t') for line in (shared / 'bad_images' / 'MANIFEST.tsv').read_text().splitlines()[1:]]
     files = [str(shared / 'bad_images' / row[0]) for row in rows]
     for row, (file, found) in zip(rows, reader.read_all(files, workers=2, ahead=4)):

@@ -1,4 +1,4 @@
-"""The packed dataset: what it holds, that training reads the same from it, what is refused, stopping and going on."""
+"""The packed dataset: what it holds, that training reads the same from it, what is refused, stopping and resuming."""
 import contextlib
 import itertools
 import json
@@ -24,7 +24,7 @@ from utils.data.bad_images import BadImages
 
 SIZE = 32
 SIDE = {'training': 37, 'scoring': 32}  # round(32 * 256 / 224)
-PLAIN = {'image_size': SIZE, 'resize': 'bilinear'}
+PLAIN = Preprocessing(SIZE)
 READING = reading(SIZE)
 
 
@@ -32,12 +32,12 @@ def read(dataset):
     return ava.read(str(dataset.labels), str(dataset.images))
 
 
-def make(ratings, folder, use='training', form='raw', **more):
-    return pack.pack(ratings, str(folder), use=use, form=form, **{**PLAIN, 'shard_photographs': 5, **more})
+def make(ratings, folder, use='training', preprocessing=PLAIN, form='raw', **more):
+    return pack.pack(ratings, str(folder), preprocessing, use=use, form=form, **{'shard_images': 5, **more})
 
 
-def opened(folder, ratings, use='training', **other):
-    return packed.open_fitting(str(folder), ratings, Preprocessing(**{**PLAIN, **other}), use=use, flag='--records')
+def opened(folder, ratings, use='training', preprocessing=PLAIN):
+    return packed.open_fitting(str(folder), ratings, preprocessing, use=use, flag='--records')
 
 
 def take(generator, count):
@@ -47,10 +47,10 @@ def take(generator, count):
 
 @pytest.fixture(scope='module')
 def packs(tmp_path_factory):
-    """Twelve photographs, the sixth broken, and their packs for training and for scoring, three shards each."""
+    """Twelve images, the sixth unreadable, packed for training and for scoring, three shards each."""
     folder = tmp_path_factory.mktemp('packs')
     dataset = make_dataset(folder / 'data', 12)
-    (dataset.images / '1005.jpg').write_bytes(b'no photograph')
+    (dataset.images / '1005.jpg').write_bytes(b'no image')
     ratings = read(dataset)
     for use in SIDE:
         make(ratings, folder / use, use, max_bad_images=0.1)
@@ -65,15 +65,15 @@ def test_any_reader_of_tfrecords_finds_id_scores_and_pixels(packs, use):
     assert shards == ['manifest.json', *(f'shard-0000{number}.tfrecord' for number in range(3))]
     examples = [tf.train.Example.FromString(record).features.feature for name in shards[1:]
                 for record in pack._read_records(str(folder / use / name))]
-    whole = np.arange(12) != 5
-    assert [example['id'].bytes_list.value[0].decode() for example in examples] == list(ratings.ids[whole])
+    readable = np.arange(12) != 5
+    assert [example['id'].bytes_list.value[0].decode() for example in examples] == list(ratings.ids[readable])
     np.testing.assert_array_equal([example['scores'].float_list.value for example in examples],
-                                  ratings.distributions[whole].astype(np.float32))
+                                  ratings.distributions[readable].astype(np.float32))
     side = SIDE[use]
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         path = tf.compat.v1.placeholder(tf.string, ())
         image = decoding.read_image(path, side)
-        for name, example in zip(ratings.paths[whole], examples):
+        for name, example in zip(ratings.paths[readable], examples):
             pixels = np.frombuffer(example['image'].bytes_list.value[0], np.uint8).reshape(side, side, 3)
             np.testing.assert_array_equal(pixels, np.round(session.run(image, {path: name})))
 
@@ -95,7 +95,7 @@ def lenient(what='training'):
     return BadImages(12, share=0.1, report=[].append, what=what)
 
 
-def test_training_reads_the_same_places_crops_and_flips(packs):
+def test_training_reads_the_same_positions_crops_and_flips(packs):
     ratings, folder = packs
     settings = {'reading': READING, 'seed': 4}
     packed = opened(folder / 'training', ratings)
@@ -103,23 +103,23 @@ def test_training_reads_the_same_places_crops_and_flips(packs):
         plain = take(data_loader.train_generator(4, images=image_set(ratings, lenient()), **settings, **start), 7)
         images = image_set(ratings, lenient(), packed)
         ours = take(data_loader.train_generator(4, images=images, **settings, **start), 7)
-        for (images, scores), (found, found_scores) in zip(plain, ours):
-            np.testing.assert_array_equal(scores, found_scores)
+        for (images, distributions), (found, same) in zip(plain, ours):
+            np.testing.assert_array_equal(distributions, same)
             assert found.dtype == np.float32 and found.shape == images.shape
             np.testing.assert_allclose(found, images, rtol=0, atol=0.5 / 127.5 + 1e-6)
             np.testing.assert_array_equal(found, (np.round(images * 127.5 + 127.5) - np.float32(127.5)) /
                                           np.float32(127.5))
 
 
-def test_scoring_reads_the_same_photographs(packs):
+def test_scoring_reads_the_same_images(packs):
     ratings, folder = packs
     packed = opened(folder / 'scoring', ratings, 'scoring')
     for batchsize in (1, 5, 12):
         plain = list(data_loader.val_batches(image_set(ratings, lenient()), batchsize, READING))
         ours = list(data_loader.val_batches(image_set(ratings, lenient(), packed), batchsize, READING))
         assert len(plain) == len(ours) == -(-12 // batchsize)
-        for (images, scores), (found, found_scores) in zip(plain, ours):
-            np.testing.assert_array_equal(scores, found_scores)
+        for (images, distributions), (found, same) in zip(plain, ours):
+            np.testing.assert_array_equal(distributions, same)
             np.testing.assert_allclose(found, images, rtol=0, atol=0.5 / 127.5 + 1e-6)
 
 
@@ -137,23 +137,23 @@ def test_the_smaller_form(dataset, tmp_path, form='jpeg', largest=60):
 
 
 @pytest.mark.parametrize('change, text', [
-    ({'use': 'scoring'}, 'made for training, expected scoring'),
-    ({'image_size': 64}, 'with the image size 32, expected 64'),
-    ({'resize': 'nearest'}, 'resized by bilinear, expected nearest')])
-def test_a_pack_that_does_not_fit_is_refused(packs, change, text):
+    ({'use': 'scoring'}, 'use training, this run needs scoring'),
+    ({'preprocessing': Preprocessing(64)}, 'image_size 32, this run needs 64'),
+    ({'preprocessing': Preprocessing(SIZE, 'nearest')}, 'resize bilinear, this run needs nearest')])
+def test_a_packed_dataset_that_does_not_fit_is_refused(packs, change, text):
     ratings, folder = packs
-    with pytest.raises(InputError, match=f'--records: found .*training, a packed dataset {text}: type the folder'):
+    with pytest.raises(InputError, match=rf'--records: .*training was packed with {text}\. Type the folder, labels'):
         opened(folder / 'training', ratings, **change)
 
 
 def test_changed_labels_are_refused(packs):
     ratings, folder = packs
-    with pytest.raises(InputError, match='of photographs, numbering 12, expected 11'):
+    with pytest.raises(InputError, match='with the number of images 12, this run needs 11'):
         opened(folder / 'training', ratings.take(slice(1, None)))
-    scores = ratings.distributions.copy()
-    scores[3] = scores[3][::-1]
-    for other in (ratings._replace(distributions=scores), ratings.take(slice(None, None, -1))):
-        with pytest.raises(InputError, match='of labels with the SHA-256 [0-9a-f]{64}, expected [0-9a-f]{64}'):
+    distributions = ratings.distributions.copy()
+    distributions[3] = distributions[3][::-1]
+    for other in (ratings._replace(distributions=distributions), ratings.take(slice(None, None, -1))):
+        with pytest.raises(InputError, match="with the labels' SHA-256 [0-9a-f]{64}, this run needs [0-9a-f]{64}"):
             opened(folder / 'training', other)
 
 
@@ -167,19 +167,19 @@ def copied(packs, tmp_path):
 def test_missing_cut_and_damaged_shards_are_named(copied):
     ratings, folder = copied
     shard = folder / 'shard-00001.tfrecord'
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-1])
-    with pytest.raises(InputError, match=rf'shard-00001\.tfrecord: found a shard of {len(whole) - 1} bytes, expected '
-                                         rf'{len(whole)} bytes, as manifest\.json says: copy .* again'):
+    intact = shard.read_bytes()
+    shard.write_bytes(intact[:-1])
+    with pytest.raises(InputError, match=rf'shard-00001\.tfrecord is damaged: it has {len(intact) - 1} bytes, manifest'
+                                         rf'\.json says {len(intact)}\. Copy the packed dataset again, or pack the'):
         opened(folder, ratings)
     shard.unlink()
-    with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found no such shard, expected'):
+    with pytest.raises(InputError, match=r'shard-00001\.tfrecord is damaged: it is missing\. Copy'):
         opened(folder, ratings)
-    shard.write_bytes(whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:])
-    with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found a damaged photograph at byte \d+ \(its CRC-32'):
+    shard.write_bytes(intact[:2000] + bytes([intact[2000] ^ 1]) + intact[2001:])
+    with pytest.raises(InputError, match=r'shard-00001\.tfrecord is damaged: the CRC-32 of the image at byte \d+ d'):
         take(data_loader.train_generator(12, images=image_set(ratings, lenient(), opened(folder, ratings)),
                                          reading=READING), 2)
-    with pytest.raises(InputError, match=r'shard-00001\.tfrecord: found a damaged shard \(SHA-256 '):
+    with pytest.raises(InputError, match=r'shard-00001\.tfrecord is damaged: its SHA-256 is [0-9a-f]+, manifest'):
         records.main(['verify', str(folder)])
 
 
@@ -190,11 +190,37 @@ def test_a_folder_without_a_usable_manifest(copied, content):
     manifest.unlink()
     if content is not None:
         manifest.write_bytes(content)
-    with pytest.raises(InputError, match=r'manifest\.json: (found no manifest|cannot be used \()'):
+    text = r'copy has no manifest\.json: it is no finished' if content is None else r'manifest\.json is damaged: '
+    with pytest.raises(InputError, match=text):
         opened(folder, ratings)
 
 
-def test_too_many_bad_photographs(packs, tmp_path):
+def edit(folder, **changes):
+    manifest = json.loads((folder / 'manifest.json').read_text())
+    manifest.update(changes)
+    (folder / 'manifest.json').write_text(json.dumps({name: value for name, value in manifest.items()
+                                                      if value is not None}))
+
+
+def test_the_manifest_may_grow(copied):
+    ratings, folder = copied
+    edit(folder, resize=None, orientation='exif', later={'a': 1})  # an absent field has its default
+    assert opened(folder, ratings).manifest['later'] == {'a': 1}
+    assert make(ratings, folder, max_bad_images=0.1)['resize'] == 'bilinear'
+    with pytest.raises(InputError, match='packed with resize bilinear, this run needs nearest'):
+        opened(folder, ratings, preprocessing=Preprocessing(SIZE, 'nearest'))
+
+
+def test_png_is_refused_with_the_command_that_packs_anew(copied):
+    ratings, folder = copied
+    edit(folder, form='png')
+    for use_it in (lambda: opened(folder, ratings), lambda: records.main(['verify', str(folder)])):
+        with pytest.raises(InputError, match=r"copy stores images as 'png', which is no longer supported: pack the "
+                                             r'images into another folder with bash .*run\.sh -m utils\.records pack$'):
+            use_it()
+
+
+def test_too_many_unreadable_images(packs, tmp_path):
     ratings, folder = packs
     with pytest.raises(InputError, match='1 of 12 packed images are unreadable'):
         make(ratings, tmp_path / 'pack')
@@ -203,7 +229,7 @@ def test_too_many_bad_photographs(packs, tmp_path):
             ratings, packed=opened(folder / 'training', ratings), what='training'), reading=READING), 1)
 
 
-def test_a_stopped_pack_goes_on_and_keeps_what_is_finished(dataset, tmp_path, monkeypatch):
+def test_packing_is_resumed_after_the_last_finished_shard(dataset, tmp_path, monkeypatch):
     ratings, folder = read(dataset), tmp_path / 'pack'
     write_records, written = pack._write_records, []
 
@@ -219,19 +245,19 @@ def test_a_stopped_pack_goes_on_and_keeps_what_is_finished(dataset, tmp_path, mo
     with pytest.raises(KeyboardInterrupt):
         make(ratings, folder)
     assert sorted(os.listdir(str(folder))) == ['shard-00000.tfrecord', 'shard-00000.tfrecord.json']
-    with pytest.raises(InputError, match='found no manifest, expected a finished packed dataset'):
+    with pytest.raises(InputError, match='has no manifest.json: it is no finished packed dataset'):
         opened(folder, ratings)
     monkeypatch.setattr(pack, '_write_records', write_records)
-    with pytest.raises(InputError, match='which holds a packed dataset that differs in form, expected a new folder'):
-        make(ratings, folder, form='png')
+    with pytest.raises(InputError, match=r'pack holds a packed dataset with other settings \(form, jpeg_quality\)'):
+        make(ratings, folder, form='jpeg')
     before = (folder / 'shard-00000.tfrecord').stat().st_mtime_ns
     manifest = make(ratings, folder)
     assert (folder / 'shard-00000.tfrecord').stat().st_mtime_ns == before
     assert manifest == make(ratings, folder) == make(ratings, tmp_path / 'at once')
     names = ['manifest.json', *(f'shard-0000{number}.tfrecord' for number in range(3))]
     assert sorted(os.listdir(str(folder))) == names
-    with pytest.raises(InputError, match='differs in image_size, side'):
-        make(ratings, folder, image_size=64)
+    with pytest.raises(InputError, match=r'other settings \(image_size, side\)'):
+        make(ratings, folder, preprocessing=Preprocessing(64))
 
 
 def test_a_disk_that_keeps_other_bytes_is_noticed(dataset, tmp_path, monkeypatch):
@@ -253,8 +279,9 @@ def test_a_disk_that_keeps_other_bytes_is_noticed(dataset, tmp_path, monkeypatch
 def test_killed_at_any_moment_no_half_shard_has_its_final_name(dataset, tmp_path):
     folder = tmp_path / 'pack'
     code = ('import sys; sys.path.insert(0, sys.argv[1]); from utils.data import ava, pack\n'
-            'for _ in range(50): pack.pack(ava.read(*sys.argv[2:4]), sys.argv[4] + "/" + str(_), use="training", '
-            'form="raw", image_size=32, resize="bilinear", shard_photographs=1)')
+            'from utils.base.preprocessing import Preprocessing\n'
+            'for _ in range(50): pack.pack(ava.read(*sys.argv[2:4]), sys.argv[4] + "/" + str(_), Preprocessing(32), '
+            'use="training", form="raw", shard_images=1)')
     process = subprocess.Popen([sys.executable, '-c', code, str(ROOT), str(dataset.labels), str(dataset.images),
                                 str(folder)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     while not list(folder.glob('*/shard-00003.tfrecord')) and process.poll() is None:
@@ -266,7 +293,7 @@ def test_killed_at_any_moment_no_half_shard_has_its_final_name(dataset, tmp_path
     for path in finished:
         assert len(list(pack._read_records(str(path)))) == 1
     last = str(finished[-1].parent)
-    assert make(read(dataset), last, shard_photographs=1)['photographs'] == 12
+    assert make(read(dataset), last, shard_images=1)['photographs'] == 12
     assert packed.verify(last)
 
 
@@ -277,7 +304,7 @@ def test_the_commands_and_their_flags(tmp_path, capsys):
     common = [*dataset.flags, '--val_size', '4', '--max_bad_images', '0.3']
     for use in SIDE:
         records.main(['pack', '--use', use, '-o', str(tmp_path / use), '--image_size', '32', *common])
-    assert '10 photographs for training, 37x37 as raw, 1 of them bad, 1 shards, ' in capsys.readouterr().out
+    assert '10 images for training, 37x37 as raw, 1 of them unreadable, 1 shards, ' in capsys.readouterr().out
     running = [*common, '--batchsize', '4', '--device', 'cpu', '--TMP_MODEL_PATF', str(tmp_path)]
     training = [*running, '--image_size', '32', '--weights', 'none', '--epochs', '1', '--TMP_LOG_PATH', str(tmp_path)]
     packs = ['--records', str(tmp_path / 'training'), '--val_records', str(tmp_path / 'scoring')]
@@ -290,24 +317,6 @@ def test_the_commands_and_their_flags(tmp_path, capsys):
     assert score.main(scoring)['emd_r2'] == pytest.approx(metrics['emd_r2'], abs=1e-3)
     for run, argv in ((train.main, [*training, '--overwrite', '--records', str(tmp_path / 'scoring')]),
                       (score.main, [*scoring, '--records', str(tmp_path / 'training')])):
-        with pytest.raises(InputError, match='--records: found .*, a packed dataset made for '):
+        with pytest.raises(InputError, match='--records: .* was packed with use '):
             run(argv)
     assert records._flags(['verify', 'here']).folder == os.path.abspath('here')
-
-
-def test_a_fast_decode_changes_large_jpegs_alone(tmp_path):
-    import tensorflow as tf
-    from PIL import Image
-    pixels = np.random.RandomState(0).randint(0, 256, (20, 24, 3)).astype(np.uint8)
-    cases = [(f'{width}x{height}', width, height) for width, height in ((64, 64), (65, 65), (300, 65), (140, 129))]
-    for name, width, height in cases:
-        for ending in ('jpg', 'png'):
-            Image.fromarray(pixels).resize((width, height), Image.BICUBIC).save(str(tmp_path / f'{name}.{ending}'))
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        data = tf.compat.v1.placeholder(tf.string, ())
-        shape = tf.shape(decoding.decode_pixels(data, at_least=32))
-        shapes = {path.name: tuple(session.run(shape, {data: path.read_bytes()})[1::-1])
-                  for path in tmp_path.iterdir()}
-    assert {name: shape for name, shape in shapes.items() if name.endswith('jpg')} == {
-        '64x64.jpg': (64, 64), '65x65.jpg': (33, 33), '300x65.jpg': (150, 33), '140x129.jpg': (35, 33)}
-    assert all(f'{width}x{height}.png' == name for name, (width, height) in shapes.items() if name.endswith('png'))

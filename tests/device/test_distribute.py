@@ -97,8 +97,8 @@ def test_validation_is_shared_in_order(ratings):
 
 def test_too_many_devices_for_an_epoch():
     assert data_loader.steps_per_epoch(17, 100, 4, devices=2) == 2
-    with pytest.raises(InputError, match=r'^batchsize: found 10 on each of 2 devices, expected at most the 17 training '
-                                         'images of an epoch. Use --batchsize 8 or less$'):
+    with pytest.raises(InputError, match=r'^batchsize 10 on each of 2 devices is more than the 17 training images of '
+                                         'an epoch. Use --batchsize 8 or less$'):
         data_loader.steps_per_epoch(17, 100, 10, devices=2)
     with pytest.raises(InputError, match='Start fewer processes'):
         data_loader.steps_per_epoch(7, 100, 1, devices=8)

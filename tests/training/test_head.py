@@ -1,4 +1,4 @@
-"""Training the head alone: --trainable head, on features that are computed once and kept."""
+"""Training the head alone: --trainable head, on features that are computed once and cached."""
 import json
 import os
 import signal
@@ -11,6 +11,7 @@ from conftest import image_set, make_dataset, reading
 import train
 from utils import nima
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
 from utils.data import ava
 from utils.model import build, model_file
 from utils.training import features, log
@@ -39,8 +40,8 @@ def trained(tmp_path_factory):
     return dataset, folder, history
 
 
-def shares_by_keras(path, dataset):
-    """Predicted shares of all photographs, and the true ones, by Keras alone from the checkpoint."""
+def distributions_by_keras(path, dataset):
+    """Predicted distributions of all images, and the true ones, by Keras alone from the checkpoint."""
     import tensorflow as tf
     ratings = ava.read(str(dataset.labels), str(dataset.images))
     from utils import data_loader
@@ -54,40 +55,40 @@ def emd(true, predicted):
     return np.sqrt(np.mean((np.cumsum(true, 1) - np.cumsum(predicted, 1)) ** 2, axis=1)).mean()
 
 
-def test_only_the_head_changes_and_the_checkpoint_is_a_whole_nima(trained):
+def test_only_the_head_changes_and_the_checkpoint_is_a_complete_nima(trained):
     dataset, folder, history = trained
     first, second = (model_file.read(str(folder / 'model' / f'model_{epoch:03d}.h5')).weights for epoch in (1, 2))
     changed = [name for name in first if any((a != b).any() for a, b in zip(first[name], second[name]))]
     assert changed == ['dense']
-    predicted, true = shares_by_keras(folder / 'model' / 'model_002.h5', dataset)
+    predicted, true = distributions_by_keras(folder / 'model' / 'model_002.h5', dataset)
     assert emd(true[-VAL:], predicted[-VAL:]) == pytest.approx(history.history['val_loss'][-1], abs=1e-6)
     assert history.history['loss'][1] < history.history['loss'][0]
 
 
-def test_the_features_are_those_of_the_network_and_are_not_computed_again(trained, capsys):
+def test_the_features_are_those_of_the_network_and_are_reused(trained, capsys):
     import tensorflow as tf
 
     from utils import data_loader
     dataset, folder, _ = trained
     path = folder / 'model' / 'model_002.h5'
     found = next((folder / 'features').glob('training-*'))
-    kept = np.fromfile(str(found / features.DATA), np.float32).reshape(COUNT - VAL, -1)
+    cached = np.fromfile(str(found / features.DATA), np.float32).reshape(COUNT - VAL, -1)
     ratings = ava.read(str(dataset.labels), str(dataset.images)).take(slice(None, -VAL))
     tf.compat.v1.keras.backend.clear_session()
     model = build.for_scoring(model_file.read(str(path)))
     images = np.concatenate([images for images, _ in data_loader.val_batches(image_set(ratings), 5, reading(32))])
     base = tf.keras.Model(model.input, model.layers[-3].output)
-    np.testing.assert_allclose(kept, base.predict(images), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cached, base.predict(images), rtol=1e-5, atol=1e-6)
     written = os.stat(str(found / features.DATA)).st_mtime_ns
     train_head(dataset, folder / 'again', '--epochs', '1', '--learning_rate', '1e-9')
     assert f'{found}: cached features of {COUNT - VAL} training images reused' in capsys.readouterr().out
     assert os.stat(str(found / features.DATA)).st_mtime_ns == written
-    predicted, true = shares_by_keras(folder / 'again' / 'model_001.h5', dataset)
+    predicted, true = distributions_by_keras(folder / 'again' / 'model_001.h5', dataset)
     rows = log.read_csv(str(folder / 'again' / 'log' / 'train.csv'))
     assert rows[0]['loss'] == pytest.approx(emd(true[:-VAL], predicted[:-VAL]), abs=1e-6)  # two full batches of 5
 
 
-def test_a_run_goes_on_with_the_same_bits_and_all_layers_go_on_from_it(trained):
+def test_a_resumed_run_has_the_same_bits_and_all_layers_train_on_from_it(trained):
     dataset, folder, _ = trained
     for name, *more in (('whole',), ('parts', '--resume')):
         if name == 'parts':
@@ -105,9 +106,9 @@ def test_a_run_goes_on_with_the_same_bits_and_all_layers_go_on_from_it(trained):
     assert any((a != b).any() for a, b in zip(whole['conv1'], after['conv1']))
 
 
-def test_stopped_while_computing_and_a_bad_photograph(tmp_path, monkeypatch, capsys):
+def test_stopped_while_computing_and_an_unreadable_image(tmp_path, monkeypatch, capsys):
     dataset = make_dataset(tmp_path / 'data', COUNT)
-    (dataset.images / '1002.jpg').write_bytes(b'no photograph')
+    (dataset.images / '1002.jpg').write_bytes(b'no image')
     predict = nima.predict
     calls = []
 
@@ -115,7 +116,7 @@ def test_stopped_while_computing_and_a_bad_photograph(tmp_path, monkeypatch, cap
         calls.append(args)
         if len(calls) == 1:
             os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0.3)  # a thread takes note of it
+            time.sleep(0.3)  # a thread notes it
         return predict(*args)
 
     monkeypatch.setattr(nima, 'predict', predict_and_stop)
@@ -126,9 +127,9 @@ def test_stopped_while_computing_and_a_bad_photograph(tmp_path, monkeypatch, cap
     assert f'stopped after the features of 5 of {COUNT - VAL} images; run the same command to resume' in (
         capsys.readouterr().err)
     history = train_head(dataset, tmp_path / 'model', *more)
-    said = capsys.readouterr()
-    assert said.err.count('1002.jpg: unreadable') == 1
-    assert 'unreadable images: 1 training' in said.out and np.isfinite(history.history['loss']).all()
+    printed = capsys.readouterr()
+    assert printed.err.count('1002.jpg: unreadable') == 1
+    assert 'unreadable images: 1 training' in printed.out and np.isfinite(history.history['loss']).all()
     assert [len(call[1]) for call in calls[1:]] == [5, VAL, VAL]  # the other five, validation's, and its scores
     damage(next((tmp_path / 'features').glob('training-*')) / features.DATA)
     train_head(dataset, tmp_path / 'other', *more)
@@ -163,3 +164,15 @@ def test_what_the_features_depend_on_has_another_folder(dataset):
     before = key(source)
     os.utime(str(dataset.images / '1003.jpg'), (2, 2))
     assert key(source) != before
+
+
+def test_a_later_field_of_preprocessing_keeps_the_cached_features(dataset, monkeypatch):
+    ratings = ava.read(str(dataset.labels), str(dataset.images))
+    source = features.Source(image_set(ratings, what='training'), reading(32), None, 0)
+    before = source.identity()
+    assert before['decoding'] == {'fast': False, 'max_pixels': 10 ** 8}  # as every cache has it
+    as_json = Preprocessing.as_json
+    monkeypatch.setattr(Preprocessing, 'as_json', lambda self: {**as_json(self), 'later': 'default'})
+    assert source.identity() == before
+    monkeypatch.setattr(Preprocessing, 'as_json', lambda self: {**as_json(self), 'later': self.image_size})
+    assert source.identity()['preprocessing'] == {**before['preprocessing'], 'later': 32}

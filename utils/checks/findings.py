@@ -13,9 +13,9 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.base.progress import progress
 from utils.checks import ava_facts
-from utils.data import ava, image_headers, image_names, splits
+from utils.data import ava, image_headers, splits
 from utils.data.image_headers import Facts
-from utils.data.image_kinds import JPEG
+from utils.data.image_kinds import ENDINGS, JPEG
 
 LARGE = 30 * 10 ** 6    # pixels: beyond AVA's images by far, slow to decode, below what is refused
 FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: an image of one colour has far less, most others more
@@ -76,7 +76,7 @@ def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LA
     ava.refuse_exchanged(labels_path, images_folder)
     labels = ava.read_labels(labels_path, skip_bad=True)
     paths, found = ava.find_images(labels.ids, images_folder)
-    images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(image_names.ENDINGS))
+    images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(ENDINGS))
     parts, description = None, ''
     try:
         parts = splits.choose(ava.Ratings(labels.ids, paths, labels.distributions).take(found), split, val_size,

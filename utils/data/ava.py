@@ -9,13 +9,12 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.base.scores import SCORES
 from utils.data import image_names, label_tables, path_hints
-from utils.data.image_kinds import BMP, STARTS
+from utils.data.image_kinds import BMP, ENDINGS, kind_of
 
 ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
 
 _LINE = "lines of 'index id v1 ... v10'"
-_NOT_TEXT = {**{start: f'a {kind} image' for start, kind in STARTS.items() if kind != BMP},  # a text may begin with BM
-             b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
+_NOT_TEXT = {b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
              b'\xff\xfe': 'UTF-16 text', b'\xfe\xff': 'UTF-16 text'}
 _NOT_THERE: Dict[Type[OSError], str] = {
     FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
@@ -75,7 +74,7 @@ def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
 def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, np.ndarray]:
     """The path of each id's image, object (str) [N], and whether it is there, bool [N].
 
-    An id that ends like an image file is that file's name; any other is tried with image_names.ENDINGS, in their
+    An id that ends like an image file is that file's name; any other is tried with image_kinds.ENDINGS, in their
     order. An image that is not there gets the path where it was expected first. The folder is listed once and
     no file in it is touched. Raises InputError where there is no folder, or none of the images in it.
     """
@@ -162,9 +161,9 @@ def read_text(path: str) -> bytes:
                          f'{path_hints.labels_hint(path)}') from error
     except OSError as error:
         raise _unreadable(path, error, 'the label file') from error
-    for magic, kind in _NOT_TEXT.items():
-        if data.startswith(magic):
-            raise InputError(f'{path}: found {kind}, expected UTF-8 text with {_expected(path)}')
+    kind, other = kind_of(data[:12]), next((what for magic, what in _NOT_TEXT.items() if data.startswith(magic)), None)
+    if other or kind not in (None, BMP):  # a text may begin with BM
+        raise InputError(f'{path}: found {other or f"a {kind} image"}, expected UTF-8 text with {_expected(path)}')
     try:
         data.decode('utf-8')
     except UnicodeDecodeError as error:
@@ -239,7 +238,7 @@ def _shown(text: bytes) -> str:
 
 
 def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
-    usual = image_id + image_names.ENDINGS[0]
+    usual = image_id + ENDINGS[0]
     if image_id.isdigit() and usual in listing:  # AVA's, several times faster than all
         return usual
     return next((name for name in image_names.file_names(image_id) if name in listing), None)

@@ -15,49 +15,49 @@ def _to_log(text: str) -> None:
 
 
 class BadImages:
-    """The unreadable ones among `count` images, such as the training images of a run.
+    """The unreadable ones among `count` images, such as those for training.
 
-    `share` is the largest share of them, from 0 up to, but not, 1, that is allowed. `report` gets a sentence on each,
-    once; by default standard error.
+    `share` is the largest share of them that is allowed, from 0 to below 1. `report` gets a sentence on each, once; by
+    default it is printed to standard error.
     """
 
     def __init__(self, count: int, *, share: float = MAX_BAD_IMAGES, what: str = 'training',
                  report: Optional[Callable[[str], Any]] = None) -> None:
         self.what = what
         self.share, self._report = share, report or _to_log
-        self._reasons: Dict[int, str] = {}
+        self.reasons: Dict[int, str] = {}  # by image, those that are known to be unreadable
         self._paths: Dict[int, str] = {}
-        self.mask = np.zeros(count, bool)  # by image, whether it is known to be unreadable
+        self.mask = np.zeros(count, bool)  # by image, whether it is one of them
 
     @property
     def count(self) -> int:
         """How many unreadable images are known so far."""
-        return len(self._reasons)
+        return len(self.reasons)
 
     def known(self, first: int = 0) -> List[Tuple[int, str, str]]:
-        """The unreadable images but the `first` ones that were added: index, path, reason, as add() takes them."""
-        return [(index, self._paths[index], self._reasons[index]) for index in list(self._reasons)[first:]]
+        """The unreadable images, without the `first` ones that were added: index, path, reason, as for add()."""
+        return [(index, self._paths[index], self.reasons[index]) for index in list(self.reasons)[first:]]
 
     def add(self, index: int, path: str, reason: str, *, quiet: bool = False) -> None:
         """Add image `index`; InputError, which lists the unreadable ones, where there are too many.
 
-        With `quiet` it is not reported, as another process has done so.
+        With `quiet` it is not reported: another process has done so.
         """
         if self.mask[index]:
             return
         self.mask[index] = True
-        self._reasons[index], self._paths[index] = reason, path
+        self.reasons[index], self._paths[index] = reason, path
         if self.count > self.share * len(self.mask):
             raise InputError(self._too_many())
         if not quiet:
             self._report(f'{path}: unreadable ({reason}), {self._instead()}')
 
     def _instead(self) -> str:
-        return {'training': 'replaced by another image', 'packed': 'kept as a gap'}.get(
+        return {'training': 'replaced by another image', 'packed': 'left out of the packed dataset'}.get(
             self.what, 'left out of the scores')
 
     def _too_many(self) -> str:
-        (first, reason), *others = self._reasons.items()
+        (first, reason), *others = self.reasons.items()
         also = ', '.join(f'{self._paths[index]} ({why})' for index, why in others[:LISTED - 1])
         more = f' and {len(others) - LISTED + 1} more' if len(others) >= LISTED else ''
         others_too = f': also {also}{more}' if also else ''

@@ -7,14 +7,14 @@ from utils.data.passes import Pass
 
 
 class FeaturesPipeline:
-    """Batches of features [B, F] as pipeline.Pipeline gives images; epoch k reads crop k modulo their number."""
+    """Batches of features [B, F] in place of pipeline.Pipeline's images; epoch k reads crop k modulo their number."""
 
     def __init__(self, features: np.ndarray, batchsize: int, drop_remainder: bool = False) -> None:
         """`features` is float32 [crops, N, F]."""
         self._features, self._batchsize, self._drop_remainder = features, batchsize, drop_remainder
 
     def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
-        """The batches of one pass, full whatever could not be decoded."""
+        """The batches of one pass, full ones: replacements are in the positions of unreadable images."""
         features, chosen = self._features[whole.epoch % len(self._features)], whole.chosen()
         distributions = whole.rows(chosen)['distribution']
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)

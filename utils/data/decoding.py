@@ -1,4 +1,5 @@
-"""Image files as tensors: decoded after a look at what their headers claim, resized, cropped, flipped, scaled."""
+"""From the bytes of an image file to a tensor: header checked, decoded, resized, cropped, flipped, scaled."""
+import functools
 import re
 from typing import Any, Optional
 
@@ -6,6 +7,7 @@ import tensorflow as tf
 
 from utils.base.defaults import MAX_MEGAPIXELS
 from utils.data.epoch_plan import resize_before_crop
+from utils.data.image_kinds import GIF, JPEG, PNG, start_of
 
 # A few hundred bytes can claim billions of pixels, and are decoded into as many; this many take 300 MB.
 MAX_PIXELS = MAX_MEGAPIXELS * 10 ** 6
@@ -18,17 +20,18 @@ def pixels_in_header(contents: tf.Tensor) -> tf.Tensor:
     Nothing is refused that decode_jpeg accepts.
     """
     head = _head(contents)
-    return tf.cond(_starts(head, b'\xff\xd8\xff'), lambda: tf.reduce_prod(_jpeg_sides(contents)),
+    return tf.cond(_is(head, JPEG), lambda: tf.reduce_prod(_jpeg_sides(contents)),
                    lambda: _pixels_of_others(head))
 
 
 def _head(contents: tf.Tensor) -> tf.Tensor:
-    """The start of a file, at least 24 bytes: cut from a string that is too short, tf.strings.substr can crash."""
+    """The first 24 bytes of a file, zeros added where it is shorter: tf.strings.substr can crash on short strings."""
     return tf.strings.join([tf.strings.substr(contents, 0, 24), b'\0' * 24])
 
 
-def _starts(head: tf.Tensor, magic: bytes) -> tf.Tensor:
-    return tf.equal(tf.strings.substr(head, 0, len(magic)), magic)
+def _is(head: tf.Tensor, kind: str) -> tf.Tensor:
+    start = start_of(kind)
+    return tf.equal(tf.strings.substr(head, 0, len(start)), start)
 
 
 def _jpeg_sides(contents: tf.Tensor) -> tf.Tensor:
@@ -42,8 +45,8 @@ def _pixels_of_others(head: tf.Tensor) -> tf.Tensor:
         return tf.reduce_prod(tf.cast(sides, tf.int64))
 
     return tf.case([
-        (_starts(head, b'\x89PNG'), lambda: area(16, tf.int32, little_endian=False)),
-        (_starts(head, b'GIF8'), lambda: area(6, tf.uint16, little_endian=True)),
+        (_is(head, PNG), lambda: area(16, tf.int32, little_endian=False)),
+        (_is(head, GIF), lambda: area(6, tf.uint16, little_endian=True)),
     ], default=lambda: tf.constant(0, tf.int64))
 
 
@@ -51,7 +54,7 @@ def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least
     """An image file as uint8 [H, W, 3], RGB; fails as decode_jpeg does, and beyond `max_pixels`.
 
     With `at_least`, a JPEG whose shorter side is more than twice as long is decoded to a half, a quarter or an
-    eighth of its size, the smallest that keeps that many pixels: quicker, and other pixels.
+    eighth of its size, the smallest with a shorter side of at least that length: faster, but the pixels differ.
     """
     pixels = pixels_in_header(contents)
 
@@ -68,15 +71,14 @@ def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least
 
 
 def _decode_smaller(contents: tf.Tensor, at_least: int) -> tf.Tensor:
-    def decode_by(ratio: int) -> tf.Tensor:
-        return tf.image.decode_jpeg(contents, channels=3, ratio=ratio)
+    decode_by = functools.partial(tf.image.decode_jpeg, contents, channels=3)
 
     def jpeg() -> tf.Tensor:
         side = tf.reduce_min(_jpeg_sides(contents))
-        return tf.case([(side > at_least * ratio, lambda ratio=ratio: decode_by(ratio)) for ratio in SHRINK],
-                       default=lambda: decode_by(1))
+        return tf.case([(side > at_least * ratio, functools.partial(decode_by, ratio=ratio)) for ratio in SHRINK],
+                       default=decode_by)
 
-    return tf.cond(_starts(_head(contents), b'\xff\xd8\xff'), jpeg, lambda: decode_by(1))
+    return tf.cond(_is(_head(contents), JPEG), jpeg, decode_by)
 
 
 def scale(pixels: Any) -> Any:

@@ -40,7 +40,7 @@ def whole_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True,
 
 def epoch_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True, limit: Optional[int] = None,
                image_size: int = IMAGE_SIZE) -> EpochPlan:
-    """The order and the augmentation of one epoch, from (seed, epoch) alone, by position.
+    """The order and the augmentation of one epoch, a function of (seed, epoch), by position.
 
     All `count` images are shuffled and the first `limit` of them kept.
     """
@@ -52,8 +52,8 @@ def epoch_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True, l
 def replacements(count: int, epoch: int, position: int, *, seed: int = 0) -> Iterator[int]:
     """The images, by index, that may replace an unreadable one at a position of an epoch, without end.
 
-    They follow from (seed, epoch, position) alone: the first readable one of them is the same in every run, whatever
-    was found unreadable before, wherever the run began, and on however many devices.
+    A function of (seed, epoch, position): the first readable one is the same in every run, resumed or not, whatever was
+    found unreadable before, on any number of devices.
     """
     random = np.random.RandomState([seed, epoch, position])
     while True:
@@ -73,6 +73,6 @@ def training_positions(first: int, count: int, batchsize: int, shard: Tuple[int,
 
 
 def part(count: int, shard: Tuple[int, int] = ALL) -> slice:
-    """The part of a list of `count` that one of several ranks scores: in its order, of equal size but for one."""
+    """The part of a list of `count` that one of several ranks scores, in order; their sizes differ by at most one."""
     rank, size = shard
     return slice(count * rank // size, count * (rank + 1) // size)

@@ -1,4 +1,4 @@
-"""Photographs that a person names: reading them by content, many at a time, each bad one at its own cost."""
+"""Typed image files: read by content, many at a time; an unreadable one costs its own score only."""
 import collections
 import concurrent.futures
 import io
@@ -11,18 +11,19 @@ import tensorflow as tf
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.data import decoding, pipeline
-from utils.data.image_kinds import GIF, JPEG, PNG, kind_of
+from utils.data.image_kinds import BMP, GIF, JPEG, PNG, WEBP, kind_of
 from utils.data.image_set import CARD
 
 KINDS = 'JPEG, PNG, GIF, BMP or WebP'
-MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any photograph within MAX_PIXELS needs
+_READ = JPEG, PNG, GIF, BMP, WEBP
+MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any image within MAX_PIXELS needs
 _TENSORFLOW_READS = JPEG, PNG, GIF
 
 Found = Union[np.ndarray, InputError]
 
 
 class ImageReader:
-    """Photographs as val_batches reads them, in a graph and a host-only session of its own."""
+    """Reads images as val_batches does, in a graph and a host-only session of its own."""
 
     def __init__(self, preprocessing: Preprocessing = CARD.preprocessing, *,
                  session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
@@ -32,16 +33,16 @@ class ImageReader:
         self._session = pipeline.host_session(graph, session_config)
 
     def read(self, path: str) -> np.ndarray:
-        """The photograph as float32 [S, S, 3] in [-1, 1]; the first picture of a file that holds several.
+        """The image as float32 [S, S, 3] in [-1, 1]; the first frame of a file that holds several.
 
-        What TensorFlow does not read (BMP, WebP, a moving GIF) is read by Pillow and handed on as a PNG, so that it is
-        resized in the same way. Neither turns it as its EXIF data says. InputError where neither can read the file, or
-        its header says more than MAX_PIXELS.
+        What TensorFlow does not read (BMP, WebP, an animated GIF) is read by Pillow and passed on as a PNG, so that it
+        is resized in the same way. Neither applies EXIF's rotation. InputError where neither can read the file, or its
+        header says more than MAX_PIXELS.
         """
         return self.read_with_data(path)[1]
 
     def read_with_data(self, path: str) -> Tuple[bytes, np.ndarray]:
-        """The bytes that were decoded, which are the file's own or a PNG, and what read() gives."""
+        """The bytes that were decoded, the file's own or those of a PNG, and the image of read()."""
         data, kind = _contents(path)
         reason = 'TensorFlow 1.15 does not read this kind'
         if kind in _TENSORFLOW_READS:
@@ -55,15 +56,15 @@ class ImageReader:
         except ImportError as error:
             reason += ', and Pillow, which may, is not installed'
             raise _undecodable(path, kind, reason) from error
-        except Exception as error:  # Pillow fails in many ways on broken files
+        except Exception as error:  # Pillow fails in many ways on damaged files
             if kind not in _TENSORFLOW_READS:
                 reason = ' '.join(str(error).split()) or type(error).__name__
             raise _undecodable(path, kind, reason) from error
 
     def read_all(self, files: Sequence[str], *, workers: int, ahead: int) -> Iterator[Tuple[str, Found]]:
-        """Each file with its photograph, or with the InputError that reading it gave, in the order of `files`.
+        """Each file with its image, or with the InputError of reading it, in the order of `files`.
 
-        `workers` read at the same time, up to `ahead` photographs before the one that is asked for.
+        `workers` threads read, up to `ahead` images before the one that is asked for.
         """
         waiting: Deque[Tuple[str, Any]] = collections.deque()
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:
@@ -94,38 +95,39 @@ class ImageReader:
 
 
 def open_with_pillow(stream: BinaryIO) -> Any:
-    """Pillow's picture of a file, its first one, not yet decoded; ValueError beyond MAX_PIXELS."""
+    """Pillow's image of a file, its first frame, not yet decoded; ValueError beyond MAX_PIXELS."""
     from PIL import Image
-    picture = Image.open(stream)
-    pixels = picture.size[0] * picture.size[1]
+    image = Image.open(stream)
+    pixels = image.size[0] * image.size[1]
     if pixels > decoding.MAX_PIXELS:
         raise ValueError(f'more than {decoding.MAX_PIXELS // 10 ** 6} megapixels: {pixels}')
-    return picture
+    return image
 
 
 def _contents(path: str) -> Tuple[bytes, str]:
-    """The bytes of a file and its kind; InputError where it is of no kind of KINDS."""
+    """The bytes of a file and its kind; InputError where it is none of _READ."""
     try:
         with open(path, 'rb') as stream:
             start = stream.read(24)
             kind = kind_of(start)
-            if kind is None:
-                raise InputError(f'{path}: found a file of another kind, expected a {KINDS}')
+            if kind is None or kind not in _READ:
+                raise InputError(f'{path}: not a {KINDS} file')
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_BYTES:
-                raise InputError(f'{path}: found {size} bytes, expected a photograph of at most {MAX_BYTES}')
+                raise InputError(f'{path} has {size} bytes; an image may have {MAX_BYTES}')
             return start + stream.read(), kind
     except OSError as error:
-        more = ', or a folder of some (-r looks into its folders too)' if isinstance(error, IsADirectoryError) else ''
-        raise InputError(f'{path}: found nothing to read ({error.strerror}), expected a photograph{more}') from error
+        if isinstance(error, IsADirectoryError):
+            raise InputError(f'{path} is a folder without images. -r looks into its folders too') from error
+        raise InputError(f'cannot read {path}: {error.strerror}') from error
 
 
 def _as_png(data: bytes) -> bytes:
-    """The picture in `data` as an RGB PNG, read by Pillow."""
+    """The image in `data` as an RGB PNG, read by Pillow."""
     buffer = io.BytesIO()
     open_with_pillow(io.BytesIO(data)).convert('RGB').save(buffer, 'PNG', compress_level=0)
     return buffer.getvalue()
 
 
 def _undecodable(path: str, kind: str, reason: str) -> InputError:
-    return InputError(f'{path}: found a {kind} file that cannot be decoded ({reason}), expected a whole {KINDS}')
+    return InputError(f'{path}: unreadable {kind} ({reason})')

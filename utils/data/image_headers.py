@@ -1,4 +1,4 @@
-"""What a photograph's file says of itself before it is decoded: kind, size in pixels, rotation, whether it is whole."""
+"""The facts in an image file's header, read without decoding: kind, size in pixels, rotation, whether it is whole."""
 import hashlib
 import os
 import re
@@ -8,8 +8,7 @@ from typing import BinaryIO, NamedTuple, Optional, Tuple
 
 from utils.data.image_kinds import BY_ENDING, GIF, JPEG, PNG, kind_of
 
-_OTHERS = {b'II*\0': 'TIFF', b'MM\0*': 'TIFF', b'<': 'a web page or other text'}
-HEAD, TAIL = 1 << 14, 1 << 12  # bytes that are read first: of most files they hold all that is asked for
+HEAD, TAIL = 1 << 14, 1 << 12  # bytes that are read first: of most files they hold all that is needed
 _FRAMES = frozenset([0xc0, 0xc1, 0xc2, 0xc9, 0xca])  # frame headers of JPEGs that libjpeg decodes
 _OTHER_FRAMES = frozenset(range(0xc0, 0xd0)) - _FRAMES - {0xc4, 0xc8, 0xcc}  # lossless, hierarchical
 _END, _SCAN, _APP1 = 0xd9, 0xda, 0xe1
@@ -17,17 +16,17 @@ _BARE = frozenset([0x01, 0xd8, *range(0xd0, 0xd8)])  # markers without a segment
 
 
 class Facts(NamedTuple):
-    """What stands in a file's header."""
+    """What the header of a file says."""
 
     size: int = 0                 # in bytes
     kind: Optional[str] = None    # of its content; None where it is not known
     height: int = 0               # pixels, 0 where the header does not say
     width: int = 0
     orientation: int = 1          # EXIF's: 2 to 8 ask for a rotation or a mirror image
-    scan_bytes: int = 0           # of a JPEG's picture, what comes before left out
+    scan_bytes: int = 0           # of a JPEG from its first scan on
     digest: bytes = b''           # of the first HEAD bytes
-    problem: Optional[str] = None  # why it cannot be decoded, as a clause, where the header tells
-    cause: str = ''               # of the problem: 'empty', 'truncated', 'unreadable' or 'no photograph'
+    problem: Optional[str] = None  # why it cannot be decoded, as a clause, where the header shows it
+    cause: str = ''               # of the problem: 'empty', 'truncated', 'unreadable' or 'no image'
 
     @property
     def pixels(self) -> int:
@@ -55,7 +54,7 @@ def read(path: str) -> Facts:
 
 
 def kind_by_name(path: str) -> Optional[str]:
-    """The kind that a file's name promises."""
+    """The kind that a file's name says."""
     return BY_ENDING.get(os.path.splitext(path)[1].lower())
 
 
@@ -73,7 +72,7 @@ def content_hash(path: str) -> bytes:
 
 def _facts(stream: BinaryIO, size: int) -> Facts:
     head = stream.read(HEAD)
-    kind = kind_of(head) or next((other for start, other in _OTHERS.items() if head.startswith(start)), None)
+    kind = kind_of(head) or ('a web page or other text' if head.startswith(b'<') else None)
     facts = Facts(size, kind, digest=hashlib.sha1(head).digest())
     if not size:
         return facts._replace(problem='found an empty file', cause='empty')
@@ -88,7 +87,7 @@ def _facts(stream: BinaryIO, size: int) -> Facts:
     if kind in (PNG, GIF):
         return facts._replace(problem=f'found {kind} content without its size', cause='truncated')
     return facts._replace(problem=f'found {kind or "unknown"} content, expected a JPEG, PNG or GIF',
-                          cause='no photograph')
+                          cause='no image')
 
 
 def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
@@ -104,14 +103,14 @@ def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
                               cause='truncated')
     if marker in _OTHER_FRAMES or bits != 8 or not height or not width:
         found = f'of {bits} bits' if bits != 8 else 'of height or width 0' if marker in _FRAMES else 'without loss'
-        return facts._replace(problem=f'found a JPEG {found}, which is not decoded', cause='no photograph')
+        return facts._replace(problem=f'found a JPEG {found}, which is not decoded', cause='no image')
     if not _has_end(stream, facts.size, jpeg.scan):
         return facts._replace(problem='found a JPEG without its end', cause='truncated')
     return facts
 
 
 def _has_end(stream: BinaryIO, size: int, scan: int) -> bool:
-    """Whether an end marker follows the first scan: mostly in the last bytes, else a closer look is taken."""
+    """Whether an end marker follows the first scan: mostly in the last bytes, else in what comes before."""
     for start in (max(scan, size - TAIL), scan):
         stream.seek(start)
         if b'\xff\xd9' in stream.read():
@@ -144,7 +143,7 @@ def _headers(data: bytes) -> _Jpeg:
 
 
 def _orientation(exif: bytes) -> int:
-    """The orientation, 1 to 8, in EXIF data; 1 where there is none or the data are damaged."""
+    """The orientation, 1 to 8, in EXIF data; 1 where there is none or the data is damaged."""
     order = {b'II*\0': '<', b'MM\0*': '>'}.get(exif[:4])
     try:
         if order is None:

@@ -1,8 +1,8 @@
-"""Images' names: which are safe, and how those with blanks or other letters stand in a column of AVA's lines."""
+"""Names of images: which are safe, and how blanks and other letters are written in a column of AVA's lines."""
 import re
 from typing import List
 
-ENDINGS = ('.jpg', '.jpeg', '.JPG', '.JPEG', '.png', '.PNG')  # of an image's file, preferred first
+from utils.data.image_kinds import ENDINGS
 
 _PLAIN = bytes(set(range(0x21, 0x7f)) - {ord('%')})  # printable ASCII without blank and '%' stands as it is
 _ESCAPES = re.compile('(?:%[0-9A-Fa-f]{2})+')

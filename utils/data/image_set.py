@@ -11,7 +11,7 @@ from utils.data.packed import Packed
 
 
 class ImageSet(NamedTuple):
-    """Images with labels, what is known to be unreadable among them, and where they are read from."""
+    """Images with labels, which of them are known to be unreadable, and what they are read from."""
 
     ratings: Ratings
     bad: BadImages
@@ -28,7 +28,7 @@ class Reading(NamedTuple):
     """How images are read."""
 
     preprocessing: Preprocessing = Preprocessing()
-    max_pixels: int = MAX_MEGAPIXELS * 10 ** 6  # an image whose header says more is unreadable
+    max_pixels: int = MAX_MEGAPIXELS * 10 ** 6  # an image with more, by its header, is unreadable
     session_config: Any = None                  # tf.ConfigProto of the host session that decodes
 
 

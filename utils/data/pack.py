@@ -1,4 +1,4 @@
-"""Writing a packed dataset: photographs resized on all cores into shards, each finished or not there."""
+"""Writing a packed dataset: images resized on all cores into shards, each of which is complete or not there."""
 import contextlib
 import json
 import os
@@ -10,44 +10,45 @@ import tensorflow as tf
 from utils.base import files
 from utils.base.defaults import MAX_BAD_IMAGES
 from utils.base.errors import InputError
-from utils.base.files import sha256
+from utils.base.preprocessing import Preprocessing
 from utils.base.progress import bar
 from utils.data import ava, packed, splits
 from utils.data.bad_images import BadImages
 from utils.data.decoding import MAX_PIXELS, read_image
-from utils.data.pipeline import Pipeline, Row, host_session
+from utils.data.pipeline import UNKNOWN, Pipeline, Row, host_session
 
-SHARD_PHOTOGRAPHS = 1024
+SHARD_IMAGES = 1024
 BATCH = 32
 JPEG_QUALITY = 95
 
-Place = Tuple[int, int, int]  # offset of the image's bytes in the file, their number, their CRC-32
+Span = Tuple[int, int, int]  # offset of the image's bytes in the file, their number, their CRC-32
 _HEADER, _FOOTER = 12, 4    # of a TFRecord: length and its CRC; the data's CRC
 
 
-def pack(ratings: ava.Ratings, folder: str, *, use: str, image_size: int, resize: str, form: str,
+def pack(ratings: ava.Ratings, folder: str, preprocessing: Preprocessing, *, use: str, form: str,
          max_bad_images: float = MAX_BAD_IMAGES, max_pixels: int = MAX_PIXELS,
-         shard_photographs: int = SHARD_PHOTOGRAPHS) -> Dict[str, Any]:
-    """Pack the photographs of `ratings` into `folder` and return the manifest.
+         shard_images: int = SHARD_IMAGES) -> Dict[str, Any]:
+    """Pack the images of `ratings` into `folder` and return the manifest.
 
-    `use` is 'training' or 'scoring', `form` 'raw' or 'jpeg'. Shards that an earlier start finished with the
-    same settings are kept. InputError where the folder holds another pack, or too many photographs are bad.
+    `use` is 'training' or 'scoring', `form` 'raw' or 'jpeg'. Shards that an earlier run finished with the same settings
+    are reused. InputError where the folder holds another packed dataset, or too many images are unreadable.
     """
-    settings = {'format': packed.FORMAT, 'tensorflow': tf.__version__, 'use': use, 'image_size': image_size,
-                'side': packed.side_of(use, image_size), 'resize': resize, 'form': form, 'max_pixels': max_pixels,
-                'jpeg_quality': JPEG_QUALITY if form == 'jpeg' else None, 'photographs': ratings.count,
-                'labels_sha256': splits.data_hash(ratings), 'shard_photographs': shard_photographs}
+    settings = {'format': packed.FORMAT, 'tensorflow': tf.__version__, 'use': use, 'form': form,
+                **packed.pixel_settings(preprocessing), 'side': packed.side_of(use, preprocessing.image_size),
+                'max_pixels': max_pixels, 'jpeg_quality': JPEG_QUALITY if form == 'jpeg' else None,
+                'photographs': ratings.count, 'labels_sha256': splits.data_hash(ratings),
+                'shard_photographs': shard_images}
     files.require_writable(folder, '--output')
     if os.path.exists(os.path.join(folder, packed.MANIFEST)):
         return _finished_before(folder, settings)
     bad = BadImages(ratings.count, share=max_bad_images, what='packed')
     os.makedirs(folder, exist_ok=True)
-    pipeline = _pipeline(settings['side'], resize, form, max_pixels)
+    pipeline = _pipeline(settings['side'], preprocessing.resize, form, max_pixels)
     counter = bar(ratings.count, 'packing')
     shards, reasons = [], {}
     with contextlib.closing(pipeline), contextlib.closing(counter):
-        for number, first in enumerate(range(0, ratings.count, shard_photographs)):
-            part = ratings.take(slice(first, first + shard_photographs))
+        for number, first in enumerate(range(0, ratings.count, shard_images)):
+            part = ratings.take(slice(first, first + shard_images))
             shard = _finished_shard(folder, number, settings) or _write_shard(folder, number, part, settings, pipeline)
             for row, reason in shard.pop('bad').items():
                 bad.add(first + int(row), str(part.paths[int(row)]), reason)
@@ -64,16 +65,18 @@ def pack(ratings: ava.Ratings, folder: str, *, use: str, image_size: int, resize
 
 def _finished_before(folder: str, settings: Dict[str, Any]) -> Dict[str, Any]:
     manifest = packed.read_manifest(folder)
-    differs = [name for name, value in settings.items() if manifest.get(name) != value]
-    if differs:
-        raise _another_pack(folder, differs)
+    _require_same(folder, manifest, settings)
     print(f'{folder}: packed already, nothing to do')
     return manifest
 
 
-def _another_pack(folder: str, differs: List[str]) -> InputError:
-    return InputError(f'--output: found {folder}, which holds a packed dataset that differs in {", ".join(differs)}, '
-                      'expected a new folder, or one that was begun with the same settings: type another folder')
+def _require_same(folder: str, found: Dict[str, Any], settings: Dict[str, Any]) -> None:
+    """Raise InputError unless what is packed in `folder` already has these settings."""
+    found = packed.with_defaults(found)
+    differs = [name for name, value in settings.items() if found.get(name) != value]
+    if differs:
+        raise InputError(f'{folder} holds a packed dataset with other settings ({", ".join(differs)}). Choose another '
+                         '--output')
 
 
 def _pipeline(side: int, resize: str, form: str, max_pixels: int) -> Pipeline:
@@ -87,24 +90,22 @@ def _pipeline(side: int, resize: str, form: str, max_pixels: int) -> Pipeline:
 
 
 def _note_of(folder: str, number: int) -> str:
-    """What the manifest will say of a finished shard, until there is a manifest."""
+    """The file with a finished shard's part of the manifest, until that is written."""
     return os.path.join(folder, packed.shard_name(number) + '.json')
 
 
 def _finished_shard(folder: str, number: int, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
-    """What an earlier start noted of a shard that it finished; None where it did not."""
+    """The part of the manifest of a shard that an earlier run finished; None where it did not."""
     try:
         with open(_note_of(folder, number), encoding='utf-8') as stream:
             note = json.load(stream)
-        shard = note['shard']
-        differs = [name for name, value in settings.items() if note['settings'].get(name) != value]
+        shard, before = note['shard'], dict(note['settings'])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if differs:
-        raise _another_pack(folder, differs)
+    _require_same(folder, before, settings)
     path = os.path.join(folder, shard['file'])
-    whole = os.path.isfile(path) and sha256(path) == shard['sha256']
-    return shard if whole else None
+    intact = os.path.isfile(path) and files.sha256(path) == shard['sha256']
+    return shard if intact else None
 
 
 def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str, Any],
@@ -125,9 +126,9 @@ def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str
     return shard
 
 
-def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[List[Place], Dict[str, str]]:
-    """Write the photographs that can be decoded; rows of all, and the others' reasons by row."""
-    rows: List[Place] = [(-1, 0, 0)] * part.count
+def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[List[Span], Dict[str, str]]:
+    """Write the readable images; the spans of all, and by row why the others are unreadable."""
+    rows: List[Span] = [(-1, 0, 0)] * part.count
     position = 0
     with tf.io.TFRecordWriter(path) as writer:
         for numbers, images in pipeline.good_rows({'path': part.paths}):
@@ -138,7 +139,7 @@ def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[Li
                 rows[row] = position + _HEADER + example.index(data), len(data), zlib.crc32(data)
                 position += _HEADER + len(example) + _FOOTER
     missing = [row for row, (offset, _, _) in enumerate(rows) if offset < 0]
-    return rows, {str(row): pipeline.why_bad(part.paths[row]) or 'an error that came and went' for row in missing}
+    return rows, {str(row): pipeline.why_unreadable(part.paths[row]) or UNKNOWN for row in missing}
 
 
 def _example(data: bytes, part: ava.Ratings, row: int) -> bytes:
@@ -151,7 +152,7 @@ def _example(data: bytes, part: ava.Ratings, row: int) -> bytes:
 
 
 def _read_records(path: str) -> Iterator[bytes]:
-    """A shard's records by TensorFlow's own reader, which checks their CRCs."""
+    """The records of a shard by TensorFlow's own reader, which checks their CRCs."""
     with tf.Graph().as_default() as graph:
         following = tf.compat.v1.data.make_one_shot_iterator(tf.data.TFRecordDataset(path)).get_next()
     with contextlib.closing(host_session(graph, None)) as session:
@@ -162,8 +163,8 @@ def _read_records(path: str) -> Iterator[bytes]:
                 return
 
 
-def _verify_records(path: str, part: ava.Ratings, rows: List[Place]) -> None:
-    """Raise InputError unless what stands on the disk is what was meant to be written."""
+def _verify_records(path: str, part: ava.Ratings, rows: List[Span]) -> None:
+    """Raise InputError unless the disk returns what was written."""
     written = [row for row, (offset, _, _) in enumerate(rows) if offset >= 0]
     try:
         examples = [tf.train.Example.FromString(record) for record in _read_records(path)]

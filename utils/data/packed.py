@@ -1,8 +1,8 @@
-"""A packed dataset: photographs resized once, in sharded TFRecord files, with a manifest. Reading and checking.
+"""A packed dataset: images resized once, in sharded TFRecord files with a manifest. Reading and checking.
 
-DIR/manifest.json says how the photographs were prepared, which labels they belong to and where each one's bytes stand
-in DIR/shard-00000.tfrecord, ...: any TFRecord reader reads the shards (tf.train.Example with image, id, scores), and
-training reads single photographs by memory map, in the order of an epoch.
+DIR/manifest.json says how the images were prepared, which labels they belong to and where the bytes of each one are in
+DIR/shard-00000.tfrecord, ... Any TFRecord reader reads the shards (tf.train.Example with image, id, scores); training
+reads single images by memory map, in the order of an epoch.
 """
 import collections
 import concurrent.futures
@@ -19,6 +19,7 @@ from utils.base.defaults import FORMS
 from utils.base.errors import InputError
 from utils.base.files import sha256
 from utils.base.preprocessing import Preprocessing
+from utils.base.text import short
 from utils.data import ava, splits
 from utils.data.bad_images import BadImages
 from utils.data.epoch_plan import resize_before_crop
@@ -26,54 +27,70 @@ from utils.data.passes import Pass
 
 FORMAT = 'NIMA packed photographs, 1'
 MANIFEST = 'manifest.json'
-MOST_THREADS = 192
 AHEAD = 2  # batches that are prepared while one is used
+PIXELS = 'image_size', 'resize'  # the pre-processing that the stored pixels depend on
 
 
-class Row(NamedTuple):
-    """Where a photograph stands."""
+class Location(NamedTuple):
+    """Where the bytes of an image are."""
 
     shard: int
-    offset: int  # of its bytes in the shard's file; -1 for a photograph that could not be decoded
+    offset: int  # in the shard's file; -1 for an unreadable image
     length: int
     crc32: int   # of its bytes
 
 
 def side_of(use: str, image_size: int) -> int:
-    """The side in pixels of the photographs in a pack for 'training', which are cropped, or for 'scoring'."""
+    """The side in pixels of packed images for 'training', which are cropped, or for 'scoring'."""
     return resize_before_crop(image_size) if use == 'training' else image_size
+
+
+def pixel_settings(preprocessing: Preprocessing) -> Dict[str, Any]:
+    """The part of the pre-processing that packed images depend on, as the manifest has it."""
+    return {name: value for name, value in preprocessing.as_json().items() if name in PIXELS}
+
+
+def with_defaults(settings: Dict[str, Any]) -> Dict[str, Any]:
+    """The settings of a packed dataset; one that is absent, as it is newer than the dataset, has its default."""
+    return {'form': FORMS[0], **pixel_settings(Preprocessing()), **settings}
 
 
 def shard_name(number: int) -> str:
     return f'shard-{number:05d}.tfrecord'
 
 
-def again(folder: str) -> str:
-    """What to do about a pack that cannot be used, as a clause."""
-    return f'copy {folder} again from where it is whole, or pack anew into another folder with ' \
-           f'{errors.command_of("utils/records.py")} pack'
+def _pack_anew() -> str:
+    """What to do about a packed dataset that cannot be used, as a clause."""
+    return f'pack the images into another folder with {errors.command_of("utils/records.py")} pack'
+
+
+def damaged(path: str, found: str) -> InputError:
+    """The error for a file of a packed dataset that is not what the manifest says."""
+    return InputError(f'{path} is damaged: {found}. Copy the packed dataset again, or {_pack_anew()}')
 
 
 def read_manifest(folder: str) -> Dict[str, Any]:
-    """The manifest of a finished pack; InputError where there is none."""
+    """The manifest of a finished packed dataset; InputError where there is none."""
     path = os.path.join(folder, MANIFEST)
     try:
         with open(path, encoding='utf-8') as stream:
             manifest = json.load(stream)
-        if manifest['format'] != FORMAT:
-            raise ValueError(f'format {manifest["format"]!r}')
-        if manifest['form'] not in FORMS:
-            raise ValueError(f'images stored as {manifest["form"]}, which is not read any more')
-        return manifest
+        if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
+            raise ValueError(f'it does not say {FORMAT!r}')
+        manifest = with_defaults(manifest)
     except FileNotFoundError as error:
-        raise InputError(f'{path}: found no manifest, expected a finished packed dataset in that folder: make one, or '
-                         f'go on with one that was stopped: {errors.command_of("utils/records.py")} pack') from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{path}: cannot be used ({error}), expected {FORMAT!r}: {again(folder)}') from error
+        raise InputError(f'{folder} has no {MANIFEST}: it is no finished packed dataset. Make one, or resume one that '
+                         f'was stopped, with {errors.command_of("utils/records.py")} pack') from error
+    except (OSError, ValueError) as error:
+        raise damaged(path, str(error)) from error
+    if manifest['form'] not in FORMS:
+        raise InputError(f'{folder} stores images as {short(manifest["form"])}, which is no longer supported: '
+                         f'{_pack_anew()}')
+    return manifest
 
 
 class Packed:
-    """A pack that is open for reading: photograph i is row i of the ratings it was made from."""
+    """A packed dataset that is open for reading: image i is row i of the ratings it was made from."""
 
     def __init__(self, folder: str) -> None:
         self.folder, self.manifest = folder, read_manifest(folder)
@@ -83,10 +100,9 @@ class Packed:
         for path, shard in zip(self._files, shards):
             size = os.path.getsize(path) if os.path.isfile(path) else None
             if size != shard['bytes']:
-                found = 'no such shard' if size is None else f'a shard of {size} bytes'
-                raise InputError(f'{path}: found {found}, expected {shard["bytes"]} bytes, as {MANIFEST} says: '
-                                 f'{again(folder)}')
-        self._rows = [Row(number, *row) for number, shard in enumerate(shards)
+                found = 'it is missing' if size is None else f'it has {size} bytes, {MANIFEST} says {shard["bytes"]}'
+                raise damaged(path, found)
+        self._rows = [Location(number, *row) for number, shard in enumerate(shards)
                       for row in zip(shard['offsets'], shard['lengths'], shard['crc32'])]
         self._checked = np.zeros(len(self._rows), bool)
         self._maps: Dict[int, mmap.mmap] = {}
@@ -94,22 +110,21 @@ class Packed:
 
     @property
     def count(self) -> int:
-        """The number of photographs, with those that could not be decoded."""
+        """The number of images, the unreadable ones included."""
         return len(self._rows)
 
     def bytes_of(self, index: int) -> bytes:
-        """What is stored of a photograph; InputError where it is damaged. Checked at its first reading in a run."""
+        """What is stored of an image; InputError where it is damaged. It is checked when it is read first."""
         row = self._rows[index]
         data = memoryview(self._map(row.shard))[row.offset:row.offset + row.length]
         if not self._checked[index]:
             if zlib.crc32(data) != row.crc32:
-                raise InputError(f'{self._files[row.shard]}: found a damaged photograph at byte {row.offset} (its '
-                                 f'CRC-32 differs), expected what {MANIFEST} says: {again(self.folder)}')
+                raise damaged(self._files[row.shard], f'the CRC-32 of the image at byte {row.offset} differs')
             self._checked[index] = True
         return data
 
     def pixels(self, index: int) -> np.ndarray:
-        """A photograph, uint8 [side, side, 3]."""
+        """An image, uint8 [side, side, 3]."""
         data = self.bytes_of(index)
         self.open_decoder()
         if self._decode:
@@ -122,35 +137,33 @@ class Packed:
                 self._maps[shard] = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         return self._maps[shard]
 
-    def check(self, ratings: ava.Ratings, *, use: str, image_size: int, resize: str, flag: str) -> None:
-        """Raise InputError unless the pack was made for this use, these labels and this pre-processing."""
-        labels = splits.data_hash(ratings)
-        expected = {'use': use, 'image_size': image_size, 'resize': resize, 'photographs': ratings.count,
-                    'labels_sha256': labels}
+    def check(self, ratings: ava.Ratings, preprocessing: Preprocessing, *, use: str, flag: str) -> None:
+        """Raise InputError, which names `flag`, unless it was made for this use, these labels and pre-processing."""
+        expected = {'use': use, **pixel_settings(preprocessing), 'photographs': ratings.count,
+                    'labels_sha256': splits.data_hash(ratings)}
+        words = {'photographs': 'the number of images', 'labels_sha256': "the labels' SHA-256"}
         for name, wanted in expected.items():
             found = self.manifest[name]
             if found != wanted:
-                what = {'use': 'made for', 'image_size': 'with the image size', 'resize': 'resized by',
-                        'photographs': 'of photographs, numbering', 'labels_sha256': 'of labels with the SHA-256'}[name]
-                raise InputError(f'{flag}: found {self.folder}, a packed dataset {what} {found}, expected {wanted}: '
-                                 'type the folder, labels, --val_size and image size that belong together, or pack '
-                                 f'anew with {errors.command_of("utils/records.py")} pack')
+                raise InputError(f'{flag}: {self.folder} was packed with {words.get(name, name)} {found}, this run '
+                                 f'needs {wanted}. Type the folder, labels, --val_size and image size that belong '
+                                 f'together, or {_pack_anew()}')
 
-    def note_bad(self, bad: BadImages, ratings: ava.Ratings) -> None:
-        """Tell `bad` of the photographs that could not be decoded when they were packed."""
+    def note_unreadable(self, bad: BadImages, ratings: ava.Ratings) -> None:
+        """Add to `bad` the images that were unreadable when they were packed."""
         reasons = self.manifest['bad']
         for index, row in enumerate(self._rows):
             if row.offset < 0:
                 bad.add(index, str(ratings.paths[index]), reasons[str(index)])
 
     def open_decoder(self) -> None:
-        """Open what decodes a stored JPEG: a session, so that Keras's has to be there before."""
+        """Open the session that decodes stored JPEGs; Keras's has to be open before."""
         if self._decode is None and self.manifest['form'] != 'raw':
             from utils.data import pipeline
             self._decode = pipeline.decoder()
 
     def close(self) -> None:
-        """Forget the memory maps; the system closes them when the last photograph is let go."""
+        """Drop the memory maps; they are closed with the last image that is read from them."""
         self._maps.clear()
 
 
@@ -163,14 +176,14 @@ def open_fitting(folder: Optional[str], ratings: ava.Ratings, preprocessing: Pre
     if folder is None:
         return None
     packed = Packed(folder)
-    packed.check(ratings, use=use, image_size=preprocessing.image_size, resize=preprocessing.resize, flag=flag)
+    packed.check(ratings, preprocessing, use=use, flag=flag)
     return packed
 
 
 class PackedPipeline:
-    """Batches from a pack, as pipeline.Pipeline reads them from files: photographs at random, on all cores.
+    """Batches from a packed dataset, as pipeline.Pipeline reads them from files, on all cores.
 
-    A row is cropped and flipped while it is scaled to [-1, 1], straight from the memory map into the batch.
+    An image is cropped, flipped and scaled to [-1, 1] on its way from the memory map into the batch.
     """
 
     def __init__(self, packed: Packed, image_size: int, batchsize: int, drop_remainder: bool) -> None:
@@ -185,7 +198,7 @@ class PackedPipeline:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
 
     def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
-        """The batches of one pass, full whatever could not be decoded when it was packed."""
+        """The batches of one pass, full ones: replacements are in the positions of unreadable images."""
         chosen = whole.chosen()
         rows = whole.rows(chosen)
         augmentation = [rows[name] for name in ('top', 'left', 'flip') if name in rows]
@@ -237,7 +250,7 @@ class PackedPipeline:
 
 
 def verify(folder: str) -> Dict[str, Any]:
-    """Read all of a pack and compare it with its manifest, which is returned; InputError at the first difference."""
+    """Read a whole packed dataset and return its manifest; InputError where a shard differs from it."""
     from utils.base.progress import progress
     packed = Packed(folder)
     shards = packed.manifest['shards']
@@ -245,6 +258,5 @@ def verify(folder: str) -> Dict[str, Any]:
         path = os.path.join(folder, shard['file'])
         found = sha256(path)
         if found != shard['sha256']:
-            raise InputError(f'{path}: found a damaged shard (SHA-256 {found}), expected {shard["sha256"]}, as '
-                             f'{MANIFEST} says: {again(folder)}')
+            raise damaged(path, f'its SHA-256 is {found}, {MANIFEST} says {shard["sha256"]}')
     return packed.manifest

@@ -1,4 +1,4 @@
-"""One pass over images as plain data: JPEG pipeline, packed dataset and cached features read their batches from it."""
+"""One pass over images as plain data: files, packed datasets and cached features are read by it."""
 from typing import Dict, NamedTuple
 
 import numpy as np
@@ -12,7 +12,7 @@ class Pass(NamedTuple):
 
     columns: Dict[str, np.ndarray]  # by name, a row for each image of the list
     order: np.ndarray               # int64 [N]: index of an image, by position in the pass
-    positions: np.ndarray           # int64 [N]: the position in the epoch of each of them
+    positions: np.ndarray           # int64 [N]: position in the epoch of each of them
     bad: BadImages                  # the images known to be unreadable; a pipeline adds to it
     seed: int = 0
     epoch: int = 0
@@ -24,7 +24,7 @@ class Pass(NamedTuple):
     def chosen(self) -> np.ndarray:
         """`order` with a replacement wherever an image is known to be unreadable; int64 [N].
 
-        At least one image of the list must be readable.
+        At least one image of the list has to be readable.
         """
         chosen, unreadable = np.array(self.order), self.bad.mask
         for row in np.flatnonzero(unreadable[chosen]):

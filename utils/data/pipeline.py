@@ -16,6 +16,8 @@ PREFETCH_BATCHES = 2
 MOST_THREADS = 192
 POOL_BATCHES = 8  # batches' worth of memory: as much as training came to hold, a batch more every some dozen steps
 
+UNKNOWN = 'an error that did not occur again'  # why an image was unreadable that now is readable
+
 # What a column of a pass holds for an image.
 COLUMNS: Dict[str, Tuple[tf.DType, Tuple[int, ...]]] = {
     'path': (tf.string, ()), 'top': (tf.int32, ()), 'left': (tf.int32, ()), 'flip': (tf.bool, ()),
@@ -49,7 +51,7 @@ def decoder() -> Callable[[bytes], np.ndarray]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """map_and_batch says that it is deprecated. What is to replace it is not fused unless an optimiser does that."""
+    """Without the warning that map_and_batch is deprecated: what replaces it is fused by an optimiser only."""
     before = tf.compat.v1.logging.get_verbosity()
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     try:
@@ -61,15 +63,14 @@ def _quiet() -> Iterator[None]:
 class Pipeline:
     """One tf.data pipeline in a graph and a session of its own, started once for each pass.
 
-    `read_row` turns an image's row of the columns `names` into tensors. `max_pixels` is the header's limit for
-    why_bad(), the same as read_row's.
+    `read_row` turns an image's row of the columns `names` into tensors. `max_pixels` is the same limit as read_row's.
     """
 
     def __init__(self, read_row: Callable[[Row], Tuple[tf.Tensor, ...]], names: Sequence[str], *, batchsize: int,
                  drop_remainder: bool = False, session_config: Optional[tf.compat.v1.ConfigProto] = None,
                  max_pixels: int = decoding.MAX_PIXELS) -> None:
         memory.keep_freed()
-        # Translating what is graph code already would take as long as all else here together.
+        # Autograph would take as long as all the rest, for code that builds graphs already.
         self._read_row = tf.autograph.experimental.do_not_convert(read_row)
         self._good: Any = None
         self._decode_one: Any = None
@@ -83,11 +84,11 @@ class Pipeline:
         self._batchsize, self._max_pixels = batchsize, max_pixels
 
     def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
-        """The batches of one pass, full whatever is unreadable: replacements take those positions."""
+        """The batches of one pass, full ones: replacements are in the positions of unreadable images."""
         self._feed(self._start, whole.rows(whole.chosen()))
         with contextlib.suppress(tf.errors.OutOfRangeError):
             for start in itertools.count(0, self._batchsize):
-                yield self._batch(whole, start)  # in no variable: it would be held while the next one is made
+                yield self._batch(whole, start)  # a variable would keep it alive while the next one is made
 
     def _feed(self, operation: tf.Operation, rows: Dict[str, np.ndarray]) -> None:
         self._session.run(operation, feed_dict={feed: rows[name] for name, feed in self._feeds.items()})
@@ -101,7 +102,7 @@ class Pipeline:
             return self._row_by_row(whole.part(slice(start, start + self._batchsize)))
 
     def _row_by_row(self, batch: Pass) -> Tuple[np.ndarray, ...]:
-        """A batch in which something is unreadable, with replacements; what was not known is added to `batch.bad`."""
+        """A batch with replacements; its unreadable images are added to `batch.bad`."""
         rows: List[Any] = [None] * len(batch.order)
         before = np.full(len(batch.order), -1)
         while any(row is None for row in rows):
@@ -114,12 +115,12 @@ class Pipeline:
             for path, index in zip(columns['path'], changed):
                 if rows[index] is None:
                     batch.bad.add(int(chosen[index]), os.fsdecode(path),
-                                  self.why_bad(path) or 'an error that came and went')
+                                  self.why_unreadable(path) or UNKNOWN)
             before = chosen
         return tuple(np.stack(column) for column in zip(*rows))
 
     def good_rows(self, columns: Dict[str, np.ndarray]) -> Iterator[Tuple[np.ndarray, ...]]:
-        """Batches of the rows that can be read: their numbers, then what read_row gives."""
+        """Batches of the readable rows: their numbers, then what read_row gives."""
         if self._good is None:  # most runs never need it
             self._good = self._build_good()
         start, following = self._good
@@ -131,7 +132,7 @@ class Pipeline:
                 return
 
     def _build_good(self) -> Tuple[tf.Operation, Any]:
-        """The slow way, for batches in which an image is unreadable: the row that is missing names it."""
+        """For batches with an unreadable image, slower: the number that is missing is its row."""
         def read_numbered(number: tf.Tensor, row: Row) -> Tuple[tf.Tensor, ...]:
             return (number, *self._read_row(row))
 
@@ -140,7 +141,7 @@ class Pipeline:
                                                   usable_threads())
             return _iterator(numbered.apply(tf.data.experimental.ignore_errors()).batch(self._batchsize))
 
-    def why_bad(self, path: Any) -> Optional[str]:
+    def why_unreadable(self, path: Any) -> Optional[str]:
         """Why an image cannot be decoded, as a clause; None where it can."""
         if self._decode_one is None:
             with self._graph.as_default(), tf.device('/cpu:0'):

@@ -9,6 +9,7 @@ import numpy as np
 from utils.base.defaults import VAL_SIZE
 from utils.base.errors import InputError
 from utils.data import ava, image_names
+from utils.data.image_kinds import ENDINGS
 
 LAST, OFFICIAL = 'last', 'official'  # any other split is the path of a list
 OFFICIAL_LIST = 'generic_test.jpgl'
@@ -153,7 +154,7 @@ def _row(row_of: Dict[str, int], line: str) -> Optional[int]:
     """The row that a line of a list means: as it stands, percent-decoded, or without its ending."""
     for text in (line, image_names.decode(line)):
         stem, ending = os.path.splitext(text)
-        for name_listed in (text, stem) if ending.lower() in image_names.ENDINGS else (text,):
+        for name_listed in (text, stem) if ending.lower() in ENDINGS else (text,):
             if name_listed in row_of:
                 return row_of[name_listed]
     return None

@@ -1,7 +1,7 @@
-"""What the base network makes of every image, computed once and cached on disk: --trainable head trains on it.
+"""The output of the base network for every image, computed once and cached on disk: --trainable head trains on it.
 
-Each list of images has a folder of its own, named after all that its features depend on. There manifest.json says
-what they are and how far they are computed, and features.f32 holds them, row by row, crop after crop.
+Each list of images has a folder of its own, named after all that its features depend on. Its manifest.json says what
+they are and how far they are computed; features.f32 holds them, row by row, crop after crop.
 """
 import hashlib
 import json
@@ -18,13 +18,14 @@ from utils.base import files
 from utils.base.errors import InputError
 from utils.base.progress import bar
 from utils.data.bad_images import BadImages
-from utils.data.image_set import ImageSet, Reading
+from utils.data.image_set import CARD, ImageSet, Reading
 from utils.device.signals import Watch
 
 FORMAT = 'NIMA features, 1'
 MANIFEST, DATA = 'manifest.json', 'features.f32'
-SAVE_EVERY = 50  # batches, after which a kill costs no more than these
+SAVE_EVERY = 50  # batches: a kill costs no more than these
 BLOCK = 1 << 24  # bytes that are read at a time
+IN_EVERY_KEY = 'image_size', 'resize', 'padding', 'scaling'  # others are newer: in a key where not the default
 
 
 class Source(NamedTuple):
@@ -32,7 +33,7 @@ class Source(NamedTuple):
 
     images: ImageSet
     reading: Reading
-    crops: Optional[int]  # random crops of each; None for the whole image
+    crops: Optional[int]  # random crops of each; None for the uncropped image
     seed: int
 
     @property
@@ -51,7 +52,7 @@ class Source(NamedTuple):
         return (self.crops or 1) * self.count
 
     def batches(self, first: int, batchsize: int, bad: BadImages) -> Iterator[Tuple[int, np.ndarray]]:
-        """Batches of images from the row `first` on, each with its first row; `bad` learns of the unreadable ones."""
+        """Batches of images from the row `first` on, each with its first row; unreadable ones are added to `bad`."""
         images = self.images._replace(bad=bad)
         for crop in range(first // self.count, self.crops or 1):
             row = max(first, crop * self.count)
@@ -61,11 +62,13 @@ class Source(NamedTuple):
                 row += len(batch)
 
     def identity(self) -> Dict[str, Any]:
-        """All that the features depend on: the files as they stand, or the packed dataset, and what is done to them."""
+        """All that the features depend on: the image files or the packed dataset, and how they are read."""
         crops = {'crops': self.crops, 'seed': self.seed} if self.crops else {}
-        # 'fast' is there since features were first cached: without it none of them would be found again.
-        return {'photographs': self._files(), 'count': self.count,
-                'preprocessing': self.reading.preprocessing.as_json(),
+        default = CARD.preprocessing.as_json()
+        preprocessing = {name: value for name, value in self.reading.preprocessing.as_json().items()
+                         if name in IN_EVERY_KEY or value != default[name]}
+        # 'fast' was a setting once: features that were cached then are found by the same key.
+        return {'photographs': self._files(), 'count': self.count, 'preprocessing': preprocessing,
                 'decoding': {'fast': False, 'max_pixels': self.reading.max_pixels}, **crops}
 
     def _files(self) -> str:
@@ -81,7 +84,7 @@ class Source(NamedTuple):
 def _stamp(path: str) -> str:
     try:
         found = os.stat(path)
-    except OSError:  # it will be named as a bad photograph
+    except OSError:  # it will be reported as unreadable
         return 'none'
     return f'{found.st_size} {found.st_mtime_ns}'
 
@@ -101,7 +104,7 @@ def for_head(model: tf.keras.Model, train: Source, val: Source,
              how: Computing) -> Tuple[tf.keras.Model, ImageSet, ImageSet]:
     """The head of `model`, ready to be trained, and both image sets with their features, computed where not cached.
 
-    SystemExit, with the features so far cached, where `how.watch` has seen a signal. InputError where the folder
+    After a signal that `how.watch` has seen: SystemExit, with the features so far cached. InputError where the folder
     cannot be written or the network gives NaN.
     """
     base, head = nima.on_features(model)
@@ -141,7 +144,7 @@ def _with_features(source: Source, base: tf.keras.Model, network: str, how: Comp
 
 
 class _Stand(NamedTuple):
-    """How far the features of a list are computed."""
+    """How far the features of an image set are computed."""
 
     done: int = 0
     bad: Dict[int, str] = {}
@@ -149,7 +152,7 @@ class _Stand(NamedTuple):
 
 
 def _manifest(folder: str) -> Dict[str, Any]:
-    """What stands in a folder's manifest; nothing where there is none, or none that can be read."""
+    """The manifest of a folder; empty where there is none, or none that can be read."""
     try:
         with open(os.path.join(folder, MANIFEST), encoding='utf-8') as stream:
             found = json.load(stream)
@@ -159,7 +162,7 @@ def _manifest(folder: str) -> Dict[str, Any]:
 
 
 def _stand(folder: str, rows: int, width: int, key: str, report: Callable[[str], Any]) -> _Stand:
-    """What is cached in `folder`, as far as the manifest says and the data agree."""
+    """How far the features in `folder` are computed: as its manifest says, if the data agrees."""
     path, found = os.path.join(folder, DATA), _manifest(folder)
     try:
         done, crc32 = int(found['done']), int(found['crc32'])
@@ -174,7 +177,7 @@ def _stand(folder: str, rows: int, width: int, key: str, report: Callable[[str],
 
 
 def _crc32(path: str, size: int) -> Optional[int]:
-    """That of the first `size` bytes of a file; None where it has fewer."""
+    """The CRC-32 of the first `size` bytes of a file; None where it has fewer."""
     value = 0
     with open(path, 'rb') as stream:
         while size:
@@ -188,8 +191,8 @@ def _crc32(path: str, size: int) -> Optional[int]:
 def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, identity: Dict[str, Any],
              stand: _Stand) -> _Stand:
     """Compute the rows that are missing; SystemExit, with the manifest written, for a signal."""
-    row_bytes, reasons = 4 * identity['width'], dict(stand.bad)
-    bad, done, crc32 = _Noting(source, reasons), stand.done, stand.crc32
+    row_bytes, bad = 4 * identity['width'], _unreported(source, stand)
+    done, crc32 = stand.done, stand.crc32
     counter = bar(source.rows, f'features of {source.what} images', done)
     predict_batch = nima.predict_batch(how.batchsize, how.device)
     cure = f'{source.rows * row_bytes} bytes are needed. Free space or choose another --features'
@@ -206,29 +209,21 @@ def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, 
                     stream.flush()
                     os.fsync(stream.fileno())
                     files.write_json(os.path.join(folder, MANIFEST),
-                                     {**identity, 'done': done, 'crc32': crc32, 'bad': reasons})
+                                     {**identity, 'done': done, 'crc32': crc32, 'bad': bad.reasons})
                 if how.watch.signal is not None:
                     counter.close()
                     _stop(how.watch, folder, done, source.rows)
     finally:
         counter.close()
-    return _Stand(done, reasons, crc32)
+    return _Stand(done, bad.reasons, crc32)
 
 
-class _Noting(BadImages):
-    """Keeps why each image is unreadable; the training or the validation that follows reports it."""
-
-    def __init__(self, source: Source, reasons: Dict[int, str]) -> None:
-        known = source.images.bad
-        super().__init__(source.count, share=known.share, what=known.what, report=lambda text: None)
-        self._kept: Dict[int, str] = {}
-        for index, reason in reasons.items():
-            self.add(index, str(source.images.ratings.paths[index]), reason)
-        self._kept = reasons
-
-    def add(self, index: int, path: str, reason: str, *, quiet: bool = False) -> None:
-        super().add(index, path, reason, quiet=quiet)
-        self._kept[index] = reason
+def _unreported(source: Source, stand: _Stand) -> BadImages:
+    """The unreadable images known so far; none is reported before training or validation gets the features."""
+    bad = BadImages(source.count, share=source.images.bad.share, what=source.what, report=lambda text: None)
+    for index, reason in stand.bad.items():
+        bad.add(index, str(source.images.ratings.paths[index]), reason)
+    return bad
 
 
 def _numbers(features: np.ndarray, source: Source, row: int) -> np.ndarray:

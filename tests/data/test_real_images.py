@@ -1,4 +1,4 @@
-"""Training and scoring on real AVA photographs, from ImageNet weights; weights against standalone Keras."""
+"""Training and scoring on real AVA images, from ImageNet weights; weights against standalone Keras."""
 import os
 import shutil
 import subprocess
@@ -24,9 +24,9 @@ def dataset_flags(shared):
 
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
-    """A model overfitted on eight real photographs at a typed rate."""
+    """A model overfitted on eight real images at a typed rate."""
     if not SHARED.is_dir():
-        pytest.skip('no folder shared/ beside the project: it holds the real photographs and weights')
+        pytest.skip('no folder shared/ beside the project: it holds the real images and weights')
     folder = tmp_path_factory.mktemp('real')
     weights = SHARED / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'
     history = train.main([*dataset_flags(SHARED), '--weights', str(weights), '--val_size', '2', '--batchsize', '8',
@@ -37,12 +37,12 @@ def trained(tmp_path_factory):
 
 def test_overfitted_the_loss_falls_below_the_constant_predictors(trained, shared):
     _, history = trained
-    scores = ava.read(*dataset_flags(shared)[1::2]).distributions[:8]
-    constant = score_utils.emd(scores, score_utils.constant_prediction(scores), 2)
+    votes = ava.read(*dataset_flags(shared)[1::2]).distributions[:8]
+    constant = score_utils.emd(votes, score_utils.constant_prediction(votes), 2)
     assert np.mean(history.history['loss'][-5:]) < constant
 
 
-def test_scoring_real_photographs(trained, shared, capsys):
+def test_scoring_real_images(trained, shared, capsys):
     folder, history = trained
     metrics = score.main([*dataset_flags(shared), '--val_size', '2', '--TMP_MODEL_PATF', str(folder),
                           '--checkpoint', 'model_040.h5', '--device', 'cpu'])
@@ -78,11 +78,11 @@ def test_the_weights_load_in_standalone_keras_and_predict_the_same(trained):
 
 def test_the_two_lines_edited_with_sed(shared, tmp_path):
     copy_project(tmp_path)
-    shutil.copytree(str(shared / 'ava_sample'), str(tmp_path / 'my photographs'))
+    shutil.copytree(str(shared / 'ava_sample'), str(tmp_path / 'my images'))
     os.symlink(str(shared / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'),
                str(tmp_path / 'weights' / 'mobilenet_1_0_224_tf_no_top.h5'))
     for name, path in (('base_images_path', 'images'), ('ava_dataset_path', 'AVA.txt')):
-        subprocess.run(['sed', '-i', f"s#^{name} = .*#{name} = r'./my photographs/{path}'#",
+        subprocess.run(['sed', '-i', f"s#^{name} = .*#{name} = r'./my images/{path}'#",
                         str(tmp_path / 'utils' / 'data_loader.py')], check=True)
     for script, flags in (('train.py', ['--batchsize', '8', '--epochs', '1']),
                           ('eval.py', ['--checkpoint', 'model_001.h5'])):
