@@ -107,7 +107,8 @@ def test_training_stops_at_what_the_check_lists_and_for_the_same_reason(dataset,
     finding, = check(dataset)
     with pytest.raises(InputError) as caught:
         next(data_loader.train_generator(12, images=ImageSet(ava.read(*dataset.flags[1::2]), BadImages(12))))
-    assert str(caught.value).startswith(f'{dataset.images}/1003.jpg: unreadable ({finding.reason}). ')
+    assert str(caught.value).startswith(
+        f'{dataset.images}/1003.jpg: unreadable ({finding.reason}). ')
 
 
 @pytest.mark.parametrize('content', [b'', b'\x89', b'\x89PNG', b'\xff\xd8', b'\xff\xd8\xff', b'GIF8', b'GIF89a\0'])
