@@ -94,7 +94,7 @@ def test_a_pack_is_not_made_again(old, new):
     assert new.pack('training', 'raw') and stamps(new.out, '*.tfrecord') == before
 
 
-@pytest.mark.parametrize('more', [[], ['--resume']], ids=['a new run', 'one that goes on'])
+@pytest.mark.parametrize('more', [[], ['--resume']], ids=['a new run', 'a resumed run'])
 def test_the_head_is_trained_on_features_computed_before(old, new, more):
     new.take(old.code, 'imported.h5', 'features')
     before = stamps(new.out, 'features.f32')

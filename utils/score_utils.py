@@ -125,7 +125,7 @@ def is_collapsed(predicted: Any) -> bool:
 def constant_prediction(true: Any) -> np.ndarray:
     """The images' own mean distribution, repeated for each: float64 [N, 10].
 
-    What a model predicts that has learnt nothing from the images, and knows the average vote.
+    The constant-prediction baseline: the average vote distribution for every image.
     """
     true = _distribution_pair(true, true)[0]
     return np.tile(true.mean(axis=0), (len(true), 1)) if len(true) else true

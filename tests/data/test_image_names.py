@@ -1,4 +1,4 @@
-"""How images' names stand in a column of AVA's lines, and which are refused."""
+"""How images' names are written in a column of AVA's lines, and which are refused."""
 import re
 
 import pytest

@@ -1,4 +1,4 @@
-"""Which images are for validation, and how two datasets, and two splits of one, are told apart."""
+"""Which images are for validation, and how two datasets, and two splits of one, are distinguished."""
 import hashlib
 import os
 

@@ -1,4 +1,4 @@
-"""What every part stands on: scores and defaults, errors, files, flags, progress.
+"""What every package uses: scores and defaults, errors, files, flags, progress.
 
 May import no other package of utils.
 """

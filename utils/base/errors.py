@@ -30,7 +30,7 @@ def run(main: Callable[[], Any], name: str) -> Any:
             raise
         sys.exit(f'{name}: error: {_wrong_python(package)}')
     except KeyboardInterrupt:
-        print(f'\n{name}: stopped', file=sys.stderr)  # a terminal echoes ^C, and a bar may stand there
+        print(f'\n{name}: stopped', file=sys.stderr)  # the terminal has echoed ^C, or shows a bar
         sys.exit(130)
 
 

@@ -164,7 +164,7 @@ def _make(folder: str) -> List[str]:
 
 def _remove_empty(folders: List[str]) -> None:
     for folder in reversed(folders):
-        with contextlib.suppress(OSError):  # something stands in it
+        with contextlib.suppress(OSError):  # it is not empty
             os.rmdir(folder)
 
 

@@ -1,4 +1,4 @@
-"""The scores that people vote for, and that the network's ten outputs stand for."""
+"""The scores that people vote for, one for each of the network's ten outputs."""
 import numpy as np
 
 SCORES = np.arange(1, 11, dtype=np.float64)

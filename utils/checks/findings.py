@@ -1,6 +1,6 @@
 """What is looked for in a dataset: findings and remarks.
 
-Training and scoring leave out what has a finding, or it makes a score wrong. What has a remark is used as it stands,
+Training and scoring leave out what has a finding, or it makes a score wrong. What has a remark is used as it is,
 but worth a look.
 """
 import collections

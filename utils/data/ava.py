@@ -23,7 +23,7 @@ BadLine = Tuple[int, str]  # line number from 1, what is wrong with it
 
 
 class Labels(NamedTuple):
-    """The label file as it stands, whether or not the images are there."""
+    """The label file's content, whether or not the images exist."""
 
     ids: np.ndarray     # object (str) [N]: AVA's image id, or a file name
     distributions: np.ndarray  # float64 [N, 10], of the votes for each of SCORES; rows sum to 1
@@ -52,7 +52,7 @@ def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
     """The labels of a file of lines 'index id v1 ... v10 tag tag challenge', in the file's order.
 
     Only id and votes are used, so 12 columns are enough. Votes are finite numbers from 0, decimals allowed, not all 0.
-    An id stands once, its blanks and letters beyond ASCII as image_names.encode() writes them. Blank lines are ignored;
+    An id occurs once, its blanks and letters beyond ASCII as image_names.encode() writes them. Blank lines are ignored;
     LF, CRLF, trailing blanks and a UTF-8 BOM are read. A file whose name ends with .csv or .json is read by
     label_tables. `skip_bad` lists bad lines in `bad` instead of raising.
 

@@ -93,7 +93,7 @@ def parse(data: bytes, path: str, *, mean_range: Optional[Range] = None, skip_ba
 
 
 def _distributions(rows: Sequence[Row]) -> np.ndarray:
-    """Votes as they stand, or the distribution of the largest entropy, float64 [N, 10]."""
+    """Votes as given, or the distribution of the largest entropy, float64 [N, 10]."""
     votes = np.array([row.votes or [0.0] * len(SCORES) for row in rows], np.float64).reshape(-1, len(SCORES))
     means, stds = (np.array([getattr(row, name) for row in rows], np.float64) for name in ('mean', 'std'))
     counted = np.array([row.votes is not None for row in rows], bool)

@@ -13,9 +13,9 @@ STANDARD_INPUT = '-'
 def find(paths: Iterable[str], *, recursive: bool = False) -> Iterator[str]:
     """The files that `paths` mean, in their order.
 
-    A file stands for itself, a folder for its images by name, with those of its folders where `recursive`; a pattern
+    A file means itself, a folder its images by name, with those of its subfolders where `recursive`; a pattern
     such as '*.jpg' for what it matches, and '-' for the names in listed(). What holds no image, cannot be listed or
-    matches nothing stands for itself: reading it as an image says why.
+    matches nothing means itself: reading it as an image says why.
     """
     for path in paths:
         if path == STANDARD_INPUT:

@@ -1,4 +1,4 @@
-"""What to do where the labels or the images are not at the given path: where else they stand, if nearby."""
+"""What to do where the labels or the images are not at the given path: where else they are, if nearby."""
 import contextlib
 import os
 from typing import Callable, Iterator, Sequence, Set

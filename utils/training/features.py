@@ -131,19 +131,19 @@ def _with_features(source: Source, base: tf.keras.Model, network: str, how: Comp
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = os.path.join(how.folder, f'{source.what}-{key[:16]}')
     with files.only_writer(folder, '--features'):
-        stand = _stand(folder, source.rows, width, key, how.report)
-        if stand.done < source.rows:
-            stand = _compute(folder, source, base, how, {**identity, 'key': key}, stand)
+        progress = _progress(folder, source.rows, width, key, how.report)
+        if progress.done < source.rows:
+            progress = _compute(folder, source, base, how, {**identity, 'key': key}, progress)
         else:
             how.report(f'{folder}: cached features of {source.count} {source.what} images reused')
         rows = np.memmap(os.path.join(folder, DATA), np.float32, 'r', shape=(source.crops or 1, source.count, width))
     images = source.images
-    for index, reason in stand.bad.items():
+    for index, reason in progress.bad.items():
         images.bad.add(index, str(images.ratings.paths[index]), reason)
     return images._replace(features=rows)
 
 
-class _Stand(NamedTuple):
+class _Progress(NamedTuple):
     """How far the features of an image set are computed."""
 
     done: int = 0
@@ -161,19 +161,19 @@ def _manifest(folder: str) -> Dict[str, Any]:
         return {}
 
 
-def _stand(folder: str, rows: int, width: int, key: str, report: Callable[[str], Any]) -> _Stand:
+def _progress(folder: str, rows: int, width: int, key: str, report: Callable[[str], Any]) -> _Progress:
     """How far the features in `folder` are computed: as its manifest says, if the data agrees."""
     path, found = os.path.join(folder, DATA), _manifest(folder)
     try:
         done, crc32 = int(found['done']), int(found['crc32'])
         bad = {int(index): str(reason) for index, reason in found['bad'].items()}
         if found['key'] == key and 0 <= done <= rows and _crc32(path, 4 * width * done) == crc32:
-            return _Stand(done, bad, crc32)
+            return _Progress(done, bad, crc32)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         pass
     if os.path.exists(path):
         report(f'{folder}: cached features differ from their manifest, computing them again')
-    return _Stand()
+    return _Progress()
 
 
 def _crc32(path: str, size: int) -> Optional[int]:
@@ -189,10 +189,10 @@ def _crc32(path: str, size: int) -> Optional[int]:
 
 
 def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, identity: Dict[str, Any],
-             stand: _Stand) -> _Stand:
+             progress: _Progress) -> _Progress:
     """Compute the rows that are missing; SystemExit, with the manifest written, for a signal."""
-    row_bytes, bad = 4 * identity['width'], _unreported(source, stand)
-    done, crc32 = stand.done, stand.crc32
+    row_bytes, bad = 4 * identity['width'], _unreported(source, progress)
+    done, crc32 = progress.done, progress.crc32
     counter = bar(source.rows, f'features of {source.what} images', done)
     predict_batch = nima.predict_batch(how.batchsize, how.device)
     cure = f'{source.rows * row_bytes} bytes are needed. Free space or choose another --features'
@@ -215,13 +215,13 @@ def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, 
                     _stop(how.watch, folder, done, source.rows)
     finally:
         counter.close()
-    return _Stand(done, bad.reasons, crc32)
+    return _Progress(done, bad.reasons, crc32)
 
 
-def _unreported(source: Source, stand: _Stand) -> BadImages:
+def _unreported(source: Source, progress: _Progress) -> BadImages:
     """The unreadable images known so far; none is reported before training or validation gets the features."""
     bad = BadImages(source.count, share=source.images.bad.share, what=source.what, report=lambda text: None)
-    for index, reason in stand.bad.items():
+    for index, reason in progress.bad.items():
         bad.add(index, str(source.images.ratings.paths[index]), reason)
     return bad
 

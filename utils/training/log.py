@@ -148,7 +148,7 @@ def keep_other(folder: str, run: str) -> Optional[str]:
 
 
 def read_csv(path: str) -> List[Row]:
-    """The rows of a train.csv, numbers alone: cells that are empty or hold no number are left out of their row."""
+    """The rows of a train.csv as numbers: cells that are empty or not numeric are left out of their row."""
     if not os.path.isfile(path):
         return []
     rows = []
