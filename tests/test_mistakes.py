@@ -246,7 +246,7 @@ def test_output_folders_that_cannot_be_written(desk):
 
 
 def test_no_empty_folder_is_left_where_the_run_never_starts(desk):
-    assert '--device gpu: found no GPU' in desk.stop(
+    assert '--device gpu: TensorFlow lists no GPU' in desk.stop(
         'train.py', '--device', 'gpu', '--TMP_MODEL_PATF', 'new/model', '--TMP_LOG_PATH', 'new/log')
 
 

@@ -254,7 +254,7 @@ def test_the_dataset_serves_where_nothing_is_typed_and_drawn_scenes_where_there_
     finally:
         (images / '0.jpg').unlink()
     printed = capsys.readouterr()
-    assert 'parity on 5 images (the first 6 of the dataset)' in printed.out and '0.jpg: found' in printed.err
+    assert 'parity on 5 images (the first 6 of the dataset)' in printed.out and '0.jpg: not a JPEG' in printed.err
     monkeypatch.setattr(data_loader, 'base_images_path', str(tmp_path / 'none'))
     monkeypatch.setattr(export, 'IMAGES', 3)
     export.main([str(model), '--format', 'pb', '--output', str(tmp_path / 'two')])

@@ -225,7 +225,7 @@ def test_a_path_after_a_blank_is_the_path(machine):
     flags = machine.noted()[0]
     assert '--TMP_WEIGHTS_PATH=/w' in flags and flags[-2:] == ['--epochs', '1']
     assert f'--ava_dataset_path={machine.data}/AVA_dataset/AVA.txt' in flags
-    assert 'found --data_path without a folder' in machine.zoo('full', '--data_path', '--epochs=1')[1]
+    assert '--data_path needs a folder' in machine.zoo('full', '--data_path', '--epochs=1')[1]
 
 
 def test_help(machine):
