@@ -63,9 +63,9 @@ def main(argv=None):
                      cropped=flags.trainable == 'all' or flags.crops is not None)
     with fit.only_writer(saving, group), signals.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
-        content = fit.describe(vars(flags), data, start, run)
+        metadata = fit.describe(vars(flags), data, start, run)
         model = build(flags, preprocessing, weights, run)
-        return fit.fit(model, start, content, data, schedule=schedule, saving=saving, run=run, watch=watch,
+        return fit.fit(model, start, metadata, data, schedule=schedule, saving=saving, run=run, watch=watch,
                        head=Head(flags.features, flags.crops) if flags.trainable == 'head' else None)
 
 

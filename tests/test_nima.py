@@ -1,4 +1,4 @@
-"""The network: sizes, loss, gradient, twin, weights by name."""
+"""The network: sizes, loss, gradient, inference, weights by name."""
 import subprocess
 import sys
 
@@ -89,18 +89,18 @@ def test_a_nan_prediction_is_seen_in_the_loss():
 def test_no_switch_or_merge_and_two_placeholders_in_the_training_graph(graph):
     model = nima.with_head(mobilenet(), 0.75)
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=0), nima.earth_mover_loss)
-    nima.inference_twin(model)
+    nima.inference_model(model)
     model._make_train_function()
     operations = graph.get_session().graph.get_operations()
     assert not [op.name for op in operations if op.type in ('Switch', 'Merge')]
     assert sorted(op.name for op in operations if op.type == 'Placeholder') == ['dense_target', 'input_1']
 
 
-def test_the_twin_predicts_with_moving_averages_and_follows_training(graph):
+def test_the_inference_model_predicts_with_moving_averages_and_follows_training(graph):
     tf.compat.v1.set_random_seed(1)
     model = nima.with_head(mobilenet(), 0.0)
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=0), nima.earth_mover_loss)
-    twin = nima.inference_twin(model)
+    inference = nima.inference_model(model)
     random = np.random.RandomState(0)
     images = random.uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
     labels = np.eye(10)[[0, 3, 6, 9]]
@@ -113,20 +113,21 @@ def test_the_twin_predicts_with_moving_averages_and_follows_training(graph):
             plain.set_weights(weights)
             return plain.predict_on_batch(images)
 
-    before = nima.predict(twin, images, 4)
+    before = nima.predict(inference, images, 4)
     np.testing.assert_allclose(before, loaded_with_phase_0(), rtol=0, atol=1e-6)
     for _ in range(3):
         model.train_on_batch(images, labels)
-    after = nima.predict(twin, images, 4)
+    after = nima.predict(inference, images, 4)
     np.testing.assert_allclose(after, loaded_with_phase_0(), rtol=0, atol=1e-6)
     assert np.abs(after - before).max() > 1e-4
 
 
 def test_padding_does_not_change_a_prediction(graph):
-    twin = nima.inference_twin(nima.with_head(mobilenet(), 0.75))
+    inference = nima.inference_model(nima.with_head(mobilenet(), 0.75))
     images = np.random.RandomState(0).uniform(-1, 1, (3, 32, 32, 3)).astype(np.float32)
-    assert nima.predict(twin, images, 8).shape == (3, 10)
-    np.testing.assert_allclose(nima.predict(twin, images, 8), nima.predict(twin, images, 3), rtol=0, atol=1e-6)
+    assert nima.predict(inference, images, 8).shape == (3, 10)
+    at_once, in_parts = (nima.predict(inference, images, size) for size in (8, 3))
+    np.testing.assert_allclose(at_once, in_parts, rtol=0, atol=1e-6)
 
 
 def test_optimisers():

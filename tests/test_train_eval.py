@@ -140,7 +140,7 @@ def test_a_loaded_checkpoint_trains_as_the_model_would_have(tmp_path):
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=1e-3), nima.earth_mover_loss)
     model.train_on_batch(images, labels)
     checkpoint.save(model, str(tmp_path / 'model_001.h5'), {'preprocessing': Preprocessing(32).as_json()})
-    predictions = nima.inference_twin(model).predict_on_batch(images)
+    predictions = nima.inference_model(model).predict_on_batch(images)
     next_loss = model.train_on_batch(images, labels)
     trained_on = model.get_weights()
 

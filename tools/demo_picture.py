@@ -39,11 +39,11 @@ def draw(paths, true, predicted, output):
     figure, axes = plt.subplots(2, len(paths), figsize=(2.1 * len(paths), 3.9), gridspec_kw={'height_ratios': [3, 2]})
     scores = np.arange(1, 11)
     for column, path in enumerate(paths):
-        photograph, votes = axes[:, column]
-        photograph.imshow(plt.imread(path))
-        photograph.axis('off')
+        image, votes = axes[:, column]
+        image.imshow(plt.imread(path))
+        image.axis('off')
         means = true[column] @ scores, predicted[column] @ scores
-        photograph.set_title('true {:.1f}, predicted {:.1f}'.format(*means), fontsize=9)
+        image.set_title('true {:.1f}, predicted {:.1f}'.format(*means), fontsize=9)
         votes.bar(scores, true[column], color='#b8c4d6', label='true votes')
         votes.step(scores, predicted[column], where='mid', color='#c2410c', linewidth=1.8, label='predicted')
         votes.set(ylim=(0, 0.45), xticks=(1, 5, 10), yticks=())

@@ -17,7 +17,7 @@ A_LINE = 10
 
 
 def percentiles(labels):
-    """The number of photographs in a label file, and the percentiles 0, 1, ..., 100 of their means, to 4 decimals."""
+    """The number of images in a label file, and the percentiles 0, 1, ..., 100 of their means, to 4 decimals."""
     shares = ava.read_labels(labels).distributions
     return len(shares), np.round(np.percentile(score_utils.mean_score(shares), np.arange(101)), 4)
 
@@ -26,7 +26,7 @@ def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     count, table = percentiles(sys.argv[1])
-    print(f'{count} photographs')
+    print(f'{count} images')
     for first in range(0, len(table), A_LINE):
         print('    ' + ' '.join(f'{number:.4f},' for number in table[first:first + A_LINE]))
 

@@ -70,15 +70,15 @@ def _pairs(padding: Any) -> List[Any]:
     return [tuple(pair) for pair in padding]
 
 
-def inference_twin(model: tf.keras.Model) -> tf.keras.Model:
+def inference_model(model: tf.keras.Model) -> tf.keras.Model:
     """A model over the same layers and weights, built with learning phase 0, for predictions while training.
 
     The training graph keeps its own fixed phase 1, so neither graph holds a Switch or Merge.
     """
     tf.keras.backend.set_learning_phase(0)
-    twin = tf.keras.Model(model.input, model(model.input))
+    inference = tf.keras.Model(model.input, model(model.input))
     tf.keras.backend.set_learning_phase(1)
-    return twin
+    return inference
 
 
 def earth_mover_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:

@@ -37,7 +37,7 @@ def require(flag: str, packages: Dict[str, str]) -> None:
 def convert(graph_def: Any, path: Optional[str] = None) -> bytes:
     """The ONNX model of a graph of frozen.freeze(), with its input INPUT (NHWC) and its output OUTPUT.
 
-    Written to `path` too, where that is given. onnx.checker has gone over it.
+    Written to `path` too, where that is given. It is validated with onnx.checker.
     """
     with _quiet():
         import onnx

@@ -63,7 +63,7 @@ class Validation(tf.keras.callbacks.Callback):
                  batchsize: int, predict_batch: Optional[int] = None, every: int = 1, group: Group = ALONE,
                  pause: Callable[[], Any] = lambda: None) -> None:
         super().__init__()
-        self._twin, self._batches, self._val = model, batches, val
+        self._inference, self._batches, self._val = model, batches, val
         self._batchsize, self._predict_batch = batchsize, predict_batch or batchsize
         self._bad, self._every, self._group, self._pause = (train_bad, val.bad), every, group, pause
         self._exchanged = [bad.count for bad in self._bad]  # unreadable images known to all ranks
@@ -98,7 +98,7 @@ class Validation(tf.keras.callbacks.Callback):
             if number % self._group.steps_between_agreements == 0:
                 self._pause()
             if number * self._batchsize < len(own):
-                found.append(nima.predict(self._twin, next(self._batches)[0], self._predict_batch))
+                found.append(nima.predict(self._inference, next(self._batches)[0], self._predict_batch))
         predicted = np.zeros(self._val.ratings.distributions.shape, np.float32)
         if found:
             predicted[own[~unreadable[own]]] = np.concatenate(found)
@@ -125,15 +125,15 @@ class Validation(tf.keras.callbacks.Callback):
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):
-    """Writes model_001.h5, model_002.h5, ... as `saving` says, each with `content`, its epoch, position and metrics.
+    """Writes model_001.h5, model_002.h5, ... as `saving` says, each with `metadata`, its epoch, position and metrics.
 
     Before the first step it refuses a network whose checkpoints could not be loaded. `saved` gets the path of each.
     """
 
-    def __init__(self, saving: Saving, content: Dict[str, Any],
+    def __init__(self, saving: Saving, metadata: Dict[str, Any],
                  saved: Callable[[str], Any] = lambda path: None) -> None:
         super().__init__()
-        self._saving, self._metadata, self._saved = saving, content, saved
+        self._saving, self._metadata, self._saved = saving, metadata, saved
 
     def on_train_begin(self, logs: Logs = None) -> None:
         checkpoint.require_savable(self.model)

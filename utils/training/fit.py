@@ -17,7 +17,8 @@ from utils.data import splits
 from utils.data.epoch_plan import epoch_plan
 from utils.device.device import Group, Run
 from utils.device.signals import Watch
-from utils.model import checkpoint, metadata
+from utils.model import checkpoint
+from utils.model.metadata import unknown, versions
 from utils.training import callbacks, features, log, loop, resume
 from utils.training.plan import Data, Head, Saving, Schedule
 from utils.training.state import TrainingState
@@ -30,11 +31,11 @@ def describe(flags: Dict[str, Any], data: Data, start: resume.Start, run: Run) -
     about = {**splits.metadata(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
              'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
     before = (start.file.metadata if start.file else None) or {}
-    more, run_id = metadata.unknown(before), before.get('run', {}).get('id') or uuid.uuid4().hex
+    more, run_id = unknown(before), before.get('run', {}).get('id') or uuid.uuid4().hex
     return {**more, 'preprocessing': data.reading.preprocessing.as_json(), 'run': {
         **more['run'], 'id': run_id, 'flags': _portable(flags), 'seed': flags['seed'], 'threads': run.threads,
         'device': run.device, 'devices': run.group.size, 'data': about,
-        'versions': metadata.versions(tf.__version__)}}
+        'versions': versions(tf.__version__)}}
 
 
 def _portable(flags: Dict[str, Any]) -> Dict[str, Any]:
@@ -57,29 +58,29 @@ def only_writer(saving: Saving, group: Group) -> Iterator[None]:
         yield
 
 
-def fit(model: tf.keras.Model, start: resume.Start, content: Dict[str, Any], data: Data, *, schedule: Schedule,
+def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], data: Data, *, schedule: Schedule,
         saving: Saving, head: Optional[Head], run: Run, watch: Watch) -> loop.History:
     """Train a new model from `start` to the last of the epochs; returns the History of the epochs that ended.
 
-    `content` are the metadata of describe(). With `head` the head alone is trained, on cached features, see
+    `metadata` are those of describe(). With `head` the head alone is trained, on cached features, see
     features.py. SystemExit, with the state saved, where `watch` has seen a signal.
     """
     group, train = run.group, data.train.ratings
-    resume.check(start, content, train.count, report=group.report)
+    resume.check(start, metadata, train.count, report=group.report)
     resume.restore(model, start)
     start = start.without_numbers()
     data = data._replace(reading=data.reading._replace(session_config=run.host_config))
     trained, predict_batch = model, nima.predict_batch(schedule.batchsize, run.device)
-    twin = None if head else nima.inference_twin(model)
+    inference = None if head else nima.inference_model(model)
     run.initialise()
-    _begin_together(model, start, group, content, schedule.batchsize)
+    _begin_together(model, start, group, metadata, schedule.batchsize)
     if group.is_chief:
-        _mend_log(saving.log_folder, start, content)
+        _mend_log(saving.log_folder, start, metadata)
     if head:
-        trained, data = _on_features(model, head, data, content, schedule, run, watch)
-        twin, predict_batch = nima.inference_twin(trained), schedule.batchsize
+        trained, data = _on_features(model, head, data, metadata, schedule, run, watch)
+        inference, predict_batch = nima.inference_model(trained), schedule.batchsize
     schedule = schedule._replace(train_size=min(schedule.train_size, train.count))
-    state = TrainingState(start.position, content, schedule, saving, watch=watch, replaces=start.replaces, group=group,
+    state = TrainingState(start.position, metadata, schedule, saving, watch=watch, replaces=start.replaces, group=group,
                           ids=_ids_of_epochs(data, schedule))
     batches = data_loader.train_generator(
         schedule.batchsize, images=data.train, reading=data.reading, train_size=schedule.train_size,
@@ -87,17 +88,17 @@ def fit(model: tf.keras.Model, start: resume.Start, content: Dict[str, Any], dat
     val_batches = data_loader.val_generator(schedule.batchsize, images=data.val, reading=data.reading,
                                             shard=group.shard)
     validation = callbacks.Validation(
-        twin, val_batches, data.val, data.train.bad, batchsize=schedule.batchsize, predict_batch=predict_batch,
+        inference, val_batches, data.val, data.train.bad, batchsize=schedule.batchsize, predict_batch=predict_batch,
         every=schedule.validate_every, group=group, pause=state.pause)
     with _closing(group, state, [batches, val_batches]) as opened:
-        around = _around(validation, state, content, schedule, saving, run, opened)
-        history = loop.run(trained, batches, state, epochs=schedule.epochs, callbacks=around, whole=model)
+        around = _around(validation, state, metadata, schedule, saving, run, opened)
+        history = loop.run(trained, batches, state, epochs=schedule.epochs, callbacks=around, full=model)
     if group.is_chief:
         _report_best(saving, schedule.epochs)
     return history
 
 
-def _around(validation: callbacks.Validation, state: TrainingState, content: Dict[str, Any], schedule: Schedule,
+def _around(validation: callbacks.Validation, state: TrainingState, metadata: Dict[str, Any], schedule: Schedule,
             saving: Saving, run: Run, opened: contextlib.ExitStack) -> List[tf.keras.callbacks.Callback]:
     """The callbacks after the state, in the order of an epoch's end; ranks other than 0 only validate."""
     scaled = [callbacks.ScaledRate(run.group.size, state)] if schedule.scale_lr and run.group.size > 1 else []
@@ -106,33 +107,33 @@ def _around(validation: callbacks.Validation, state: TrainingState, content: Dic
     os.makedirs(saving.log_folder, exist_ok=True)
     bar = callbacks.ProgressBar(state)
     opened.callback(bar.close)
-    return [bar, validation, callbacks.SaveEpoch(saving, content, state.replace_earlier),
-            callbacks.EpochLog(_epoch_log(saving.log_folder, content)),
+    return [bar, validation, callbacks.SaveEpoch(saving, metadata, state.replace_earlier),
+            callbacks.EpochLog(_epoch_log(saving.log_folder, metadata)),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(saving.log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'), *scaled]
 
 
-def _epoch_log(folder: str, content: Dict[str, Any]) -> log.EpochLog:
-    run = content['run']
+def _epoch_log(folder: str, metadata: Dict[str, Any]) -> log.EpochLog:
+    run = metadata['run']
     about = {'device': run['device'], 'devices': run['devices'], 'batchsize': run['flags']['batchsize']}
     return log.EpochLog(folder, run['id'], about)
 
 
-def _mend_log(folder: str, start: resume.Start, content: Dict[str, Any]) -> None:
+def _mend_log(folder: str, start: resume.Start, metadata: Dict[str, Any]) -> None:
     """Keep another run's log under another name, and add the last epoch's row where a kill came before it.
 
     A log without a run id is that of the run which is resumed.
     """
     if not start.replaces and (start.file is None or log.run_id(folder)):
-        kept = log.keep_other(folder, content['run']['id'])
+        kept = log.keep_other(folder, metadata['run']['id'])
         if kept:
             print(f'the log of another run is kept as {kept}')
     epoch, figures = start.position.epoch, start.file.run.get('metrics', {}) if start.file else {}
     rows = log.read_csv(os.path.join(folder, log.CSV))
     if figures and all(row.get('epoch') != epoch for row in rows):
         os.makedirs(folder, exist_ok=True)
-        _epoch_log(folder, content).write(epoch, {name: math.nan if value is None else value
+        _epoch_log(folder, metadata).write(epoch, {name: math.nan if value is None else value
                                                   for name, value in figures.items()})
 
 
@@ -145,10 +146,10 @@ def _report_best(saving: Saving, epochs: int) -> None:
         print(f'best epoch: {epoch} of {epochs}, val_srcc {found["val_srcc"]:.4f}, {where}')
 
 
-def _require_same_start(group: Group, start: resume.Start, content: Dict[str, Any]) -> None:
+def _require_same_start(group: Group, start: resume.Start, metadata: Dict[str, Any]) -> None:
     """Raise InputError, on all ranks alike, where one of them has another position, other data or other flags."""
-    run = {name: value for name, value in content['run'].items() if name not in ('threads', 'id')}
-    digest = hashlib.sha256(json.dumps([content['preprocessing'], run], sort_keys=True, default=str).encode())
+    run = {name: value for name, value in metadata['run'].items() if name not in ('threads', 'id')}
+    digest = hashlib.sha256(json.dumps([metadata['preprocessing'], run], sort_keys=True, default=str).encode())
     starts = group.gather([start.position.epoch, start.position.images, int(digest.hexdigest()[:12], 16)])
     for rank, other in enumerate(starts):
         if (other != starts[0]).any():
@@ -159,10 +160,10 @@ def _require_same_start(group: Group, start: resume.Start, content: Dict[str, An
                              'with a dataset and, for --resume, a --TMP_MODEL_PATF that all of them see')
 
 
-def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, content: Dict[str, Any],
+def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, metadata: Dict[str, Any],
                     batchsize: int) -> None:
     """Check that all ranks begin alike, and give them the weights of rank 0."""
-    _require_same_start(group, start, content)
+    _require_same_start(group, start, metadata)
     if group.size > 1:
         group.report(f'{group.size} devices, joined by {group.engine}: {group.size} x {batchsize} = '
                      f'{group.size * batchsize} images a step; each has BatchNorm statistics of its own, those of '
@@ -170,12 +171,12 @@ def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, co
     group.broadcast(model.weights)
 
 
-def _on_features(model: tf.keras.Model, head: Head, data: Data, content: Dict[str, Any], schedule: Schedule, run: Run,
+def _on_features(model: tf.keras.Model, head: Head, data: Data, metadata: Dict[str, Any], schedule: Schedule, run: Run,
                  watch: Watch) -> Tuple[tf.keras.Model, Data]:
     """The head of `model`, to be trained, and the data with its features."""
     if run.group.size > 1:
         raise InputError(f'--trainable head trains on one device, found {run.group.size}. Start one process')
-    npu = content['run']['flags'].get('npu') or {}
+    npu = metadata['run']['flags'].get('npu') or {}
     how = features.Computing(
         head.folder, schedule.batchsize, run.device,
         {name: npu[name] for name in ('precision_mode', 'modify_mixlist') if name in npu}, watch, print)

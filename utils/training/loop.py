@@ -16,18 +16,19 @@ class History(tf.keras.callbacks.History):
 
 
 def run(model: tf.keras.Model, batches: Iterator[Batch], state: TrainingState, *, epochs: int,
-        callbacks: List[tf.keras.callbacks.Callback], whole: Optional[tf.keras.Model] = None) -> History:
+        callbacks: List[tf.keras.callbacks.Callback], full: Optional[tf.keras.Model] = None) -> History:
     """Train from the state's position to the end of the last epoch; returns the History of the epochs that ended.
 
-    `whole` is the model that the callbacks get, where `model` is its head. They may end the training after an epoch
+    `full` is the model that the callbacks get where `model` is only its head. They may end the training after an epoch
     with `stop_training`. Keras's fit cannot begin within an epoch, and spends a millisecond more between two steps.
     """
     history = History()
-    everyone, seen = [state, *callbacks, history], whole or model
-    seen.stop_training = False
+    everyone: List[tf.keras.callbacks.Callback] = [state, *callbacks, history]
+    full = full or model
+    full.stop_training = False
     for each in everyone:
         each.set_params({'epochs': epochs})
-        each.set_model(seen)
+        each.set_model(full)
     _call(everyone, 'on_train_begin')
     for epoch in range(state.position.epoch, epochs):
         _call(everyone, 'on_epoch_begin', epoch)
@@ -38,7 +39,7 @@ def run(model: tf.keras.Model, batches: Iterator[Batch], state: TrainingState, *
             del batch  # frees its memory before the next one is made
             _call(everyone, 'on_train_batch_end', step, {'loss': loss})
         _call(everyone, 'on_epoch_end', epoch, {})
-        if seen.stop_training:
+        if full.stop_training:
             break
     _call(everyone, 'on_train_end')
     return history
