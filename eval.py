@@ -31,16 +31,16 @@ def main(argv=None):
     results.require_distinct(paths)
     if flags.report:
         report.check(flags.report)
-    _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, to_train=0,
-                                    report=print)
+    val, split = data_loader.read_scored(
+        flags.val_size, split=flags.split, test=splits.Test(flags.test_labels, flags.test_split),
+        labels=flags.ava_dataset_path, images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
     images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
-    validation = scorer.Validation(images, flags.split, flags.batchsize, flags.max_pixels, flags.records)
+    validation = scorer.Validation(images, split, flags.batchsize, flags.max_pixels, flags.records)
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
         scored = [scorer.evaluate(path, validation, run, Choice(flags.engine, flags.fast)) for path in paths]
 
     left_out = f', {images.bad.count} left out' if images.bad.count else ''
-    split = splits.describe(flags.split, images.readable)
+    split = splits.describe(split, images.readable)
     print(f'{", ".join(paths)}: {images.readable.count} images{left_out}, {split}')
     found = results.evaluate(images.readable, paths, scored, split=split, intervals=bool(flags.report or flags.compare))
     print(results.text(found))

@@ -37,6 +37,7 @@ def main(argv=None):
     trust.start_trials(checkpoint.latest(flags.TMP_MODEL_PATF) if flags.resume else [path])  # imports run meanwhile
 
     from utils import data_loader, nima
+    from utils.data.splits import Test
     from utils.demo import dataset
     from utils.device import device, signals
     from utils.training import fit, loop, resume
@@ -45,20 +46,21 @@ def main(argv=None):
     group = device.join(flags.distribute, flags.device)  # this process alone, or many that train together
     say = group.report
     schedule = Schedule(flags.epochs, flags.train_size, flags.batchsize, flags.seed, flags.validate_every,
-                        flags.scale_lr)
+                        flags.scale_lr, flags.patience)
     saving = Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, flags.checkpoint_steps, flags.keep, flags.keep_best)
     start = resume.find(saving.model_folder, resume=flags.resume, overwrite=flags.overwrite,
                         own_folder=flags.demo and saving.model_folder == DEMO_MODEL, report=say)
-    if start.is_done(schedule.epochs, report=say):
+    if start.is_done(schedule.epochs, schedule.patience, report=say):
         return loop.History()
     if flags.demo:
         dataset.make(DEMO_DATASET)
-    split = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                   images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=say)
-    data_loader.steps_per_epoch(split[0].count, flags.train_size, flags.batchsize, devices=group.size, report=say)
+    parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
+                                   images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
+                                   test=Test(flags.test_labels, flags.test_split), group=flags.group, report=say)
+    data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
     weights = None if start.file or name == 'none' else nima.read_weights(path)
     preprocessing = start.preprocessing or nima.preprocessing_for(weights, flags.image_size, report=say)
-    data = open_data(split, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
+    data = open_data(parts, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
                      packed=(flags.records, flags.val_records),
                      cropped=flags.trainable == 'all' or flags.crops is not None)
     with fit.only_writer(saving, group), signals.watched() as watch, \

@@ -1,5 +1,7 @@
 """What several tests share: tiny datasets, the folder of real data, copies of the project, snapshots of folders."""
+import contextlib
 import hashlib
+import importlib
 import os
 import shutil
 import signal
@@ -120,3 +122,22 @@ def reading(image_size, resize='bilinear', **more):
     from utils.base.preprocessing import Preprocessing
     from utils.data.image_set import Reading
     return Reading(Preprocessing(image_size, resize), **more)
+
+
+def small_network(shape, filters=8, **_):
+    """A network that is built in no time, with moving averages."""
+    import tensorflow as tf
+    image = tf.keras.Input(shape, name='input_1')
+    features = tf.keras.layers.Conv2D(filters, 3, strides=4, use_bias=False, name='conv1')(image)
+    features = tf.keras.layers.ReLU(name='relu')(tf.keras.layers.BatchNormalization(name='norm')(features))
+    return tf.keras.Model(image, tf.keras.layers.GlobalAveragePooling2D(name='pool')(features))
+
+
+@contextlib.contextmanager
+def small_mobilenet():
+    """In the block train.py builds small_network() instead of MobileNet."""
+    # Not tf.keras.applications, which is another module object than the one that train.py imports from.
+    applications = importlib.import_module('tensorflow.keras.applications')
+    before, applications.MobileNet = applications.MobileNet, small_network
+    yield
+    applications.MobileNet = before

@@ -2,7 +2,7 @@
 import contextlib
 import itertools
 import os
-from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -51,20 +51,62 @@ def dataset_paths(labels: Optional[str] = None, images: Optional[str] = None) ->
     return labels or from_root(ava_dataset_path), images or from_root(base_images_path)
 
 
+class Parts(NamedTuple):
+    """The ratings of a label file in its parts."""
+
+    train: ava.Ratings
+    val: ava.Ratings
+    test: Optional[ava.Ratings] = None  # images that no training opens; None without --test_labels, --test_split
+
+
+def read_parts(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, labels: Optional[str] = None,
+               images: Optional[str] = None, skip_bad: bool = False, to_train: int = 1,
+               test: splits.Test = splits.Test(), group: Optional[str] = None,  # noqa: B008  a constant
+               report: Optional[Callable[[str], Any]] = None) -> Parts:
+    """The training, validation and test ratings of a label file and its images, by default the edited paths.
+
+    The `test` images are taken out first. splits.choose() says what `split`, `val_size`, `to_train` and `group` mean;
+    `report`, such as print, also gets the split's hash.
+    """
+    labels, images = dataset_paths(labels, images)
+    ratings, tested = ava.read(labels, images, skip_bad=skip_bad, report=report), None
+    if test.source:
+        ratings, tested = splits.test_images(ratings, test, images, labels=labels, skip_bad=skip_bad, report=report)
+    train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, group=group, report=report)
+    if report and tested is not None:
+        report(f'{tested.count} test images are kept out of training and validation, hash '
+               f'{splits.split_hash(tested)[:splits.SHORT]}')
+    if report:
+        report(splits.describe(split, val))
+    return Parts(train, val, tested)
+
+
 def read_split(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, labels: Optional[str] = None,
                images: Optional[str] = None, skip_bad: bool = False, to_train: int = 1,
                report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, ava.Ratings]:
-    """The training and the validation ratings of a label file and its images, by default the edited paths.
+    """The training and the validation ratings of read_parts()."""
+    parts = read_parts(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad, to_train=to_train,
+                       report=report)
+    return parts.train, parts.val
 
-    splits.choose() says what `split`, `val_size` and `to_train` mean; `report`, such as print, also gets the split's
-    hash.
+
+def read_scored(val_size: Optional[int] = None, *, split: str = splits.LAST,
+                test: splits.Test = splits.Test(),  # noqa: B008  a constant
+                labels: Optional[str] = None, images: Optional[str] = None, skip_bad: bool = False,
+                report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, str]:
+    """The ratings that an evaluation scores, of the `test` images or else of validation, and the split's name or path.
+
+    There need be no training images.
     """
+    if test.source is None:
+        return read_parts(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad, to_train=0,
+                          report=report).val, split
     labels, images = dataset_paths(labels, images)
-    ratings = ava.read(labels, images, skip_bad=skip_bad, report=report)
-    train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, report=report)
+    ratings = None if test.labels else ava.read(labels, images, skip_bad=skip_bad, report=report)
+    _, found = splits.test_images(ratings, test, images, labels=labels, skip_bad=skip_bad, to_train=0, report=report)
     if report:
-        report(splits.describe(split, val))
-    return train, val
+        report(splits.describe(test.source, found))
+    return found, test.source
 
 
 def train_generator(batchsize: int, shuffle: bool = True, *, images: Optional[ImageSet] = None,

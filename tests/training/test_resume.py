@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_dataset, snapshot
+from conftest import make_dataset, small_mobilenet, small_network, snapshot
 
 import train
 from utils import data_loader, nima
@@ -27,21 +27,10 @@ TINY = ['--image_size', '32', '--batchsize', '2', '--val_size', '4', '--weights'
         '--dropout', '0', '--threads', '1', '--learning_rate', '0.01', '--decay', '0.1', '--epochs', '3']
 
 
-def small_network(shape, filters=8, **_):
-    """A network that is built in no time, with moving averages."""
-    image = tf.keras.Input(shape, name='input_1')
-    features = tf.keras.layers.Conv2D(filters, 3, strides=4, use_bias=False, name='conv1')(image)
-    features = tf.keras.layers.ReLU(name='relu')(tf.keras.layers.BatchNormalization(name='norm')(features))
-    return tf.keras.Model(image, tf.keras.layers.GlobalAveragePooling2D(name='pool')(features))
-
-
 @pytest.fixture(autouse=True, scope='module')
 def small():
-    # Not tf.keras.applications, which is another module object than the one that train.py imports from.
-    applications = importlib.import_module('tensorflow.keras.applications')
-    before, applications.MobileNet = applications.MobileNet, small_network
-    yield
-    applications.MobileNet = before
+    with small_mobilenet():
+        yield
 
 
 @pytest.fixture

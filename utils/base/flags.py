@@ -19,6 +19,14 @@ def add_split(group: Any) -> None:
                             'of ids or file names, one a line (default: last)')
 
 
+def add_test(group: Any, use: str) -> None:
+    test = group.add_mutually_exclusive_group()
+    test.add_argument('--test_labels', type=typed_path, metavar='FILE',
+                      help=f'label file of the test images: {use} (default: no test images)')
+    test.add_argument('--test_split', type=typed_split, metavar='official|FILE',
+                      help=f'test images by a list of ids or file names of the label file: {use}')
+
+
 def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
     """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all."""
     if flags.val_size is None and flags.split == 'last':

@@ -54,6 +54,15 @@ def part(text: str) -> Tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
+def pattern(text: str) -> str:
+    """A text that is a regular expression."""
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f'found {text!r}, expected a regular expression: {error}') from error
+    return text
+
+
 def soc(text: str) -> str:
     """The name of an Ascend processor, as atc takes it."""
     if not re.fullmatch(r'Ascend\w+', text):

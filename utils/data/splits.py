@@ -2,7 +2,8 @@
 import collections
 import hashlib
 import os
-from typing import Any, Callable, Dict, List, Optional, Tuple
+import re
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -18,6 +19,18 @@ _LIST_FOLDERS = ('', 'aesthetics_image_lists', 'AVA_dataset/aesthetics_image_lis
 SHORT = 12  # characters of a hash on the screen
 
 Parts = Tuple[ava.Ratings, ava.Ratings]
+
+
+class Test(NamedTuple):
+    """Which images are test images: no training sees them, in no epoch's scores either. At most one is given."""
+
+    labels: Optional[str] = None  # a label file of their own
+    split: Optional[str] = None   # OFFICIAL, or the path of a list
+
+    @property
+    def source(self) -> Optional[str]:
+        """The label file or the list; None where there are no test images."""
+        return self.labels or self.split
 
 
 def data_hash(ratings: ava.Ratings) -> str:
@@ -42,13 +55,14 @@ def name(split: str, val: ava.Ratings) -> str:
     return f'{os.path.basename(split)} {val.count}'
 
 
-def metadata(split: str, train: ava.Ratings, val: ava.Ratings) -> Dict[str, str]:
+def metadata(split: str, train: ava.Ratings, val: ava.Ratings, test: Optional[ava.Ratings] = None) -> Dict[str, Any]:
     """What a checkpoint's metadata says of the data: the split's name, its hash, and the hash of all labels used.
 
     `labels_hash` is data_hash() of the training images, in their order, followed by those for validation.
     """
     used = ava.Ratings(*(np.concatenate(columns) for columns in zip(train, val)))
-    return {'split': name(split, val), 'split_hash': split_hash(val), 'labels_hash': data_hash(used)}
+    tested = {} if test is None else {'test_hash': split_hash(test), 'test_images': test.count}
+    return {'split': name(split, val), 'split_hash': split_hash(val), 'labels_hash': data_hash(used), **tested}
 
 
 def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Optional[str]:
@@ -57,7 +71,7 @@ def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Option
     `data` is what metadata() gave when it was trained; None and anything else name no split.
     """
     trained = data.get('split_hash') if isinstance(data, dict) else None
-    if not isinstance(trained, str) or trained == split_hash(val):
+    if not isinstance(trained, str) or split_hash(val) in (trained, data.get('test_hash')):
         return None
     before, now = f"'{data.get('split', 'unknown')}'", f"'{name(split, val)}'"
     if before == now:
@@ -66,64 +80,115 @@ def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Option
 
 
 def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = None, *, labels: str = '',
-           to_train: int = 1, report: Optional[Callable[[str], Any]] = None) -> Parts:
+           to_train: int = 1, group: Optional[str] = None, flag: str = '--split',
+           report: Optional[Callable[[str], Any]] = None) -> Parts:
     """The training and the validation ratings.
 
     `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which stands near the label file
     `labels`; or the path of a list of ids or file names, one a line. The listed images, in the list's order and
     only the first `val_size` where it is given, are for validation; what the list does not name is for training.
-    `report`, such as print, gets one sentence on a list's entries that are left out.
+    With `group`, and 'last', images of one group_of() are all on one side: whole groups from the end of the rows, until
+    `val_size` rows are in them. `report`, such as print, gets one sentence on a list's entries that are left out.
+    Errors name the `flag` that `split` comes from.
 
     Raises InputError where validation has no image or training fewer than `to_train`, 0 or 1, the two share a
     file, or the list cannot be used.
     """
     if split == LAST:
         parts = ava.split(ratings, VAL_SIZE if val_size is None else val_size, to_train=to_train)
+        if group:
+            parts = _last_groups(ratings, parts[1].count, group, to_train)
     else:
-        parts = _listed(ratings, find_official(labels) if split == OFFICIAL else split, val_size, to_train,
+        parts = _listed(ratings, find_official(labels, flag) if split == OFFICIAL else split, val_size, to_train, flag,
                         report)
     _refuse_overlap(*parts)
     return parts
 
 
-def find_official(labels: str) -> str:
+def group_of(name: str, group: str) -> str:
+    """The group of an image by its id or file name: what the pattern's first (...), or else all of it, matches.
+
+    An image that it does not match is a group of its own.
+    """
+    found = re.search(group, name)
+    return name if found is None else found.group(1 if found.re.groups else 0) or name
+
+
+def _last_groups(ratings: ava.Ratings, val_size: int, group: str, to_train: int) -> Parts:
+    groups = [group_of(image_names.decode(image_id), group) for image_id in ratings.ids]
+    sizes = collections.Counter(groups)
+    chosen, images = set(), 0
+    for each in reversed(groups):
+        if images < val_size and each not in chosen:
+            chosen.add(each)
+            images += sizes[each]
+    val = np.array([each in chosen for each in groups])
+    if ratings.count - images < to_train:
+        raise InputError(f'--group: the {val_size} validation images and those of their groups are all '
+                         f'{ratings.count} images, which leaves none to train on. The first group is {groups[0]!r}, of '
+                         f'{sizes[groups[0]]} images: use a pattern that makes smaller ones, or less --val_size')
+    return ratings.take(~val), ratings.take(val)
+
+
+def test_images(ratings: Optional[ava.Ratings], test: Test, images: str, *, labels: str = '', skip_bad: bool = False,
+                to_train: int = 1, report: Optional[Callable[[str], Any]] = None) -> Parts:
+    """The ratings that are left for training and validation, and those of the test images.
+
+    `ratings` are those of the label file `labels`, `images` is the folder of all images. Without `ratings`, test images
+    with labels of their own are read alone, and none are left. No image file is opened.
+    """
+    if test.labels is None:
+        assert ratings is not None and test.split is not None
+        return choose(ratings, test.split, labels=labels, to_train=to_train, flag='--test_split', report=report)
+    found = ava.read(test.labels, images, skip_bad=skip_bad, report=report)
+    if ratings is None:
+        return found.take(slice(0)), found
+    rest = ratings.take(~np.isin(ratings.paths.astype(str), found.paths.astype(str)))
+    if rest.count < to_train:
+        raise InputError(f'--test_labels: {test.labels} has labels of all {ratings.count} images of {labels}, which '
+                         'leaves none to train on. Give the labels of the test images alone')
+    return rest, found
+
+
+def find_official(labels: str, flag: str = '--split') -> str:
     """The path of AVA's own test list, near the label file `labels`; InputError where there is none."""
     folder = os.path.dirname(os.path.abspath(labels))
     paths = [os.path.normpath(os.path.join(folder, below, OFFICIAL_LIST)) for below in _LIST_FOLDERS]
     for path in paths:
         if os.path.isfile(path):
             return path
-    raise InputError(f'--split official: found no {", no ".join(paths)}, expected the list of test images that '
+    raise InputError(f'{flag} official: found no {", no ".join(paths)}, expected the list of test images that '
                      f"AVA comes with: put AVA's folder aesthetics_image_lists beside the label file, or type "
-                     f'--split with the path of {OFFICIAL_LIST}')
+                     f'{flag} with the path of {OFFICIAL_LIST}')
 
 
-def read_list(path: str) -> List[str]:
+def read_list(path: str, flag: str = '--split') -> List[str]:
     """The lines of a list of images, without blank ones; InputError where it is no text or has none."""
     try:
         with open(path, encoding='utf-8-sig') as stream:
             lines = [line.strip() for line in stream.read().splitlines()]
     except OSError as error:
-        raise InputError(f'--split: cannot read {path}: {error.strerror}. Give {LAST}, {OFFICIAL} or the path of a '
+        last = f'{LAST}, ' if flag == '--split' else ''
+        raise InputError(f'{flag}: cannot read {path}: {error.strerror}. Give {last}{OFFICIAL} or the path of a '
                          'list of images, one id or file name a line') from error
     except UnicodeDecodeError as error:
-        raise InputError(f'--split: {path} is no UTF-8 text. Give a list of images, one id or file name a line, in '
+        raise InputError(f'{flag}: {path} is no UTF-8 text. Give a list of images, one id or file name a line, in '
                          'UTF-8') from error
     lines = [line for line in lines if line]
     if not lines:
-        raise InputError(f'--split: {path} is empty. Give a list of images, one id or file name a line')
+        raise InputError(f'{flag}: {path} is empty. Give a list of images, one id or file name a line')
     return lines
 
 
-def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int], to_train: int,
+def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int], to_train: int, flag: str,
             report: Optional[Callable[[str], Any]]) -> Parts:
-    lines = read_list(path)
+    lines = read_list(path, flag)
     row_of = _rows_by_name(ratings)
     rows = [_row(row_of, line) for line in lines]
     listed = list(collections.OrderedDict.fromkeys(row for row in rows if row is not None))
     unknown = [line for line, row in zip(lines, rows) if row is None]
     if not listed:
-        raise InputError(f'--split: none of the {len(lines)} images in {path} is among the {ratings.count} that have a '
+        raise InputError(f'{flag}: none of the {len(lines)} images in {path} is among the {ratings.count} that have a '
                          f'label and a file; the first is {unknown[0][:40]!r}. Give the list that belongs to these '
                          'labels, with ids or file names as in the label file')
     if report and len(listed) < len(lines):
@@ -131,7 +196,7 @@ def _listed(ratings: ava.Ratings, path: str, val_size: Optional[int], to_train: 
         report(f'{path}: {len(listed)} of {len(lines)} lines are used; left out without label or image: '
                f'{len(unknown)}{first}; listed again: {len(lines) - len(listed) - len(unknown)}')
     if ratings.count - len(listed) < to_train:
-        raise InputError(f'--split: {path} lists all {ratings.count} images, which leaves none to train on. Take some '
+        raise InputError(f'{flag}: {path} lists all {ratings.count} images, which leaves none to train on. Take some '
                          'off the list')
     if val_size is not None and val_size > len(listed):
         raise InputError(f'val_size: found {val_size}, expected at most the {len(listed)} images of {path}: type '

@@ -6,9 +6,10 @@
     threads    of the CPU, whole number; null where the system chose
     device     'cpu', 'gpu' or 'npu'
     devices    how many of them trained together, whole number
-    data       labels_hash and split_hash (splits.py), split in words, train_images, val_images; photographs:
-               'files', or 'packed' and the form
+    data       labels_hash and split_hash (splits.py), split in words, train_images, val_images; test_hash and
+               test_images where some are kept out; photographs: 'files', or 'packed' and the form
     metrics    name -> number of the epoch's end, such as val_srcc; null where it is undefined
+    stopped_early  true where --patience ended the training here
     versions   python, tensorflow, numpy, h5py and nima
     position   epoch: epochs that are complete; images: of the next one that were trained on, by all
                devices; loss_sum and seconds: of that epoch so far
@@ -55,12 +56,13 @@ def _is_anything(value: Any) -> bool:
 
 
 _DATA = {'labels_hash': _is_hash, 'split': _is_text, 'split_hash': _is_hash, 'train_images': _is_count,
-         'val_images': _is_count, 'photographs': _is_text}
+         'val_images': _is_count, 'test_hash': _is_hash, 'test_images': _is_count, 'photographs': _is_text}
 _POSITION = {'epoch': _is_count, 'images': _is_count, 'loss_sum': _is_number, 'seconds': _is_number}
 _RUN: Dict[str, Any] = {
     'id': _is_text, 'flags': _each(_is_anything), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
     'devices': _is_count, 'data': _DATA,
-    'metrics': _each(_or_null(_is_number)), 'versions': _each(_is_text), 'position': _POSITION,
+    'metrics': _each(_or_null(_is_number)), 'stopped_early': _is_anything, 'versions': _each(_is_text),
+    'position': _POSITION,
 }
 _METADATA: Dict[str, Any] = {'preprocessing': _is_anything, 'epoch': _is_count, 'origin': _each(_is_text), 'run': _RUN}
 

@@ -14,6 +14,7 @@ from utils.base.flags import (
     add_reading,
     add_skip_bad_labels,
     add_split,
+    add_test,
     add_val_size,
     set_val_size,
     settle_engine,
@@ -50,6 +51,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                      help='write metrics.json, predictions.csv, report.html and its figures into this folder, over '
                           'those of an earlier report (needs requirements-report.txt)')
     add_split(run)
+    add_test(run, 'they are scored instead of the validation images')
     add_skip_bad_labels(run)
     add_reading(run)
     add_device(run)
@@ -62,7 +64,12 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     paths.add_argument('--TMP_LOG_PATH', type=typed_path, metavar='DIR',
                        help="folder of the training's train.csv, for the report's curves, where it is not beside "
                             'the checkpoint (default: the one that train.py writes to)')
-    return settle_engine(parser, set_val_size(parse_flags(parser, argv, demo=DEMO)))
+    flags = parse_flags(parser, argv, demo=DEMO)
+    test = '--test_labels' if flags.test_labels else '--test_split' if flags.test_split else None
+    if test and (flags.val_size is not None or flags.split != 'last'):
+        parser.error(f'{test} scores all test images and none of validation. Leave out '
+                     f'{"--split" if flags.split != "last" else "--val_size"}')
+    return settle_engine(parser, set_val_size(flags))
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -2,7 +2,7 @@
 import contextlib
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -143,12 +143,33 @@ class SaveEpoch(tf.keras.callbacks.Callback):
         path = checkpoint.path_of(folder, epoch + 1)
         run = {**self._metadata.get('run', {}), 'position': {'epoch': epoch + 1, 'images': 0},
                'metrics': metadata.metrics(logs or {})}
+        if self.model.stop_training:
+            run['stopped_early'] = True
         checkpoint.save(self.model, path, {**self._metadata, 'epoch': epoch + 1, 'run': run})
         self._saved(path)
         if self._saving.keep:
             checkpoint.prune(folder, self._saving.keep, keep_best=self._saving.keep_best)
         with contextlib.suppress(FileNotFoundError):
             os.remove(checkpoint.state_path(folder))  # this checkpoint is further on
+
+
+class EarlyStopping(tf.keras.callbacks.Callback):
+    """Ends the training after `patience` validations in a row without a higher validation SRCC.
+
+    `srccs` are those of the epochs before. Rank 0 of `group`, which alone knows them, decides for all.
+    """
+
+    def __init__(self, patience: int, srccs: Sequence[float], group: Group = ALONE) -> None:
+        super().__init__()
+        self._patience, self._srccs, self._group = patience, list(srccs), group
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        if 'val_srcc' in (logs or {}):
+            self._srccs.append((logs or {})['val_srcc'])
+        waited = log.waited(self._srccs) if self._group.is_chief else 0
+        if self._group.gather([waited >= self._patience]).any():
+            self.model.stop_training = True
+            self._group.report(f'stopped early: no higher val_srcc in {self._patience} validations')
 
 
 class EpochLog(tf.keras.callbacks.Callback):

@@ -28,8 +28,8 @@ def describe(flags: Dict[str, Any], data: Data, start: resume.Start, run: Run) -
     """The metadata of every checkpoint of this run, see model_file.py; a run that is resumed keeps its id."""
     train, val = data.train.ratings, data.val.ratings
     packed = data.train.packed
-    about = {**splits.metadata(flags['split'], train, val), 'train_images': train.count, 'val_images': val.count,
-             'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
+    about = {**splits.metadata(flags['split'], train, val, data.test), 'train_images': train.count,
+             'val_images': val.count, 'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
     before = (start.file.metadata if start.file else None) or {}
     more, run_id = unknown(before), before.get('run', {}).get('id') or uuid.uuid4().hex
     return {**more, 'preprocessing': data.reading.preprocessing.as_json(), 'run': {
@@ -102,12 +102,15 @@ def _around(validation: callbacks.Validation, state: TrainingState, metadata: Di
             saving: Saving, run: Run, opened: contextlib.ExitStack) -> List[tf.keras.callbacks.Callback]:
     """The callbacks after the state, in the order of an epoch's end; ranks other than 0 only validate."""
     scaled = [callbacks.ScaledRate(run.group.size, state)] if schedule.scale_lr and run.group.size > 1 else []
+    rows = log.read_csv(os.path.join(saving.log_folder, log.CSV)) if state.position.epoch else []
+    stopping = [] if schedule.patience is None else [callbacks.EarlyStopping(
+        schedule.patience, log.val_srccs(rows, state.position.epoch), run.group)]
     if not run.group.is_chief:
-        return [validation, *scaled]
+        return [validation, *stopping, *scaled]
     os.makedirs(saving.log_folder, exist_ok=True)
     bar = callbacks.ProgressBar(state)
     opened.callback(bar.close)
-    return [bar, validation, callbacks.SaveEpoch(saving, metadata, state.replace_earlier),
+    return [bar, validation, *stopping, callbacks.SaveEpoch(saving, metadata, state.replace_earlier),
             callbacks.EpochLog(_epoch_log(saving.log_folder, metadata)),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(saving.log_folder, histogram_freq=0, write_graph=False, profile_batch=0,

@@ -12,6 +12,7 @@ from utils.base.flags import (
     add_reading,
     add_skip_bad_labels,
     add_split,
+    add_test,
     add_val_records,
     add_val_size,
     set_val_size,
@@ -21,6 +22,7 @@ from utils.base.parser import (
     make_parser,
     not_negative,
     parse_flags,
+    pattern,
     rate,
     seed,
     share,
@@ -73,6 +75,8 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
     """The error where a flag is typed without the one it needs; None where there is none."""
     if flags.keep_best and flags.keep is None:
         return '--keep_best needs --keep: without it all checkpoints stay'
+    if flags.group is not None and flags.split != 'last':
+        return '--group needs --split last: a list says itself which images are for validation'
     for name in ('crops', 'features'):
         if getattr(flags, name) is not None and flags.trainable != 'head':
             return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
@@ -101,6 +105,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
     add_split(run)
+    add_test(run, 'training never opens them; eval.py scores them with the same flag')
+    run.add_argument('--group', type=pattern, metavar='PATTERN',
+                     help='regular expression on file names: images with the same match, of the first (...) where it '
+                          'has one, are all in training or all in validation (default: each image for itself)')
     add_skip_bad_labels(run)
     add_reading(run)
     add_val_records(run)
@@ -108,6 +116,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                      help='seed of weights, order and augmentation; the same seed gives the same run (default: 0)')
     run.add_argument('--validate_every', type=count, default=1, metavar='N',
                      help='score the validation images after every N-th epoch and after the last (default: 1)')
+    run.add_argument('--patience', type=count, metavar='N',
+                     help='end the training after N validations in a row without a better validation SRCC (default: '
+                          'train all --epochs)')
     add_device(run)
     add_distribute(run)
 

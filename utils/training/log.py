@@ -9,7 +9,7 @@ import io
 import json
 import math
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -115,6 +115,18 @@ def best(rows: List[Row]) -> Optional[Row]:
     """The row with the highest validation SRCC, the last of several; None where there is none."""
     known = [row for row in rows if math.isfinite(row.get('val_srcc', math.nan))]
     return max(reversed(known), key=lambda row: row['val_srcc']) if known else None
+
+
+def val_srccs(rows: List[Row], last: float, *, first: float = 1) -> List[float]:
+    """The validation SRCC of each of the epochs from `first` to `last` that was validated; NaN where undefined."""
+    return [row['val_srcc'] for row in rows if 'val_srcc' in row and first <= row.get('epoch', 0) <= last]
+
+
+def waited(srccs: Sequence[float]) -> int:
+    """How many of the validations came after the one with the highest SRCC; all of them where none has one."""
+    known = [srcc if math.isfinite(srcc) else -math.inf for srcc in srccs]
+    highest = max(known, default=-math.inf)
+    return len(known) - 1 - known.index(highest) if highest > -math.inf else len(known)
 
 
 def run_id(folder: str) -> Optional[str]:

@@ -6,6 +6,7 @@ from utils.data import packed as packed_data
 from utils.data.ava import Ratings
 from utils.data.bad_images import BadImages
 from utils.data.image_set import ImageSet, Reading
+from utils.data_loader import Parts
 
 
 class Data(NamedTuple):
@@ -14,6 +15,7 @@ class Data(NamedTuple):
     train: ImageSet
     val: ImageSet
     reading: Reading
+    test: Optional[Ratings] = None  # images that are never read
 
 
 class Schedule(NamedTuple):
@@ -25,6 +27,7 @@ class Schedule(NamedTuple):
     seed: int = 0
     validate_every: int = 1   # epochs
     scale_lr: bool = False    # see callbacks.ScaledRate
+    patience: Optional[int] = None  # validations without a better SRCC after which training ends; None for any number
 
 
 class Saving(NamedTuple):
@@ -44,17 +47,17 @@ class Head(NamedTuple):
     crops: Optional[int] = None   # random crops of each training image; None for the whole image
 
 
-def open_data(split: Tuple[Ratings, Ratings], preprocessing: Preprocessing, *, max_pixels: int, max_bad: float,
+def open_data(parts: Parts, preprocessing: Preprocessing, *, max_pixels: int, max_bad: float,
               packed: Tuple[Optional[str], Optional[str]] = (None, None), cropped: bool = True) -> Data:
-    """The data of a split into training and validation ratings.
+    """The data of the parts of a label file.
 
     `packed` names the folders of packed datasets that are read instead of the files; that of images which are not
     `cropped` is one for scoring. InputError where a packed dataset does not fit.
     """
-    train, val = split
+    train, val, test = parts
     use = 'training' if cropped else 'scoring'
     opened = (packed_data.open_fitting(packed[0], train, preprocessing, use=use, flag='--records'),
               packed_data.open_fitting(packed[1], val, preprocessing, use='scoring', flag='--val_records'))
     return Data(ImageSet(train, BadImages(train.count, share=max_bad), opened[0]),
                 ImageSet(val, BadImages(val.count, share=max_bad, what='validation'), opened[1]),
-                Reading(preprocessing, max_pixels))
+                Reading(preprocessing, max_pixels), test)

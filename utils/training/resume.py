@@ -14,7 +14,8 @@ from utils.model.model_file import ModelFile
 from utils.training.state import Position
 
 # Parts of metadata['run'] that must not change, in words.
-MUST_AGREE = {'image_size': '--image_size', 'labels_hash': 'the hash of the votes and image names',
+MUST_AGREE = {'image_size': '--image_size', 'test_hash': 'the hash of the test images',
+              'labels_hash': 'the hash of the votes and image names',
               'split_hash': 'the hash of the validation images',
               'train_size': '--train_size (at most all training images)', 'batchsize': '--batchsize', 'seed': '--seed',
               'optimizer': '--optimizer', 'trainable': '--trainable', 'crops': '--crops'}
@@ -51,8 +52,12 @@ class Start(NamedTuple):
         """The start without the arrays of its file, once they are restored."""
         return self._replace(file=self.file._replace(weights={}, slots=[]) if self.file else None)
 
-    def is_done(self, epochs: int, report: Report) -> bool:
-        """Whether all `epochs` are trained already; `report` gets a sentence then."""
+    def is_done(self, epochs: int, patience: Optional[int], report: Report) -> bool:
+        """Whether all `epochs` are trained already, or ended by this `patience`; `report` gets a sentence then."""
+        run = self.file.run if self.file else {}
+        if patience is not None and run.get('stopped_early') and run.get('flags', {}).get('patience') == patience:
+            report(f'{self.path}: the training was ended by --patience {patience}. Use a higher one to go on')
+            return True
         if self.position.epoch < epochs:
             return False
         report(f'{self.path}: all {epochs} epochs are trained already. Use a higher --epochs for more of them')
