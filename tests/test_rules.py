@@ -17,19 +17,20 @@ ROOT = Path(__file__).resolve().parents[1]
 # From bottom to top: a file imports from its own package and from lower places, never from one beside it.
 SCRIPTS = {'train', 'eval', 'predict'}
 COMMANDS = {'utils.check_dataset', 'utils.demo_dataset', 'utils.labels', 'utils.records', 'utils.models',
-            'utils.export'}
+            'utils.export', 'utils.accept'}
 ORDER = (
     {'utils.base'},
     {'utils.data', 'utils.model', 'utils.device', 'utils.demo'},
     {'utils.data_loader', 'utils.nima', 'utils.score_utils'},
     {'utils.checks', 'utils.training', 'utils.formats'},
-    {'utils.scoring'},
+    {'utils.scoring', 'utils.acceptance'},
     COMMANDS,
     SCRIPTS,
 )
 
 # Packages and files that never import TensorFlow, whatever they call.
-TENSORFLOW_FREE = {'utils.base', 'utils.demo', 'utils.score_utils', 'utils.data.ava', 'utils.data.epoch_plan',
+TENSORFLOW_FREE = {'utils.acceptance.figures', 'utils.acceptance.fixture', 'utils.acceptance.judge', 'utils.base',
+                   'utils.demo', 'utils.score_utils', 'utils.data.ava', 'utils.data.epoch_plan',
                    'utils.data.splits', 'utils.device.rank_table', 'utils.formats.flags', 'utils.formats.parity',
                    'utils.model.model_file', 'utils.scoring.flags', 'utils.scoring.report', 'utils.training.flags'}
 SLOW_TO_IMPORT = {'h5py', 'keras', 'matplotlib', 'scipy', 'tensorflow'}

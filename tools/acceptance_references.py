@@ -1,0 +1,88 @@
+"""Makes utils/acceptance/references.json, on a CPU in float32; the emulated precision modes give the bounds.
+
+    python3 tools/acceptance_references.py      minutes; commit all changes first: the file names the commit
+"""
+import base64
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
+
+import float16  # noqa: E402
+
+from utils.acceptance import figures, fixture, host, kit, references  # noqa: E402
+from utils.device import device  # noqa: E402
+
+# A device rounds at other places than the emulation: operators are fused, sums are stored in other formats.
+MARGIN = 4
+# To the nearest and, where it takes seconds and not minutes, towards 0.
+EMULATED = {fixture.SMALL: {'float32': [True], 'mixed': [True, False], 'float16': [True, False], 'bfloat16': [True]},
+            fixture.FULL: {'float32': [True], 'mixed': [True], 'float16': [True], 'bfloat16': [True]}}
+
+
+def figures_of(size, mode=None, nearest=True):
+    """The figures of a CPU, in the precision `mode` where it is given."""
+    with device.open_run('cpu', threads=2) as run, \
+            (float16.emulated(mode, nearest) if mode else contextlib.ExitStack()):
+        return kit.figures_of(size, run)[0]
+
+
+def loss_r1(size):
+    """The first step's loss, were its exponent 1."""
+    with device.open_run('cpu', threads=2) as run:
+        model = kit.build_network(size, run).model
+        model.compile(model.optimizer, loss=lambda true, pred: tf.reduce_mean(tf.abs(tf.cumsum(true - pred, axis=-1))))
+        return float(model.test_on_batch(*fixture.batch(0, size.image_size)))
+
+
+def of_size(size):
+    """The entry of a size."""
+    expected = figures_of(size)
+    bounds = {}
+    for mode, roundings in EMULATED[size].items():
+        apart = [{check: figures.deviations(found[check], named) for check, named in expected.items()}
+                 for found in [figures_of(size, mode, nearest) for nearest in roundings]]
+        bounds[mode] = {check: figures.bounds([each[check] for each in apart], MARGIN) for check in expected}
+    return {'figures': figures.as_json(expected), 'bounds': bounds, 'loss_r1': loss_r1(size)}
+
+
+def of_host():
+    """A JPEG, a PNG with its pixels, and what comes of them."""
+    random = fixture.random_of('jpeg')
+    coarse = np.kron(random.randint(40, 216, (8, 8, 3)), np.ones((8, 8, 1)))
+    image = np.clip(coarse + random.randint(-20, 21, coarse.shape), 0, 255).astype(np.uint8)
+    with device.open_run('cpu', threads=2) as run, tempfile.TemporaryDirectory() as folder:
+        session = tf.compat.v1.keras.backend.get_session()
+        jpeg = session.run(tf.image.encode_jpeg(image, quality=90, chroma_downsampling=True))
+        pixels = host.pixels(host.read({'image.jpg': jpeg}, host.SIDE, folder, run.host_config)['image.jpg'])
+        files = {'image.jpg': jpeg, 'image.png': session.run(tf.image.encode_png(pixels, compression=9))}
+        decoded = host.read(files, host.SIDE, folder, run.host_config)
+        smaller = host.read({'image.png': files['image.png']}, host.SMALLER, folder, run.host_config)['image.png']
+    return {'files': {name: base64.b64encode(data).decode() for name, data in files.items()},
+            'digests': {name: host.digest(host.pixels(array)) for name, array in decoded.items()},
+            'resized': list(host.resized(smaller))}
+
+
+def main():
+    commit = subprocess.run(['git', 'rev-parse', 'HEAD'], cwd=str(ROOT), stdout=subprocess.PIPE, text=True,
+                            check=True).stdout.strip()
+    content = {'made_by': 'tools/acceptance_references.py', 'commit': commit, 'tensorflow': tf.__version__,
+               'margin': MARGIN, 'host': of_host(), 'sizes': {}}
+    for size in EMULATED:
+        content['sizes'][size.name] = of_size(size)
+        with open(references.PATH, 'w', encoding='utf-8') as stream:
+            json.dump(content, stream, separators=(',', ':'))
+            stream.write('\n')
+        print(f'{references.PATH}: {size.name}', file=sys.stderr)
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,84 @@
+"""The network of the kit, built as train.py builds it, and what is read from it."""
+from typing import Dict, List, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from utils import nima
+from utils.acceptance import fixture
+from utils.acceptance.fixture import Size
+from utils.device.device import Run
+from utils.model import build
+
+
+class State(NamedTuple):
+    """Weights and the optimiser's state, by the names of the weights."""
+
+    weights: Dict[str, np.ndarray]
+    velocities: Dict[str, np.ndarray]  # of trained weights alone
+    steps: int
+
+
+class Network(NamedTuple):
+    """The model that is trained, and one over the same weights that gives all blocks' activations (phase 0)."""
+
+    model: tf.keras.Model
+    forward: tf.keras.Model
+    blocks: List[str]  # names of the outputs of `forward`, the last is the predictions
+
+    @property
+    def variables(self) -> Dict[str, tf.Variable]:
+        """The weights by layer and kind, such as conv1/kernel."""
+        return {f'{layer}/{each.name.split("/")[-1].split(":")[0]}': each
+                for layer, found in build.variables_of(self.model).items() for each in found}
+
+    def set_initial(self) -> None:
+        """Set the weights by formula and the optimiser's state to zeros."""
+        state = self.model.optimizer.weights if self.model.optimizer else []
+        tf.keras.backend.batch_set_value([
+            *((each, fixture.weight(name, tuple(each.shape.as_list()))) for name, each in self.variables.items()),
+            *((each, np.zeros(each.shape.as_list(), each.dtype.as_numpy_dtype)) for each in state)])
+
+    def read(self) -> State:
+        """All weights and the optimiser's state, in one graph."""
+        variables, state = self.variables, self.model.optimizer.weights
+        arrays = tf.keras.backend.batch_get_value([*variables.values(), *state])
+        of_state = {each.name: array for each, array in zip(state, arrays[len(variables):])}
+        slots = {name: each.name.split(':')[0] + '/momentum:0' for name, each in variables.items()}
+        velocities = {name: array for name, slot in slots.items() for owner, array in of_state.items()
+                      if owner.endswith('/' + slot)}
+        return State(dict(zip(variables, arrays)), velocities, int(arrays[len(variables)]) if state else 0)
+
+
+def build_model(size: Size) -> tf.keras.Model:
+    """The network for training (phase 1), without dropout."""
+    from tensorflow.keras.applications import MobileNet
+    tf.keras.backend.set_learning_phase(1)
+    base = MobileNet((size.image_size, size.image_size, 3), alpha=size.alpha, include_top=False, pooling='avg',
+                     weights=None)
+    return nima.with_head(nima.with_padding(base, 'tf'), dropout=0)
+
+
+def compile_model(model: tf.keras.Model, run: Run) -> None:
+    """Give a model the kit's optimiser with its variables, so that all can be initialised at once."""
+    optimizer = nima.optimizer('sgd', fixture.LEARNING_RATE, momentum=fixture.MOMENTUM, decay=fixture.DECAY,
+                               loss_scale=fixture.LOSS_SCALE)
+    model.compile(run.distribute(optimizer), loss=nima.earth_mover_loss)
+    model._make_train_function()
+
+
+def with_activations(model: tf.keras.Model) -> Network:
+    """The model and its activations behind each ReLU6."""
+    blocks = [layer.name for layer in model.layers if isinstance(layer, tf.keras.layers.ReLU)]
+    activations = tf.keras.Model(model.input, [*(model.get_layer(name).output for name in blocks), model.output])
+    return Network(model, nima.inference_model(activations), [*blocks, 'predictions'])
+
+
+def build_network(size: Size, run: Run) -> Network:
+    """The network with its first weights, on the open device `run`."""
+    model = build_model(size)
+    compile_model(model, run)
+    network = with_activations(model)
+    run.initialise()
+    network.set_initial()
+    return network

@@ -1,0 +1,59 @@
+"""Several ranks against one device with the total batch."""
+from typing import List
+
+import numpy as np
+import tensorflow as tf
+
+from utils.acceptance import figures, fixture
+from utils.acceptance.figures import Figures
+from utils.acceptance.fixture import Size, is_trained
+from utils.acceptance.network import Network, compile_model
+from utils.acceptance.outcome import FAIL, PASS, Outcome
+from utils.acceptance.references import Reference
+from utils.device.device import Run
+
+TOTAL, STEPS = 40, 3  # images a step of all ranks; a number that 2, 4, 5, 8, 10, 20 and 40 ranks divide
+CHECK = 'many ranks'
+
+
+def train(network: Network, size: Size, run: Run) -> Figures:
+    """Train from the first weights, this rank on its part of each batch; the figures of what the weights changed by.
+
+    BatchNorm runs on its moving averages, so that a part of a batch gives its part of the gradients.
+    """
+    group = run.group
+    tf.keras.backend.set_learning_phase(0)
+    image = tf.keras.Input((size.image_size, size.image_size, 3), name='part')
+    model = tf.keras.Model(image, network.model(image))
+    compile_model(model, run)
+    network.set_initial()
+    before = network.read().weights
+    images = np.concatenate([fixture.images(size.image_size), fixture.images(size.image_size)[:, ::-1]])
+    votes = np.concatenate([fixture.distributions(), fixture.distributions()[::-1]])
+    part = slice(TOTAL * group.rank // group.size, TOTAL * (group.rank + 1) // group.size)
+    for _ in range(STEPS):
+        model.train_on_batch(images[part], votes[part])
+    tf.keras.backend.set_learning_phase(1)
+    after = network.read().weights
+    return {CHECK: {name: figures.change(after[name] - before[name]) for name in before if is_trained(name)}}
+
+
+def check(network: Network, size: Size, run: Run, reference: Reference) -> List[Outcome]:
+    """Whether all ranks hold the same weights after the steps, and those of one device with the total batch."""
+    group = run.group
+    found = train(network, size, run)[CHECK]
+    norms = group.gather([value for figure in found.values() for value in figure.values])
+    apart = np.abs(norms - norms[0]).max(1)
+    others = [rank for rank in range(group.size) if apart[rank] != 0]
+    same = Outcome('ranks alike', PASS, f'the weights of all {group.size} ranks are the same to the last digit')
+    if others:
+        same = Outcome('ranks alike', FAIL, f'rank {others[0]} holds other weights than rank 0. Likely cause: that '
+                       'rank, or rank 0, does not exchange its gradients', float(apart.max()), 0.0, f'rank {others[0]}')
+    drift, bounds = figures.deviations(found, reference.figures[CHECK]), reference.bounds[CHECK]
+    beyond = [name for name in drift if not drift[name] <= bounds[name]]
+    worst = max(beyond or drift, key=lambda name: drift[name] / bounds[name])
+    total = Outcome('ranks as one', FAIL if beyond else PASS, '' if not beyond else
+                    f'{len(beyond)} of {len(drift)} weights differ from those of one device with all {TOTAL} images. '
+                    'Likely cause: gradients that are summed and not averaged, or not exchanged', drift[worst],
+                    bounds[worst], worst)
+    return [same, total]

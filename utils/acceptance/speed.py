@@ -1,0 +1,52 @@
+"""Seconds of a step at the card's batch size, and of its parts."""
+import time
+from typing import Callable, Dict, List
+
+import numpy as np
+import tensorflow as tf
+
+from utils.acceptance import fixture
+from utils.acceptance.fixture import Size
+from utils.acceptance.network import Network, compile_model
+from utils.acceptance.outcome import PASS, Outcome
+from utils.device.device import Run
+
+BATCH, STEPS = 100, 5
+PUBLISHED = 0.1459  # seconds a step on an Ascend 910, the publisher's figure
+
+
+def measure(network: Network, size: Size, run: Run) -> Dict[str, float]:
+    """Seconds by name: compile (the first step), step, feed, device and read_back."""
+    tf.keras.backend.set_learning_phase(1)
+    image = tf.keras.Input((size.image_size, size.image_size, 3), name='speed')
+    model = tf.keras.Model(image, network.model(image))  # another batch size is another graph on every release
+    compile_model(model, run)
+    repeats = -(-BATCH // fixture.IMAGES)
+    images = np.tile(fixture.images(size.image_size), (repeats, 1, 1, 1))[:BATCH]
+    votes = np.tile(fixture.distributions(), (repeats, 1))[:BATCH]
+    fed = tf.compat.v1.placeholder(tf.float32, images.shape)
+    largest, session = tf.reduce_max(fed), tf.compat.v1.keras.backend.get_session()
+    timed = {'step': _timed(lambda: model.train_on_batch(images, votes)),
+             'feed': _timed(lambda: session.run(largest, {fed: images})),
+             'read_back': _timed(network.read)}
+    seconds = {name: float(np.median(each[1:])) for name, each in timed.items()}
+    first = timed['step'][0]
+    return {'compile': first - seconds['step'], **seconds, 'device': seconds['step'] - seconds['feed']}
+
+
+def _timed(action: Callable[[], object]) -> List[float]:
+    seconds = []
+    for _ in range(1 + STEPS):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def check(network: Network, size: Size, run: Run) -> Outcome:
+    """The seconds as a line; none of them can fail."""
+    found = measure(network, size, run)
+    text = (f'{found["step"]:.4f} s a step of {BATCH}, {BATCH / found["step"]:.0f} images/s: feed {found["feed"]:.4f}, '
+            f'device {found["device"]:.4f}; compiling {found["compile"]:.1f} s, reading all weights back '
+            f'{found["read_back"]:.4f} s. The publisher of the card: {PUBLISHED} s')
+    return Outcome('speed', PASS, text)
