@@ -3,7 +3,8 @@
 # A shell whose ASCEND_OPP_PATH is set is left as it is, but for the TensorFlow plugin where Python does not find it;
 # without CANN nothing changes. utils/env.sh comes first: it sets NIMA_PYTHON. The caller works under set -euo pipefail.
 # Looked for in ~/Ascend, where users install it, then in /usr/local/Ascend, where root does:
-#   ascend-toolkit/set_env.sh or nnae/set_env.sh, and tfplugin/set_env.sh     CANN 5.0.4 and later
+#   cann/set_env.sh, and tfplugin/set_env.sh                                  CANN 9
+#   ascend-toolkit/set_env.sh or nnae/set_env.sh, and tfplugin/set_env.sh     CANN 5.0.4 to 8
 #   ascend-toolkit/latest/ or nnae/latest/ with fwkacllib/ and opp/           CANN 20.x and 5.0.x
 #   fwkacllib/ and opp/ in that folder itself                                 the oldest
 # nima_one_device sets the environment of a run on a single device.
@@ -48,7 +49,7 @@ nima_set_tfplugin() {
 nima_set_up_cann() {
     local nima_base nima_toolkit
     for nima_base in "${HOME:-}/Ascend" /usr/local/Ascend; do
-        for nima_toolkit in "$nima_base"/{ascend-toolkit,nnae,ascend-toolkit/latest,nnae/latest} "$nima_base"; do
+        for nima_toolkit in "$nima_base"/{cann,ascend-toolkit,nnae,ascend-toolkit/latest,nnae/latest} "$nima_base"; do
             if [[ -f $nima_toolkit/set_env.sh ]]; then
                 nima_source "$nima_toolkit/set_env.sh"
             elif [[ -d $nima_toolkit/fwkacllib && -d $nima_toolkit/opp ]]; then

@@ -21,7 +21,7 @@ import train
 from utils import data_loader, nima
 from utils.base.defaults import PRECISION_MODES
 from utils.base.errors import InputError
-from utils.device import device, npu
+from utils.device import device, npu, npu_options
 from utils.scoring.flags import eval_flags, predict_flags
 from utils.training import fit
 from utils.training.flags import train_flags
@@ -34,8 +34,8 @@ CONTRACT = SHARED / 'ascend' / 'api_contract.json'
 STAND_IN = ROOT / 'tests' / 'npu_stand_in'
 TINY = ['--device', 'npu', '--image_size', '32', '--batchsize', '4', '--val_size', '6', '--weights', 'none',
         '--epochs', '1']
-HOST = {'use_off_line': False, 'enable_data_pre_proc': False}
-NPU = {'use_off_line': True, 'enable_data_pre_proc': False, 'precision_mode': 'allow_mix_precision'}
+HOST = {'use_off_line': False}
+NPU = {'use_off_line': True, 'precision_mode': 'allow_mix_precision'}
 # Users may have imported it: from r1.9.0 on it turns every session into one of the NPU.
 NPU_INIT = 'import npu_bridge.npu_init'
 PRELUDES = dict(zip(RELEASES, ('', NPU_INIT, NPU_INIT, '')))
@@ -267,6 +267,16 @@ def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):
     assert step['feeds'] == ['dense_target:0', 'input_1:0']
 
 
+def test_few_graphs_are_compiled(train_on_npu, adapter):
+    """Each takes seconds to minutes on a device: reading layer by layer, one small network's weights took 14."""
+    train_on_npu('--epochs', '2', '--checkpoint_steps', '1')
+    first, = (known for known in adapter.reports() if known['kind'] == 'npu')
+    assert len(first['steps']) <= 12, [(step['fetches'], step['feeds']) for step in first['steps']]
+    train_on_npu('--epochs', '3', '--resume')
+    resumed = [known for known in adapter.reports() if known['kind'] == 'npu'][1]
+    assert len(resumed['steps']) <= 12, [(step['fetches'], step['feeds']) for step in resumed['steps']]
+
+
 def test_only_the_batch_and_keras_label_are_open_dimensions(train_on_npu, monkeypatch):
     shapes = {}
 
@@ -292,7 +302,7 @@ def with_partial_batch(generator):
 @contextmanager
 def session_after_build(*_, **__):
     """As device.open_run, but for the order."""
-    config, host_config = device._configs('npu', npu.NpuOptions())
+    config, host_config = device._configs('npu', npu_options.NpuOptions())
     keras = tf.compat.v1.keras.backend
     keras.clear_session()
 
@@ -356,6 +366,8 @@ def change_config(change):
      'precison_mode: a parameter that this release does not know'),
     (lambda rewrite: setattr(rewrite.custom_optimizers[0].parameter_map['use_off_line'], 's', b'True'),
      'use_off_line: the field .s, expected .b'),
+    (lambda rewrite: setattr(rewrite.custom_optimizers[0].parameter_map['enable_data_pre_proc'], 'b', False),
+     'enable_data_pre_proc: False by default, and deprecated'),
     (lambda rewrite: rewrite.custom_optimizers.add(name='NpuOptimizer'), '2 NpuOptimizers in one config'),
     (lambda rewrite: rewrite.ClearField('custom_optimizers'), 'a session without NpuOptimizer'),
 ])
@@ -394,8 +406,8 @@ def everything(folder, **more):
     """All options that go together; over_dump_path stands for data_dump_path in a second set."""
     mixlist = folder / 'mixlist.json'
     mixlist.write_text('{"black-list": {"to-add": ["Softmax"]}}')
-    return npu.NpuOptions(modify_mixlist=str(mixlist), op_compiler_cache_dir=str(folder / 'cache'),
-                             profiling_dump_path=str(folder / 'profiling'), **more)
+    return npu_options.NpuOptions(modify_mixlist=str(mixlist), op_compiler_cache_dir=str(folder / 'cache'),
+                                  profiling_dump_path=str(folder / 'profiling'), **more)
 
 
 @releases
@@ -414,7 +426,7 @@ def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
         **NPU, **cache, **mixlist, 'profiling_mode': True, 'enable_dump': True, 'dump_mode': 'all',
         'dump_path': str(tmp_path / 'dump'), 'dump_step': '0|5|10-20'})
 
-    options = npu.NpuOptions(precision_mode='must_keep_origin_dtype', over_dump_path=str(tmp_path / 'overflow'))
+    options = npu_options.NpuOptions(precision_mode='must_keep_origin_dtype', over_dump_path=str(tmp_path / 'overflow'))
     kind, parameters = adapter.kind_of(device._configs('npu', options)[0])
     assert (kind, parameters) == ('npu', {
         **NPU, 'precision_mode': 'must_keep_origin_dtype', 'enable_dump_debug': True, 'dump_debug_mode': 'all',
@@ -424,7 +436,8 @@ def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
 @pytest.mark.parametrize('options, text', [
     ({'precision_mode': 'fp16'}, "--precision_mode: found 'fp16', expected one of allow_mix_precision, "),
     ({'modify_mixlist': 'list.json', 'precision_mode': 'force_fp16'},
-     '--modify_mixlist needs --precision_mode allow_mix_precision, found force_fp16. Leave'),
+     '--modify_mixlist needs a precision mode of allow_mix_precision, allow_mix_precision_bf16, mixed_float16, '
+     'mixed_bfloat16, found force_fp16. Leave'),
     ({'modify_mixlist': '/nowhere/list.json'}, '--modify_mixlist: /nowhere/list.json is no list of operators ([Errno'),
     ({'data_dump_step': '5'}, '--data_dump_step needs --data_dump_path'),
     ({'data_dump_path': '.', 'data_dump_step': '5,6'}, "--data_dump_step: found '5,6', expected up to 100 steps"),
@@ -436,17 +449,85 @@ def test_every_option_is_one_that_the_release_knows(adapter, tmp_path, request):
     ({'over_dump_path': '/proc/nowhere'}, 'cannot write /proc/nowhere: No such file or directory. Change its '
      'permissions or choose another --over_dump_path'),
     ({'op_compiler_cache_dir': '/proc/nowhere'}, 'cannot write /proc/nowhere: '),
+    ({'precision_mode': 'force_fp32', 'precision_mode_v2': 'origin'}, '--precision_mode and --precision_mode_v2 excl'),
+    ({'precision_mode_v2': 'allow_mix_precision'}, "--precision_mode_v2: found 'allow_mix_precision', expected "),
+    ({'dump_data': 'stats'}, '--dump_data needs --data_dump_path. Type the folder too'),
+    ({'dump_layer': 'dense/MatMul'}, '--dump_layer needs --data_dump_path'),
+    ({'hccl_timeout': 0}, '--hccl_timeout: found 0 seconds, expected 1 to 2147483647'),
+    ({'op_wait_timeout': 2 ** 31}, '--op_wait_timeout: found 2147483648 seconds'),
 ])
 def test_an_option_that_the_adapter_would_not_take_is_an_error(no_device, options, text):
-    known = {'modify_mixlist', 'op_compiler_cache_dir'}
+    known = set(npu_options.SINCE)
     with pytest.raises(InputError, match='^' + re.escape(text)):
-        npu.npu_parameters(npu.NpuOptions(**options), known)
+        npu_options.npu_parameters(npu_options.NpuOptions(**options), known)
+
+
+NEWER = {  # options -> what the adapter gets, the releases of RELEASES that know them, what the others say
+    ('precision_mode_v2', 'mixed_bfloat16'): ({'precision_mode_v2': 'mixed_bfloat16'}, 1, 'r1.13.0 (CANN 6.3.RC2)'),
+    ('deterministic', True): ({'deterministic': 1}, 1, 'r1.12.0 (CANN 6.3.RC1)'),
+    ('precision_mode', 'cube_fp16in_fp32out'): ({'precision_mode': 'cube_fp16in_fp32out'}, 1, 'r1.12.0 '),
+    ('precision_mode', 'allow_mix_precision_bf16'): ({'precision_mode': 'allow_mix_precision_bf16'}, 1, 'r1.12.0 '),
+    ('precision_mode', 'allow_fp32_to_bf16'): ({'precision_mode': 'allow_fp32_to_bf16'}, 1, 'r1.12.0 '),
+    ('precision_mode', 'force_fp32'): ({'precision_mode': 'force_fp32'}, 4, ''),
+    ('hccl_timeout', 1800): ({'hccl_timeout': 1800}, 2, 'r1.7.0 (CANN 5.0.4)'),
+    ('op_wait_timeout', 600): ({'op_wait_timeout': 600}, 2, 'r1.7.0 (CANN 5.0.4)'),
+}
+
+
+@releases
+@pytest.mark.parametrize('option', NEWER)
+def test_a_newer_option_reaches_the_releases_that_know_it_and_no_other(adapter, request, option):
+    expected, knowing, since = NEWER[option]
+    options = npu_options.NpuOptions(**dict([option]))
+    if request.node.callspec.params['adapter'] not in RELEASES[len(RELEASES) - knowing:]:
+        text = f'^--{option[0]}.* needs release {re.escape(since)}.*or later of npu_bridge, which this one is not'
+        with pytest.raises(InputError, match=text):
+            device._configs('npu', options)
+        return
+    _, parameters = adapter.kind_of(device._configs('npu', options)[0])
+    mode = {} if 'precision_mode' in option[0] else {'precision_mode': 'allow_mix_precision'}
+    assert parameters == {'use_off_line': True, **mode, **expected}
+
+
+@pytest.mark.parametrize('adapter', ['r1.15.0'], indirect=True)
+def test_the_dump_of_statistics_of_some_operators(adapter, tmp_path):
+    options = npu_options.NpuOptions(data_dump_path=str(tmp_path), dump_data='stats', dump_layer='dense/MatMul')
+    parameters = adapter.kind_of(device._configs('npu', options)[0])[1]
+    assert {name: parameters[name] for name in parameters if 'dump' in name} == {
+        'enable_dump': True, 'dump_path': str(tmp_path), 'dump_step': '0', 'dump_mode': 'all', 'dump_data': 'stats',
+        'dump_layer': 'dense/MatMul'}
+
+
+@pytest.mark.parametrize('adapter', ['r1.15.0'], indirect=True)
+def test_a_list_of_operators_goes_with_the_new_mixed_modes(adapter, tmp_path):
+    options = everything(tmp_path, precision_mode_v2='mixed_float16')
+    assert adapter.kind_of(device._configs('npu', options)[0])[1]['modify_mixlist'] == options.modify_mixlist
+
+
+@pytest.mark.parametrize('adapter', ['r1.1.1'], indirect=True)
+def test_the_oldest_release_is_told_to_leave_the_iterator_on_the_host(adapter):
+    for config in device._configs('npu', npu_options.NpuOptions()):
+        assert adapter.kind_of(config)[1]['enable_data_pre_proc'] is False
+
+
+def test_the_precision_mode_is_said(adapter, capsys):
+    with device.open_run('npu', npu={'precision_mode': 'must_keep_origin_dtype'}):
+        pass
+    assert 'NPU: precision mode must_keep_origin_dtype\n' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('flag', [['--precision_mode', 'force_fp16'], ['--precision_mode_v2', 'fp16']])
+def test_forced_float16_is_for_scoring_alone(flag, capsys):
+    with pytest.raises(SystemExit):
+        train_flags(flag)
+    assert f'{" ".join(flag)} forces float16 everywhere, which' in capsys.readouterr().err
+    assert eval_flags(flag).npu == predict_flags(['a.jpg', *flag]).npu == {flag[0][2:]: flag[1]}
 
 
 @releases
 def test_overflows_of_several_devices_are_refused_where_the_release_cannot(adapter, no_device, tmp_path, request):
     no_device.setenv('RANK_SIZE', '8')
-    options = npu.NpuOptions(over_dump_path=str(tmp_path))
+    options = npu_options.NpuOptions(over_dump_path=str(tmp_path))
     if request.node.callspec.params['adapter'] == 'r1.2.0':
         with pytest.raises(InputError, match='--over_dump_path: RANK_SIZE is 8, but CANN 20.2 records'):
             device._configs('npu', options)
@@ -458,7 +539,7 @@ def test_the_mark_of_r1_3_0_came_with_it_and_stayed():
     with open(str(CONTRACT)) as stream:
         contract = json.load(stream)
     signatures = contract['names']['npu_bridge.estimator.npu.npu_config.NPURunConfig']['by_release']
-    assert [npu.CAME_IN_R1_3_0 in each['signature'] for each in signatures] == [
+    assert [npu_options.CAME_IN_R1_3_0 in each['signature'] for each in signatures] == [
         each['from'] not in ('r1.1.1', 'r1.2.0') for each in signatures]
 
 
@@ -494,15 +575,16 @@ def test_a_rank_table_for_one_device_is_a_warning(adapter, no_device, capsys, si
 
 
 def test_the_flags_reach_the_options():
-    typed = ['--precision_mode', 'force_fp16', '--modify_mixlist', '/a.json', '--op_compiler_cache_dir', '/b',
-             '--profiling_dump_path', '/c', '--data_dump_path', '/d', '--data_dump_step', '0|5', '--over_dump_path',
-             '/e']
-    expected = npu.NpuOptions('force_fp16', '/a.json', '/b', '/c', '/d', '0|5', '/e')
+    expected = npu_options.NpuOptions(
+        'must_keep_origin_dtype', 'origin', '/a.json', True, '/b', '/c', '/d', '0|5', 'stats', 'dense/MatMul', '/e',
+        1800, 600)
+    typed = [word for name, value in expected._asdict().items()
+             for word in ([f'--{name}'] if value is True else [f'--{name}', str(value)])]
     for flags in (train_flags(typed), eval_flags(typed), predict_flags(['a.jpg', *typed])):
-        assert npu.NpuOptions(**flags.npu) == expected
+        assert npu_options.NpuOptions(**flags.npu) == expected
     for flags in (train_flags([]), eval_flags(['--demo']), predict_flags(['a.jpg'])):
         assert flags.npu == {}
-    assert npu.npu_parameters(npu.NpuOptions(), set())['precision_mode'] == PRECISION_MODES[0]
+    assert npu_options.npu_parameters(npu_options.NpuOptions(), set())['precision_mode'] == PRECISION_MODES[0]
 
 
 def test_an_illegal_precision_mode_is_refused_before_anything_is_read(capsys):

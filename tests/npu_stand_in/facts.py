@@ -18,7 +18,8 @@ def of_release(contract, release):
     parameters = {key: fact for key, fact in contract['parameter_map'].items()
                   if covers(fact['since'], fact['until']) and release not in fact.get('not_read_in', ())}
     return {'release': release, 'names': sorted(names), 'npu_init_exports': contract['npu_init_exports'][release],
-            'parameter_map': parameters, 'patches_sessions': here >= order.index('r1.9.0')}
+            'parameter_map': parameters, 'patches_sessions': here >= order.index('r1.9.0'),
+            'lists_precision_modes': here >= order.index('r1.12.0'), 'sinks_iterators': release == 'r1.1.1'}
 
 
 def write(contract_path, release, path):

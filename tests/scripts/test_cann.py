@@ -55,7 +55,7 @@ def ascend_settings(said):
     return {name: value for name, value in said.items() if name.startswith(('ASCEND', 'RANK', 'JOB', 'CM_', 'DEVICE'))}
 
 
-@pytest.mark.parametrize('toolkit', ['ascend-toolkit', 'nnae'])
+@pytest.mark.parametrize('toolkit', ['cann', 'ascend-toolkit', 'nnae'])
 @pytest.mark.parametrize('name', ['train_1p.sh', 'test_1p.sh'])
 def test_set_env_scripts_are_sourced(machine, ascend, toolkit, name):
     set_env(ascend / toolkit, f'export ASCEND_OPP_PATH={ascend}/opp')
@@ -92,6 +92,12 @@ def test_a_new_toolkit_with_an_old_plugin(machine, ascend):
     plugin.mkdir(parents=True)
     said, _, _ = machine.run()
     assert (said['SOURCED'], said['PYTHONPATH']) == (':ascend-toolkit', str(plugin))
+
+
+def test_the_newest_cann_is_taken_where_two_are_installed(machine, ascend):
+    set_env(ascend / 'ascend-toolkit')
+    set_env(ascend / 'cann')
+    assert machine.run()[0]['SOURCED'] == ':cann'
 
 
 def test_a_shell_that_is_set_up_is_left_as_it_is(machine, ascend):

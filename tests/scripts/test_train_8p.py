@@ -89,15 +89,16 @@ def test_each_rank_has_its_environment_and_its_log(machine):
     process = start(machine, '--epochs', '1', '--TMP_LOG_PATH', 'a folder', ASCEND_VISIBLE_DEVICES='1,4-5,7',
                     CM_CHIEF_IP='10.0.0.1', DEVICE_ID='6')
     out, errors = process.communicate()
-    assert (process.returncode, errors) == (0, '')
+    assert process.returncode == 0 and errors.count('\n') == 1
+    assert errors.startswith('warning: ') and '4 devices of a server (1, 4, 5, 7). A first-generation' in errors
     table = machine.root / 'log' / 'ranks' / 'rank_table.json'
     said = {rank: json.loads(text) for rank, text in logs(machine).items()}
     assert json.loads(out) == said[0]
     common = {'args': ['--device', 'npu', '--distribute', 'hccl', '--epochs', '1', '--TMP_LOG_PATH', 'a folder'],
               'RANK_SIZE': '4', 'RANK_TABLE_FILE': str(table), 'JOB_ID': '10087', 'HCCL_CONNECT_TIMEOUT': '600',
               'LOCAL_SIZE': '4', 'ignores': True}
-    assert said == {rank: {**common, 'RANK_ID': str(rank), 'ASCEND_DEVICE_ID': device, 'LOCAL_RANK': str(rank)}
-                    for rank, device in enumerate('1457')}
+    assert said == {rank: {**common, 'RANK_ID': str(rank), 'ASCEND_DEVICE_ID': str(rank), 'LOCAL_RANK': str(rank)}
+                    for rank in range(4)}  # the logical numbers, while the table has the physical ones
     assert json.loads(table.read_text())['server_list'][0]['device'] == [
         {'device_id': device, 'device_ip': f'192.168.100.10{device}', 'rank_id': str(rank)}
         for rank, device in enumerate('1457')]
@@ -203,6 +204,39 @@ def test_devices_are_those_that_are_visible(visible, text, numbers):
 def test_what_names_no_devices_is_refused(visible, text):
     with pytest.raises(InputError, match=f'^ASCEND_VISIBLE_DEVICES is {re.escape(repr(text))}'):
         visible(text)
+
+
+def with_nodes(monkeypatch, numbers):
+    monkeypatch.setattr(rank_table.glob, 'glob', lambda pattern: [f'/dev/davinci{number}' for number in numbers])
+
+
+@pytest.mark.parametrize('nodes, text, physical, logical', [
+    ([4, 5, 6, 7], '4-7', [4, 5, 6, 7], [0, 1, 2, 3]),      # a container with the second half of a host
+    ([4, 10, 6], '', [10, 4], [2, 0]),                      # nodes are sorted by number
+    (range(8), '4-7', [4, 5, 6, 7], [4, 5, 6, 7]),          # a whole host, of which four are chosen
+    (range(8), '', range(8), list(range(8))),
+    ([], '6,2', [6, 2], [1, 0]),                            # no node in /dev: what the container runtime has set
+])
+def test_the_logical_number_is_the_position_among_the_devices(visible, monkeypatch, nodes, text, physical, logical):
+    with_nodes(monkeypatch, nodes)
+    monkeypatch.setenv('ASCEND_VISIBLE_DEVICES', text)
+    assert rank_table.logical(physical) == logical
+
+
+def test_a_device_of_the_table_that_is_not_there_is_named(monkeypatch):
+    with_nodes(monkeypatch, [4, 5])
+    with pytest.raises(InputError, match=r'^device 0 of the rank table is not there, but 4, 5 are\. A table has the '):
+        rank_table.logical([0, 1])
+
+
+@pytest.mark.parametrize('numbers, words', [
+    ([0], None), ([0, 1], None), ([4, 6], None), ([3, 4], '2 devices of a server (3, 4). A first-generation Ascend '),
+    ([0, 1, 2], '3 devices of a server (0, 1, 2)'), ([4, 5, 6, 7], None), ([2, 3, 4, 5], '4 devices of a server'),
+    (range(8), None), (range(6), '6 devices of a server'), (range(16), '16 devices of a server')])
+def test_what_a_first_generation_910_does_not_take_is_said(numbers, words):
+    table = {'server_list': [{'device': [{'device_id': str(number)} for number in numbers]}]}
+    found = rank_table.unusual(table)
+    assert found is None if words is None else found.startswith(words)
 
 
 def test_addresses_stand_in_the_file_of_the_driver(tmp_path, monkeypatch):

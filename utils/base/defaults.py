@@ -14,7 +14,12 @@ MAX_MEGAPIXELS = 100
 RESIZES = 'bilinear', 'nearest'
 FORMS = 'raw', 'jpeg'  # in which a packed dataset stores images
 PADDINGS = 'tf', 'symmetric'
-PRECISION_MODES = 'allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype'
+# Of an NPU, by the names of its documents; force_fp32 and cube_fp16in_fp32out are the same.
+BFLOAT16_MODES = 'allow_mix_precision_bf16', 'allow_fp32_to_bf16'
+PRECISION_MODES = ('allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype', 'force_fp32',
+                   'cube_fp16in_fp32out', *BFLOAT16_MODES)
+PRECISION_MODES_V2 = 'mixed_float16', 'mixed_bfloat16', 'cube_fp16in_fp32out', 'origin', 'fp16'
+SCORING_MODES = 'force_fp16', 'fp16'  # for inference alone
 
 VERSION = '1.0.0.dev0'  # as checkpoints carry it
 

@@ -3,7 +3,7 @@ import argparse
 import functools
 from typing import Any, Optional
 
-from utils.base.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, VAL_SIZE
+from utils.base.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, PRECISION_MODES_V2, VAL_SIZE
 from utils.base.parser import count, megapixels, share, typed_name, typed_path, typed_split
 
 
@@ -107,15 +107,32 @@ def settle_engine(parser: argparse.ArgumentParser, flags: argparse.Namespace) ->
 def add_npu(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('Ascend NPU (no effect on other devices; all but the first are off by default)')
     add = functools.partial(group.add_argument, action=_Npu, dest='npu', default={})
-    add('--precision_mode', choices=PRECISION_MODES, help=f'(default: {PRECISION_MODES[0]})')
+    add('--precision_mode', choices=PRECISION_MODES,
+        help=f'(default: {PRECISION_MODES[0]}); force_fp16 is for scoring alone, cube_fp16in_fp32out and *_bf16 need '
+             'CANN 6.3.RC1, *_bf16 an Atlas A2 or A3')
+    add('--precision_mode_v2', choices=PRECISION_MODES_V2,
+        help='instead of --precision_mode, CANN 6.3.RC2 or later; fp16 is for scoring alone, mixed_bfloat16 needs an '
+             'Atlas A2 or A3')
     add('--modify_mixlist', type=typed_path, metavar='FILE',
-        help='JSON list of operators whose precision differs from that of allow_mix_precision (CANN 5.0.2 or later)')
+        help='JSON list of operators whose precision differs from that of allow_mix_precision or mixed_float16 '
+             '(CANN 5.0.2 or later)')
+    add('--deterministic', nargs=0, help='the same computation gives the same bits (CANN 6.3.RC1 or later)')
     add('--op_compiler_cache_dir', type=typed_path, metavar='DIR',
         help='keeps compiled operators, so that the next run starts faster')
     add('--profiling_dump_path', type=typed_path, metavar='DIR', help='records profiles of the device')
     add('--data_dump_path', type=typed_path, metavar='DIR', help='records inputs and outputs of all operators')
     add('--data_dump_step', metavar='STEPS', help="of --data_dump_path, such as '0|5|10-20' (default: 0)")
-    add('--over_dump_path', type=typed_path, metavar='DIR', help='records the operators that overflow')
+    add('--dump_data', choices=('tensor', 'stats'),
+        help='of --data_dump_path: all numbers, or minimum, maximum and mean of each tensor (CANN 6.0.RC1 or later)')
+    add('--dump_layer', metavar='NAMES',
+        help="of --data_dump_path: these operators alone, such as 'conv1/Conv2D dense/MatMul' (CANN 6.0.RC1 or later)")
+    add('--over_dump_path', type=typed_path, metavar='DIR',
+        help='records the operators that overflow; the loss does not show it, as float16 saturates on a 910')
+    add('--hccl_timeout', type=count, metavar='SECONDS',
+        help='how long a rank waits for another (CANN 5.0.4 or later; its default is 1836; on a first-generation 910 '
+             'at most 17340)')
+    add('--op_wait_timeout', type=count, metavar='SECONDS',
+        help='how long an operator waits (CANN 5.0.4 or later; its default is 120)')
 
 
 class _Npu(argparse.Action):
@@ -123,7 +140,7 @@ class _Npu(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
                  option_string: Optional[str] = None) -> None:
-        namespace.npu = {**namespace.npu, self.option_strings[0][2:]: values}
+        namespace.npu = {**namespace.npu, self.option_strings[0][2:]: True if self.nargs == 0 else values}
 
 
 def add_checkpoint(group: Any) -> None:

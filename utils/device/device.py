@@ -10,7 +10,7 @@ from utils.base import memory
 from utils.base.errors import InputError
 from utils.device import distribute, npu
 from utils.device.distribute import Group
-from utils.device.npu import NpuOptions
+from utils.device.npu_options import NpuOptions, host_parameters, npu_parameters
 
 ALONE = Group()
 
@@ -107,7 +107,8 @@ def _configs(chosen: str, options: NpuOptions,
     if chosen == 'npu':
         npu.check_environment()
         known = npu.import_adapter('--device npu: ')
-        config, host = npu.session_config(npu.npu_parameters(options, known)), npu.session_config(npu.HOST)
+        config, host = map(npu.session_config, (npu_parameters(options, known), host_parameters(known)))
+        group.report(f'NPU: precision mode {options.mode}')
     else:
         config, host = tf.compat.v1.ConfigProto(), tf.compat.v1.ConfigProto()
         if options.typed():
@@ -133,7 +134,7 @@ def _check_engine(group: Group, chosen: str) -> None:
 
 @contextlib.contextmanager
 def open_run(device: str, *, threads: Optional[int] = None, seed: int = 0,
-             npu: Optional[Dict[str, str]] = None, group: Group = ALONE) -> Iterator[Run]:
+             npu: Optional[Dict[str, Any]] = None, group: Group = ALONE) -> Iterator[Run]:
     """Keras's session on the device, ready before anything is built, and closed whatever happens.
 
     The first session of a process fixes the CPU thread pool for all later ones, and the number of threads

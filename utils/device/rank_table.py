@@ -3,7 +3,8 @@
     bash run.sh -m utils.device.rank_table --table FILE    print this host's ranks in FILE: a line RANK DEVICE each
     bash run.sh -m utils.device.rank_table --output FILE   write a table of this host's devices, and print the same
 
-The first line is the world size, the number of ranks on all hosts. train_8p.sh uses it.
+The first line is the world size, the number of ranks on all hosts. A table has the physical numbers of devices, those
+of /dev/davinciN; DEVICE is the logical one that ASCEND_DEVICE_ID takes, see logical(). train_8p.sh uses it.
 """
 import argparse
 import glob
@@ -12,6 +13,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 from utils.base import errors, files
@@ -21,13 +23,20 @@ from utils.base.parser import make_parser, parse_flags, typed_path
 NODES = '/dev/davinci[0-9]*'
 ADDRESSES = '/etc/hccn.conf'  # address_0=192.168.100.101: the address of each device's own network port
 VISIBLE = 'ASCEND_VISIBLE_DEVICES'  # set by the container runtime, such as 0-3,6
+# How many devices of a server a first-generation 910 trains with; 2 or 4 of them within one of the halves.
+SERVER_SIZES, HALVES = (1, 2, 4, 8), (range(4), range(4, 8))
 
 
 class Rank(NamedTuple):
     """A process to start on this host."""
 
     rank: int
-    device: int
+    device: int  # physical number
+
+
+def _in_dev() -> List[int]:
+    """The physical numbers of the devices in /dev, in order."""
+    return sorted(int(re.sub(r'\D', '', os.path.basename(node))) for node in glob.glob(NODES))
 
 
 def devices() -> List[int]:
@@ -35,7 +44,7 @@ def devices() -> List[int]:
     text = os.environ.get(VISIBLE, '')
     if text:
         return _listed(text)
-    found = sorted(int(re.sub(r'\D', '', os.path.basename(node))) for node in glob.glob(NODES))
+    found = _in_dev()
     if not found:
         raise InputError(f'no device {NODES} found. Start the container with --device=/dev/davinci0 and so on, or set '
                          f'{VISIBLE}; for one device use bash train_1p.sh, for CPUs and GPUs horovodrun')
@@ -54,6 +63,33 @@ def _listed(text: str) -> List[int]:
     if len(set(numbers)) < len(numbers):
         raise InputError(f'{VISIBLE} is {text!r}, which names a device twice. Correct or unset it')
     return numbers
+
+
+def logical(numbers: Sequence[int]) -> List[int]:
+    """The logical numbers of devices with these physical ones: their positions among the devices that are there.
+
+    A container that was given davinci4 to davinci7 has the logical devices 0 to 3; on a whole host the two are the
+    same. InputError for a device that is not there.
+    """
+    text = os.environ.get(VISIBLE, '')
+    present = _in_dev() or (sorted(_listed(text)) if text else sorted(numbers))
+    for number in numbers:
+        if number not in present:
+            raise InputError(f'device {number} of the rank table is not there, but {", ".join(map(str, present))} are. '
+                             'A table has the numbers of /dev/davinci*, in a container too: correct its device_id')
+    return [present.index(number) for number in numbers]
+
+
+def unusual(table: Dict[str, Any]) -> Optional[str]:
+    """What a first-generation 910 would not take, in words; None where there is nothing of that kind."""
+    for server in table['server_list']:
+        numbers = sorted(int(device['device_id']) for device in server['device'])
+        whole = len(numbers) not in (2, 4) or any(set(numbers) <= set(half) for half in HALVES)
+        if len(numbers) not in SERVER_SIZES or not whole:
+            return (f'{len(numbers)} devices of a server ({", ".join(map(str, numbers))}). A first-generation Ascend '
+                    '910 trains with 1, 2, 4 or 8, and 2 or 4 have to be within 0-3 or within 4-7; later ones take '
+                    'others')
+    return None
 
 
 def address(device: int) -> str:
@@ -149,9 +185,12 @@ def main(argv: Optional[List[str]] = None) -> List[Rank]:
         with files.writing(path, 'Free space or choose another --output'):
             files.write_json(path, table)
     found = ranks_here(table, path)
+    numbers, warning = logical([each.device for each in found]), unusual(table)
+    if warning:
+        print(f'warning: {path}: {warning}', file=sys.stderr)
     print(sum(len(server['device']) for server in table['server_list']))
-    for each in found:
-        print(each.rank, each.device)
+    for each, number in zip(found, numbers):
+        print(each.rank, number)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Sequence
 from utils.base import files
 from utils.base.defaults import DEMO_MODEL
 from utils.base.errors import InputError
-from utils.model import model_file, trust, trust_network
+from utils.model import keras_file, model_file, trust, trust_network
 
 CHOICES = 'newest', 'best'  # of --checkpoint, unless a file has that name
 _NAME = re.compile(r'model_(\d{3,})\.h5')
@@ -70,9 +70,9 @@ def save(model: Any, path: str, metadata: Dict[str, Any]) -> None:
     metadata hold. InputError where the file cannot be written or does not read back.
     """
     import h5py
-    buffer = io.BytesIO()
+    arrays, buffer = keras_file.read(model), io.BytesIO()
     with h5py.File(buffer, 'w') as file:
-        model.save(file)
+        keras_file.write(model, arrays, file)
         model_file.write_metadata(file, metadata)
     cure = 'Free space or choose another --TMP_MODEL_PATF; earlier checkpoints are intact'
     with files.writing(path, cure), files.new_file(path) as temporary:

@@ -37,7 +37,7 @@ class Scorer:
     """
 
     def __init__(self, path: str, *, batchsize: int = 32, device_name: str = 'auto', threads: Optional[int] = None,
-                 npu: Optional[Dict[str, str]] = None, engine: Choice = Choice()) -> None:  # noqa: B008  a constant
+                 npu: Optional[Dict[str, Any]] = None, engine: Choice = Choice()) -> None:  # noqa: B008  a constant
         self.failed: List[str] = []  # files that could not be scored
         self._path, self._batchsize, self._choice = path, batchsize, engine
         self._run = device.open_run(device_name, threads=threads, npu=npu)

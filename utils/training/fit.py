@@ -182,7 +182,8 @@ def _on_features(model: tf.keras.Model, head: Head, data: Data, metadata: Dict[s
     npu = metadata['run']['flags'].get('npu') or {}
     how = features.Computing(
         head.folder, schedule.batchsize, run.device,
-        {name: npu[name] for name in ('precision_mode', 'modify_mixlist') if name in npu}, watch, print)
+        {name: npu[name] for name in ('precision_mode', 'precision_mode_v2', 'modify_mixlist')
+         if name in npu}, watch, print)
     network, train, val = features.for_head(
         model, features.Source(data.train, data.reading, head.crops, schedule.seed),
         features.Source(data.val, data.reading, None, schedule.seed), how)

@@ -3,7 +3,7 @@ import argparse
 import os
 from typing import Optional, Sequence
 
-from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, MODEL, log_folder
+from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, MODEL, SCORING_MODES, log_folder
 from utils.base.flags import (
     add_dataset_paths,
     add_device,
@@ -80,6 +80,10 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
     for name in ('crops', 'features'):
         if getattr(flags, name) is not None and flags.trainable != 'head':
             return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
+    for name in ('precision_mode', 'precision_mode_v2'):
+        if flags.npu.get(name) in SCORING_MODES:
+            return (f"--{name} {flags.npu[name]} forces float16 everywhere, which Ascend's documents allow for "
+                    'inference alone. Leave it out, which is allow_mix_precision')
     return None
 
 

@@ -10,7 +10,7 @@ from utils.base.errors import InputError
 from utils.data.epoch_plan import training_positions
 from utils.device.device import ALONE, Group
 from utils.device.signals import Watch, exit_code
-from utils.model import checkpoint
+from utils.model import checkpoint, keras_file
 from utils.training.plan import Saving, Schedule
 
 Logs = Optional[Dict[str, Any]]
@@ -146,7 +146,7 @@ class TrainingState(tf.keras.callbacks.Callback):
                          f'{RESUME}. The images of this step were {names}')
 
     def _require_finite_weights(self) -> None:
-        for layer in self.model.layers:
-            if not all(np.isfinite(array).all() for array in layer.get_weights()):
-                raise InputError(f'{self.where}: weights of the layer {layer.name!r} are NaN or infinite, and were not '
+        for layer, arrays in keras_file.read(self.model).weights.items():
+            if not all(np.isfinite(array).all() for array in arrays):
+                raise InputError(f'{self.where}: weights of the layer {layer!r} are NaN or infinite, and were not '
                                  f'saved. {RESUME}')

@@ -15,6 +15,8 @@ from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 FIELDS = {'bool': 'b', 'string': 's', 'int': 'i'}
 CONTROL = {'Switch', 'Merge', 'RefSwitch', 'RefMerge', 'Enter', 'Exit', 'NextIteration', 'If', 'While', 'Case'}
 HOST_ONLY = {'PyFunc', 'EagerPyFunc', 'ReadFile', 'DecodeJpeg', 'Print', 'PrintV2'}
+MIXED = {'allow_mix_precision', 'allow_mix_precision_fp16', 'allow_mix_precision_bf16', 'mixed_float16',
+         'mixed_bfloat16'}
 METHODS = '__init__', 'run', 'close', '_make_callable_from_options'
 
 
@@ -151,6 +153,10 @@ def kind_of(config):
         legal = known.get('legal')
         check(not legal or values[key] in legal, f'{key}: {values[key]!r} is none of {legal}')
     check_together(values)
+    if WATCH.facts['sinks_iterators']:
+        check(values.get('enable_data_pre_proc') is False, 'enable_data_pre_proc is not False')
+    else:
+        check('enable_data_pre_proc' not in values, 'enable_data_pre_proc: False by default, and deprecated')
     return ('npu' if values.get('use_off_line', True) else 'host'), values
 
 
@@ -161,14 +167,17 @@ def check_together(values):
         path = values.get('dump_path', '')
         check(os.path.isdir(path) and os.access(path, os.R_OK | os.W_OK), f'dump_path: {path!r} is no writable folder')
         check(not (dump and overflow), 'enable_dump and enable_dump_debug together')
+    check(values.get('dump_data', 'tensor') in ('tensor', 'stats'), f'dump_data: {values.get("dump_data")!r}')
     if dump and 'dump_step' in values:
         check(re.fullmatch(r'([0-9]+(-[0-9]+)?\|)+', values['dump_step'] + '|'), f'dump_step: {values["dump_step"]!r}')
     if values.get('profiling_mode'):
         check('profiling_options' in values, 'profiling_mode without profiling_options')
         output = json.loads(values['profiling_options'])['output']
         check(os.path.isdir(output), f'profiling_options: the output {output!r} is no folder')
+    modes = [values[name] for name in ('precision_mode', 'precision_mode_v2') if name in values]
+    check(len(modes) < 2, 'precision_mode and precision_mode_v2 together')
     if 'modify_mixlist' in values:
-        check(values.get('precision_mode') == 'allow_mix_precision', 'modify_mixlist without allow_mix_precision')
+        check(set(modes) & MIXED, 'modify_mixlist without allow_mix_precision')
         check(os.path.isfile(values['modify_mixlist']), 'modify_mixlist: no such file')
 
 
@@ -177,12 +186,13 @@ def check_npu_config(config, values):
     check(rewrite.remapping == RewriterConfig.OFF, 'remapping is not OFF: operators are fused that the NPU lacks')
     check(rewrite.memory_optimization == RewriterConfig.OFF, 'memory_optimization is not OFF')
     check(values.get('use_off_line') is True, 'use_off_line is not said')
-    check(values.get('enable_data_pre_proc') is False, 'enable_data_pre_proc is not False')
-    check('precision_mode' in values, 'precision_mode is not said, and its default differs by release')
-    # Later releases brought more values; these four are good everywhere.
-    everywhere = WATCH.facts['parameter_map']['precision_mode']['legal_every_release']
-    mode = values['precision_mode']
-    check(mode in everywhere, f'precision_mode: {mode!r} is none of {everywhere}')
+    check({'precision_mode', 'precision_mode_v2'} & set(values),
+          'precision_mode is not said, and its default differs by release and device')
+    # Releases before r1.12.0 take any text and leave it to CANN. force_fp32 is what the published script passed.
+    fact = WATCH.facts['parameter_map']['precision_mode']
+    good = fact['legal'] if WATCH.facts['lists_precision_modes'] else [*fact['legal_every_release'], 'force_fp32']
+    mode = values.get('precision_mode', good[0])
+    check(mode in good, f'precision_mode: {mode!r} is none of {good}')
 
 
 # --- steps
