@@ -16,7 +16,7 @@ for argument; do
 done
 
 patience=${NIMA_STOP_SECONDS:-30}  # before a rank that was sent a signal is sent a stronger one
-logs=$nima_root/log/ranks
+logs=${NIMA_RANK_LOGS:-$nima_root/log/ranks}
 mkdir -p -- "$logs"
 if [[ -n ${RANK_TABLE_FILE:-} ]]; then
     table=(--table "$RANK_TABLE_FILE")

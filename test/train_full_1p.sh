@@ -5,4 +5,4 @@ set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/modelzoo.sh
 source "$root/utils/modelzoo.sh"
-zoo_main acc --epochs=7 "$@"
+zoo_main acc train_1p.sh --epochs=7 "$@"

@@ -6,4 +6,4 @@ set -euo pipefail
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/modelzoo.sh
 source "$root/utils/modelzoo.sh"
-zoo_main perf --epochs=3 --train_size=2505 --val_size=500 "$@"
+zoo_main perf train_1p.sh --epochs=3 --train_size=2505 --val_size=500 "$@"

@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 # From bottom to top: a file imports from its own package and from lower places, never from one beside it.
-SCRIPTS = {'train', 'eval', 'predict'}
+SCRIPTS = {'train', 'eval', 'predict', 'modelarts_entry'}
 COMMANDS = {'utils.check_dataset', 'utils.demo_dataset', 'utils.labels', 'utils.records', 'utils.models',
             'utils.export', 'utils.accept'}
 ORDER = (

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# To be sourced by test/train_full_1p.sh and test/train_performance_1p.sh: the model zoo's options, output folder
-# and result lines around train_1p.sh. The working folder stays, and no file outside test/output/ changes.
+# To be sourced by the scripts of test/: the model zoo's options, output folder and result lines around train_1p.sh or
+# train_8p.sh. The working folder stays, and no file outside test/output/ changes.
 
 nima_root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -16,7 +16,7 @@ bash ${0##*/} --data_path=DIR [options] [flags of train.py]
   --data_dump_step=N     the steps that --data_dump_flag records (default: 0)
   --profiling            records profiles of the device, into profiling/ of the output folder
   -h, --help             this text
-The output folder is test/output/\$ASCEND_DEVICE_ID, which is emptied first. A folder may also follow a blank
+The output folder is test/output/\$ASCEND_DEVICE_ID, on all devices test/output/8p, which is emptied first. A folder may also follow a blank
 (--data_path DIR); switches also take =True and =False.
 TEXT
 }
@@ -80,7 +80,7 @@ import sys
 kind, folder, seconds = sys.argv[1:]
 with open(os.path.join(folder, 'log', 'summary.json')) as stream:
     summary = {name: float('nan') if value is None else value for name, value in json.load(stream).items()}
-network, ranks = 'NIMA_ID0853_for_TensorFlow', 1
+network, ranks = 'NIMA_ID0853_for_TensorFlow', summary.get('devices', 1)
 case = '{}_bs{}_{}p_{}'.format(network, summary['batchsize'], ranks, kind)
 speed = '{:.2f}'.format(summary['images_per_second'])
 accuracy = '{:.4f}'.format(summary['val_srcc'])
@@ -126,14 +126,15 @@ zoo_run() {
     return "$status"
 }
 
-# zoo_main KIND ARGUMENT...: trains and reports; the exit code is that of train.py.
+# zoo_main KIND SCRIPT ARGUMENT...: trains with train_1p.sh or train_8p.sh and reports; the exit code is that of train.py.
 zoo_main() {
-    local kind=$1 name=ASCEND_DEVICE_ID device log status=0
+    local kind=$1 script=$2 name=ASCEND_DEVICE_ID device log status=0
     [[ -n ${ASCEND_DEVICE_ID:-} || -z ${DEVICE_ID:-} ]] || name=DEVICE_ID  # train_1p.sh leaves both as they are
     device=${!name:-0}
     [[ $device =~ ^[0-9]{1,9}$ ]] || zoo_fail "$name is '$device', expected a device number from 0"
+    [[ $script != train_8p.sh ]] || device=8p
     zoo_output=$nima_root/test/output/$device
-    zoo_parse "${@:2}"
+    zoo_parse "${@:3}"
     zoo_find_data
     # shellcheck source=utils/env.sh
     source "$nima_root/utils/env.sh"
@@ -142,7 +143,8 @@ zoo_main() {
     mkdir -p -- "$zoo_output/ckpt"
     log=$zoo_output/train_$device.log
     echo "Training; its output goes to $log"
-    zoo_run "$log" bash "$nima_root/train_1p.sh" --ava_dataset_path="$zoo_dataset/AVA.txt" \
+    export NIMA_RANK_LOGS=$zoo_output/ranks  # of train_8p.sh
+    zoo_run "$log" bash "$nima_root/$script" --ava_dataset_path="$zoo_dataset/AVA.txt" \
         --base_images_path="$zoo_dataset/image/images" --TMP_WEIGHTS_PATH="$zoo_weights" \
         --TMP_MODEL_PATF="$zoo_output/ckpt" --TMP_LOG_PATH="$zoo_output/log" \
         ${zoo_flags[@]+"${zoo_flags[@]}"} || status=$?

@@ -1,4 +1,4 @@
-"""test/train_full_1p.sh and test/train_performance_1p.sh: options, output folder and result lines of the model zoo."""
+"""The scripts of test/ and modelarts_entry.py: options, output folder and result lines of the model zoo."""
 import json
 import os
 import platform
@@ -11,7 +11,8 @@ import time
 
 import pytest
 from conftest import ROOT, make_dataset
-from test_env import GOOD, TOOLS, Machine
+from test_env import GOOD, TOOLS, Machine, script
+from test_train_8p import HCCN_TOOL
 
 CASE = 'NIMA_ID0853_for_TensorFlow_bs100_1p_'
 SUMMARY = {'device': 'npu', 'batchsize': 100, 'epoch': 3, 'images_per_second': 685.4, 'seconds_per_step': 0.1459,
@@ -124,6 +125,99 @@ def test_the_options_become_flags_of_train(machine):
                          '--data_dump_step=5', f'--profiling_dump_path={machine.output()}/profiling', '--device', 'cpu']
     machine.zoo('full', f'--data_path={machine.data}', '--over_dump')
     assert machine.noted()[0][6:] == [f'--over_dump_path={machine.output()}/overflow_dump']
+
+
+@pytest.mark.skipif(os.path.exists('/usr/local/Ascend'), reason='this machine has an Ascend of its own')
+@pytest.mark.parametrize('kind, case, flags', [
+    ('full', 'acc', ['--epochs=7']), ('performance', 'perf', ['--epochs=3', '--train_size=20040', '--val_size=500'])])
+def test_all_devices_of_a_host(machine, kind, case, flags):
+    """Through the real train_8p.sh and rank table, with two devices that are none."""
+    shutil.copy(str(ROOT / 'train_8p.sh'), str(machine.root))
+    shutil.copytree(str(ROOT / 'utils' / 'base'), str(machine.root / 'utils' / 'base'))
+    shutil.copytree(str(ROOT / 'utils' / 'device'), str(machine.root / 'utils' / 'device'))
+    for tool in ('tee', 'sleep', 'hostname'):
+        (machine.tools / tool).symlink_to(shutil.which(tool))
+    script(machine.bin / 'hccn_tool', HCCN_TOOL)
+    machine.summary({**SUMMARY, 'devices': 2})
+    process = machine.start(f'--data_path={machine.data}', name=f'test/train_{kind}_8p.sh',
+                            ASCEND_VISIBLE_DEVICES='0-1')
+    printed, errors = process.communicate()
+    assert (process.returncode, errors) == (0, ''), printed
+    output = machine.output('8p')
+    assert printed.splitlines()[1] == 'Final Performance images/sec : 685.40'
+    found = values(output / f'NIMA_ID0853_for_TensorFlow_bs100_2p_{case}.log')
+    assert (found['RankSize'], found['ActualFPS']) == ('2', '685.40')
+    given = machine.noted('8p')[0]
+    assert given[:4] == ['--device', 'npu', '--distribute', 'hccl'] and given[9:] == flags
+    assert f'--TMP_MODEL_PATF={output}/ckpt' in given
+    assert sorted(os.listdir(str(output / 'ranks'))) == ['rank_0.log', 'rank_1.log', 'rank_table.json']
+    assert not (machine.root / 'log').exists()
+
+
+# --- modelarts_entry.py
+
+MOXING = '''
+import shutil
+class file:
+    @staticmethod
+    def copy_parallel(source, target):
+        shutil.copytree(source.replace('obs://', BUCKET), target.replace('obs://', BUCKET))
+'''
+
+
+@pytest.fixture
+def modelarts(machine, monkeypatch):
+    """Starts modelarts_entry.py of a project whose scripts note what they were given."""
+    shutil.copy(str(ROOT / 'modelarts_entry.py'), str(machine.root))
+    shutil.copytree(str(ROOT / 'utils' / 'base'), str(machine.root / 'utils' / 'base'))
+    script(machine.root / 'test' / 'train_full_1p.sh', '''mkdir -p "$(dirname "$0")/output/0/ckpt"
+printf '%s\\n' "$@" >"$(dirname "$0")/output/0/args"
+cp "${1#--data_path=}/AVA_dataset/AVA.txt" "$(dirname "$0")/output/0/ckpt/model_001.h5"
+[[ ${2:-} != wait ]] || { trap 'exit 143' TERM; touch "$(dirname "$0")/output/ready"; while :; do sleep 0.05; done; }
+exit "${2:-0}"''')
+    (machine.data / 'AVA_dataset' / 'AVA.txt').write_text('a label')
+
+    def start(*arguments, path=''):
+        return subprocess.Popen([sys.executable, str(machine.root / 'modelarts_entry.py'), *map(str, arguments)],
+                                env={**os.environ, 'PYTHONPATH': path}, text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+    machine.modelarts = start
+    return machine
+
+
+@pytest.mark.parametrize('code', [0, 5])
+def test_modelarts_with_folders(modelarts, code):
+    target = modelarts.folder / 'target'
+    process = modelarts.modelarts('--data_url', modelarts.data, f'--train_url={target}', code)
+    assert (process.communicate()[1], process.returncode) == ('', code)
+    assert (target / '0' / 'ckpt' / 'model_001.h5').read_text() == 'a label'
+    assert (target / '0' / 'args').read_text().splitlines() == [f'--data_path={modelarts.data}', str(code)]
+
+
+def test_modelarts_with_a_bucket(modelarts):
+    bucket = modelarts.folder / 'bucket'
+    shutil.copytree(str(modelarts.data), str(bucket / 'ava'))
+    (modelarts.folder / 'moxing.py').write_text(f'BUCKET = "{bucket}/"\n' + MOXING)
+    process = modelarts.modelarts('--data_url=obs://ava', '--train_url=obs://out', path=str(modelarts.folder))
+    assert (process.communicate()[1], process.returncode) == ('', 0)
+    assert (bucket / 'out' / '0' / 'ckpt' / 'model_001.h5').read_text() == 'a label'
+
+
+def test_a_bucket_without_moxing_is_an_error(modelarts):
+    process = modelarts.modelarts('--data_url=obs://ava', '--train_url=out')
+    _, errors = process.communicate()
+    assert process.returncode == 1 and errors.count('\n') == 1
+    assert errors.startswith("modelarts_entry.py: error: obs://ava: moxing cannot be imported (No module ")
+
+
+def test_modelarts_passes_a_signal_on_and_brings_back_what_was_saved(modelarts):
+    target = modelarts.folder / 'target'
+    process = modelarts.modelarts('--data_url', modelarts.data, '--train_url', target, 'wait')
+    while not (modelarts.root / 'test' / 'output' / 'ready').exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert (process.communicate()[1], process.returncode) == ('', 143)
+    assert (target / '0' / 'ckpt' / 'model_001.h5').exists()
 
 
 def test_a_training_that_fails_ends_with_its_code_and_says_why(machine):
