@@ -1,22 +1,35 @@
 """What the forms of packed datasets change: pixels, and the mean scores of a trained model."""
-import argparse
-import json
 import os
-import sys
 import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Sequence
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from benchmarks import turns
+from utils.base.defaults import IMAGE_SIZE, RESIZES
+from utils.base.errors import InputError
 
-from utils import models, score_utils  # noqa: E402
-from utils.base import errors  # noqa: E402
-from utils.base.defaults import IMAGE_SIZE, RESIZES  # noqa: E402
-from utils.base.preprocessing import Preprocessing  # noqa: E402
 
-SHARED = ROOT.parent / 'shared'
+def model_of(weights: str, padding: str) -> Any:
+    """The model of weights of a NIMA-MobileNet, with convolutions padded so."""
+    import tensorflow as tf
+
+    from utils import models
+    from utils.base.preprocessing import Preprocessing
+    from utils.model import build, model_file
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'model.h5')
+        models.import_weights(os.path.abspath(weights), path, Preprocessing(resize='nearest', padding=padding))
+        tf.compat.v1.keras.backend.clear_session()
+        return build.for_scoring(model_file.read(path))
+
+
+def mean_scores(model: Any, images: Any) -> Any:
+    """Of images in [0, 255]."""
+    import numpy as np
+
+    from utils import score_utils
+    from utils.data import decoding
+    return score_utils.mean_score(model.predict_on_batch(decoding.scale(np.asarray(images, np.float32))))
 
 
 def variants(paths: Sequence[str], resize: str) -> Dict[str, Any]:
@@ -38,27 +51,17 @@ def variants(paths: Sequence[str], resize: str) -> Dict[str, Any]:
     return found
 
 
-def measure(weights: str, images: str) -> List[Dict[str, Any]]:
+def measure(*, quick: bool, weights: str, images: str) -> List[Dict[str, Any]]:
     """A row for each resize and way: differences of pixels, and of mean scores, from reading the files."""
     import numpy as np
-    import tensorflow as tf
-
-    from utils.data import decoding
-    from utils.model import build, model_file
-    paths = sorted(map(str, Path(images).glob('*.jpg')))
+    paths = sorted(map(str, Path(images).glob('*.jpg')))[:2 if quick else None]
     if not paths or not os.path.isfile(weights):
-        raise errors.InputError(f'{weights}, {images}: found no weights or no photographs, expected both: type '
-                                '--weights or --images')
+        raise InputError(f'{weights}, {images}: found no weights or no photographs, expected both: type --weights or '
+                         '--images')
     pictures = {resize: variants(paths, resize) for resize in RESIZES}
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, 'model.h5')
-        models.import_weights(weights, path, Preprocessing(resize='nearest', padding='symmetric'))
-        tf.compat.v1.keras.backend.clear_session()
-        model = build.for_scoring(model_file.read(path))
-    rows = []
+    model, rows = model_of(weights, 'symmetric'), []
     for resize, ways in pictures.items():
-        means = {name: score_utils.mean_score(model.predict(decoding.scale(batch.astype(np.float32))))
-                 for name, batch in ways.items()}
+        means = {name: mean_scores(model, batch) for name, batch in ways.items()}
         for name in list(ways)[1:]:
             pixels = np.abs(ways[name].astype(np.float32) - ways['files'])
             scores = np.abs(means[name] - means['files'])
@@ -68,26 +71,18 @@ def measure(weights: str, images: str) -> List[Dict[str, Any]]:
     return rows
 
 
-def markdown(rows: Sequence[Dict[str, Any]]) -> str:
-    lines = ['| resize | way | pixel: largest | pixel: mean | mean score: largest | mean score: mean |',
-             '|---|---|---|---|---|---|']
-    lines += [f'| {row["resize"]} | {row["way"]} | {row["largest_pixel"]:.1f} | {row["mean_pixel"]:.2f} | '
-              f'{row["largest_score"]:.3f} | {row["mean_score"]:.3f} |' for row in rows]
-    return '\n'.join(lines)
+def described(rows: Sequence[Dict[str, Any]]) -> str:
+    return turns.table([
+        ('resize', 'way', 'pixel: largest', 'pixel: mean', 'mean score: largest', 'mean score: mean'),
+        *((row['resize'], row['way'], f'{row["largest_pixel"]:.1f}', f'{row["mean_pixel"]:.2f}',
+           f'{row["largest_score"]:.3f}', f'{row["mean_score"]:.3f}') for row in rows)])
 
 
-def main(argv: Optional[Sequence[str]] = None) -> List[Dict[str, Any]]:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('--weights', default=str(SHARED / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'),
-                        metavar='FILE', help='weights of the model (default: those of shared/, beside the repository)')
-    parser.add_argument('--images', default=str(SHARED / 'ava_sample' / 'images'), metavar='DIR',
-                        help='folder of photographs (default: ava_sample/images of shared/)')
-    parser.add_argument('--json', action='store_true', help='print the figures as JSON')
-    flags = parser.parse_args(argv)
-    rows = measure(os.path.abspath(flags.weights), flags.images)
-    print(json.dumps(rows, indent=1) if flags.json else markdown(rows))
-    return rows
-
+FLAGS: Dict[str, Dict[str, Any]] = {
+    'weights': {'default': str(turns.NIMA_WEIGHTS), 'metavar': 'FILE',
+                'help': 'weights of the model (default: those of shared/, beside the repository)'},
+    'images': {'default': str(turns.SHARED / 'ava_sample' / 'images'), 'metavar': 'DIR',
+               'help': 'folder of photographs (default: ava_sample/images of shared/)'}}
 
 if __name__ == '__main__':
-    errors.run(main, 'pixels')
+    turns.main(measure, __doc__, described, **FLAGS)

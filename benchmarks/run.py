@@ -1,7 +1,7 @@
-"""All measurements in one run: a table, how each figure was measured, and with --output both as JSON.
+"""All measurements in one run: their tables, how each figure was measured, and with --output all of it as JSON.
 
-Each measurement is a file of benchmarks/ and runs alone too. All of them take about half an hour of a machine that
-does nothing else; --quick does the least of each, to see that they run: its figures mean nothing.
+Each measurement is a file of benchmarks/ and runs alone too. All of them take more than an hour of a machine that does
+nothing else; --quick does the least of each, to see that they run: its figures mean nothing.
 """
 import argparse
 import json
@@ -9,23 +9,25 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Optional, Sequence
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import turns
 
-from benchmarks import turns  # noqa: E402
+PYTHONS = {'intel_python': ('training',), 'torch_python': ('training', 'scoring')}
+MEASUREMENTS = 'startup', 'training', 'scoring', 'loader', 'scaling', 'kill', 'pixels', 'imported_scores'
 
-MEASUREMENTS = 'steps', 'busy', 'startup', 'evaluation', 'cpu_training', 'levers', 'transfer', 'memory'
 
-
-def measured(name: str, argv: Sequence[str]) -> List[turns.Figure]:
-    """The figures of one measurement; where it fails, a row that says so."""
-    done = subprocess.run(turns.command(name, '--json', *argv), capture_output=True, text=True)
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f'exit code {done.returncode}'])[-1]
-        return [turns.Figure(name, None, None, None, '', '', False, f'failed: {reason}')]
-    return [turns.Figure(**each) for each in json.loads(done.stdout)]
+def measured(name: str, argv: Sequence[str]) -> Any:
+    """The rows of one measurement, which prints its table; None where it fails, and says why."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, 'rows.json')
+        print(f'## {name}\n', flush=True)
+        failed = subprocess.run([sys.executable, '-m', f'benchmarks.{name}', '--output', output, *argv],
+                                cwd=str(turns.ROOT)).returncode
+        print(f'failed: exit code {failed}\n' if failed else '', flush=True)
+        return None if failed else json.loads(output.read_text())
 
 
 def machine() -> Dict[str, Any]:
@@ -40,24 +42,18 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     parser.add_argument('--quick', action='store_true', help='the least work, to see that it runs')
     parser.add_argument('--only', nargs='+', choices=MEASUREMENTS, default=MEASUREMENTS, metavar='NAME',
                         help=f'of {", ".join(MEASUREMENTS)} (default: all)')
-    parser.add_argument('--intel_python', metavar='PYTHON', help='see levers.py')
-    parser.add_argument('--torch_python', metavar='PYTHON', help='see levers.py')
+    for name, users in PYTHONS.items():
+        parser.add_argument(f'--{name}', metavar='PYTHON', help=f'see {" and ".join(users)}')
     parser.add_argument('--output', metavar='FILE', help='write the figures as JSON')
     flags = parser.parse_args(argv)
-    figures: List[turns.Figure] = []
-    for name in flags.only:
-        print(f'measuring: {name}', file=sys.stderr, flush=True)
-        more = ['--quick'] if flags.quick else []
-        if name == 'levers':
-            more += [word for python in ('intel_python', 'torch_python') if getattr(flags, python)
-                     for word in (f'--{python}', getattr(flags, python))]
-        figures += measured(name, more)
-    print(turns.told(figures))
+    given = {name: getattr(flags, name) for name in PYTHONS if getattr(flags, name)}
+    rows = {name: measured(name, [*(['--quick'] if flags.quick else []), *(
+        word for python, path in given.items() if name in PYTHONS[python] for word in (f'--{python}', path))])
+        for name in flags.only}
     if flags.output:
-        with open(flags.output, 'w') as stream:
-            json.dump({'machine': machine(), 'quick': flags.quick, 'figures': [each._asdict() for each in figures]},
-                      stream, indent=1)
-    return sum(each.how.startswith('failed') for each in figures)
+        Path(flags.output).write_text(json.dumps({'machine': machine(), 'quick': flags.quick, 'figures': rows},
+                                                 indent=1))
+    return sum(found is None for found in rows.values())
 
 
 if __name__ == '__main__':

@@ -1,271 +1,255 @@
-"""Photographs a second of predict.py with both engines, and of the network alone beside other runtimes.
+"""Images a second of scoring: eval.py beside the original's way, predict.py, and the network beside other runtimes.
 
-Every way runs in a process of its own; all take turns, in another order each round. A ratio is the median of the
-rounds' ratios, so that other work on the machine, which slows neighbouring turns alike, changes it little. PyTorch's
+The original's way is written from its description: a generator that evaluate_generator reads for the loss, and once
+more predict_generator for the scores, in batches of 10, its photographs decoded one after the other. PyTorch's
 MobileNet (timm mobilenetv1_100, channels_last) takes part where --torch_python names a Python with torch and timm.
 """
-import argparse
-import contextlib
-import json
+import importlib.util
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from benchmarks import dataset, step_worker, turns
+from utils.base.errors import InputError
 
-from utils import models  # noqa: E402
-from utils.base import errors  # noqa: E402
-from utils.base.defaults import IMAGE_SIZE  # noqa: E402
-from utils.base.parser import count  # noqa: E402
-
-SHARED = ROOT.parent / 'shared'
-STEP = 32   # predict.py's photographs a step
-BATCH = 64  # of the network alone
-TF, OPENVINO, FAST = 'tf', 'openvino', 'openvino --fast'
-ENGINES = {TF: ('tf', False), OPENVINO: ('openvino', False), FAST: ('openvino', True)}  # of engines.Choice
-DECODE, RUNTIME, TORCH = 'decoding alone', 'ONNX Runtime', 'PyTorch'
-PHOTOGRAPHS = 'photographs, decoded and scored'
-NETWORK = f'network alone, batches of {BATCH}'
-
-Turn = Callable[[int], float]  # a number of photographs, a multiple of STEP and BATCH -> seconds
+EVAL_BATCH, ORIGINAL_BATCH, STEP, BATCH = 100, 10, 32, 64  # of eval.py, the original, predict.py, the network alone
+FORWARD = 5, 10, 16, 20, 32, 50, 100
+ENGINES = {'tf': ('tf', False), 'openvino': ('openvino', False), 'openvino --fast': ('openvino', True)}
+LEAST = {'tf': 2, 'openvino': 5, 'openvino --fast': 5}  # times the original's way
+EVAL, PREDICT, NETWORK = 'scoring', 'predict.py', 'network alone'
+RUNTIME, TORCH = f'{NETWORK}, ONNX Runtime', f'{NETWORK}, PyTorch'
+BASELINES = {'the original': False, 'the original, freed memory kept': True}
+Work = Callable[[int], Any]  # does so many images
 
 
-# --- in a worker's process: what a turn is
+def model_in(folder: str, size: int) -> str:
+    """A checkpoint: idealo's aesthetic model where its weights are at hand, otherwise with random weights."""
+    import tensorflow as tf
 
-def _timed(advance: Callable[[], Any], count: int, warm_up: int) -> float:
-    for _ in range(warm_up):  # until as much is read ahead as will be at the end
-        advance()
-    start = time.perf_counter()
-    for _ in range(count):
-        advance()
-    return time.perf_counter() - start
+    from utils import models, nima
+    from utils.base.preprocessing import Preprocessing
+    from utils.model import checkpoint
+    path = os.path.join(folder, 'model_001.h5')
+    if size == 224 and turns.NIMA_WEIGHTS.is_file():
+        models.import_weights(str(turns.NIMA_WEIGHTS), path, Preprocessing(padding='symmetric'))
+        return path
+    base = tf.keras.applications.MobileNet((size, size, 3), include_top=False, pooling='avg', weights=None)
+    model = nima.with_head(base, 0.75)
+    model.compile('sgd', nima.earth_mover_loss)
+    checkpoint.save(model, path, {'preprocessing': Preprocessing(size).as_json()})
+    return path
 
 
-def _scorer(way: str, model: str) -> Any:
+# --- the ways; each makes a function that scores so many images of the folder
+
+
+def evaluating(folder: str, way: str) -> Work:
+    """eval.py's pass over all images."""
+    from utils import data_loader
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet, Reading
+    run, made = _engine(folder, way, EVAL_BATCH)
+    ratings = dataset.ratings(folder)
+    val = ImageSet(ratings, BadImages(ratings.count))
+    reading = Reading(made.preprocessing, session_config=run.host_config)
+    return lambda count: [made.predict(images) for _ in range(count // ratings.count)
+                          for images, _ in data_loader.val_batches(val, EVAL_BATCH, reading)]
+
+
+def _engine(folder: str, way: str, batchsize: int) -> Tuple[Any, Any]:
+    from utils.device import device
+    from utils.scoring import engines
+    run = turns.OPEN.enter_context(device.open_run('cpu'))
+    made = engines.load(os.path.join(folder, 'model_001.h5'), engines.Choice(*ENGINES[way]), run, batchsize, print)
+    run.initialise()
+    return run, made
+
+
+def original(folder: str, size: int, keep_memory: bool) -> Work:
+    if keep_memory:
+        from utils.base import memory
+        memory.keep_freed()
+    import tensorflow as tf
+
+    from utils import nima
+    ratings = dataset.ratings(folder)
+    batches = one_by_one(ratings.paths, ratings.distributions.astype('float32'), size)
+    model = tf.keras.models.load_model(os.path.join(folder, 'model_001.h5'),
+                                       custom_objects={'earth_mover_loss': nima.earth_mover_loss})
+
+    def score(count: int) -> None:
+        # Keras reads ahead; its default, 10 batches that nobody takes, would be as many as a pass has here.
+        model.evaluate_generator(batches, -(-count // ORIGINAL_BATCH), max_queue_size=1)
+        model.predict_generator(batches, -(-count // ORIGINAL_BATCH), max_queue_size=1)
+
+    return score
+
+
+def one_by_one(paths: Any, scores: Any, size: int) -> Any:
+    import tensorflow as tf
+
+    def parse(path: Any, row: Any) -> Any:
+        image = tf.image.decode_jpeg(tf.io.read_file(path), channels=3)
+        image = tf.compat.v1.image.resize_images(image, (size, size))
+        return (tf.cast(image, tf.float32) - 127.5) / 127.5, row
+
+    return step_worker.endless(lambda: tf.data.Dataset.from_tensor_slices((list(paths), scores)).map(parse).repeat(
+        ).batch(ORIGINAL_BATCH))
+
+
+def predicting(folder: str, way: str) -> Work:
+    """predict.py's own generator, over the images again and again."""
+    scored = _scorer(os.path.join(folder, 'model_001.h5'), way).score(_files(folder) * 1000)
+    return lambda count: [next(scored) for _ in range(count)]
+
+
+def _scorer(model: str, way: str) -> Any:
     from utils.scoring import engines, scorer
     return scorer.Scorer(model, batchsize=STEP, device_name='cpu', engine=engines.Choice(*ENGINES[way]))
 
 
-def scoring(way: str, model: str, images: str) -> Turn:
-    """Turns of predict.py's own generator, over the photographs again and again."""
-    scored = _scorer(way, model).score(sorted(map(str, Path(images).glob('*.jpg'))) * 100000)
-    next(scored)
-    return lambda count: _timed(lambda: next(scored), count, 2 * STEP)
+def _files(folder: str) -> List[str]:
+    return sorted(map(str, Path(folder, 'images').glob('*.jpg')))
 
 
-def decoding(_: str, model: str, images: str) -> Turn:
-    """Turns of what reads predict.py's photographs, with nothing after it."""
+def decoding(folder: str) -> Work:
+    """What reads predict.py's images, with nothing after it."""
     from utils.base import memory
     from utils.data import image_files
     from utils.device import device
     from utils.model import model_file
     memory.keep_freed()  # as predict.py's device asks
-    how = model_file.read(model, arrays=False).preprocessing(None, print)
-    reader = image_files.ImageReader(how)
-    files, cores = sorted(map(str, Path(images).glob('*.jpg'))) * 100000, device.usable_cores()
-    read = reader.read_all(files, workers=cores, ahead=STEP + cores)
-    next(read)
-    return lambda count: _timed(lambda: next(read), count, 2 * STEP)
+    how = model_file.read(os.path.join(folder, 'model_001.h5'), arrays=False).preprocessing(None, print)
+    cores = device.usable_cores()
+    read = image_files.ImageReader(how).read_all(_files(folder) * 1000, workers=cores, ahead=STEP + cores)
+    return lambda count: [next(read) for _ in range(count)]
 
 
-def network(way: str, model: str, _: str) -> Turn:
-    """Turns of the network on one batch of noise."""
+def _noise(count: int, size: int) -> Any:
     import numpy as np
-    noise = np.random.RandomState(0).uniform(-1, 1, (BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)).astype(np.float32)
-    run = _torch(noise) if way == TORCH else _runtime(way, model, noise)
-    run()
-    return lambda count: _timed(run, count // BATCH, 1)
+    return np.random.RandomState(0).uniform(-1, 1, (count, size, size, 3)).astype(np.float32)
 
 
-def _runtime(way: str, model: str, noise: Any) -> Callable[[], Any]:
-    from utils import nima
-    from utils.device import device
+def network(folder: str, size: int, way: str) -> Work:
+    noise, (_, made) = _noise(BATCH, size), _engine(folder, way, BATCH)
+    return lambda count: [made.predict(noise) for _ in range(count // BATCH)]
+
+
+def onnx_runtime(folder: str, size: int) -> Work:
     from utils.formats import frozen, onnx_model
-    from utils.model import build, model_file
-    from utils.scoring import engines
-    opened = device.open_run('cpu')
-    run = opened.__enter__()  # open until this process ends
-    network.keep = opened  # type: ignore[attr-defined]
-    if way == RUNTIME:
-        path = os.path.join(os.path.dirname(model), 'model.onnx')
-        onnx_model.convert(frozen.freeze(build.for_scoring(model_file.read(model))), path)
-        score = onnx_model.onnx_runtime(path, run.threads)
-        return lambda: score(noise)
-    made = engines.load(model, engines.Choice(*ENGINES[way]), run, BATCH, report=print)
-    return lambda: nima.predict(made.model, noise, made.predict_batch)
+    noise, (run, made) = _noise(BATCH, size), _engine(folder, 'tf', BATCH)
+    path = os.path.join(folder, 'model.onnx')
+    onnx_model.convert(frozen.freeze(made.model), path)
+    score = onnx_model.onnx_runtime(path, run.threads)
+    return lambda count: [score(noise) for _ in range(count // BATCH)]
 
 
-def _torch(noise: Any) -> Callable[[], Any]:
+def pytorch(size: int) -> Work:
     import timm
     import torch
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     made = timm.create_model('mobilenetv1_100', num_classes=10).eval().to(memory_format=torch.channels_last)
-    images = torch.from_numpy(noise).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    images = (torch.rand(BATCH, 3, size, size) * 2 - 1).contiguous(memory_format=torch.channels_last)
 
-    def run() -> Any:
+    def run(count: int) -> None:
         with torch.inference_mode():
-            return torch.softmax(made(images), 1)
+            for _ in range(count // BATCH):
+                torch.softmax(made(images), 1)
+
     return run
 
 
-WAYS: Dict[str, Dict[str, Callable[[str, str, str], Turn]]] = {
-    PHOTOGRAPHS: {DECODE: decoding, TF: scoring, OPENVINO: scoring, FAST: scoring},
-    NETWORK: {TF: network, RUNTIME: network, OPENVINO: network, FAST: network, TORCH: network},
-}
+def forward_alone(folder: str, size: int) -> Work:
+    """Predicts 100 constant images in batches of the size that it is asked for."""
+    images, (_, made) = _noise(FORWARD[-1], size), _engine(folder, 'tf', EVAL_BATCH)
+    return lambda batch: [made.model.predict_on_batch(images[start:start + batch])
+                          for start in range(0, FORWARD[-1], batch)]
 
 
-def work(part: str, way: str, model: str, images: str) -> None:
-    """A worker: a turn for each number on standard input, its seconds on standard output."""
-    answers = os.fdopen(os.dup(1), 'w')
-    with contextlib.redirect_stdout(sys.stderr):
-        turn = WAYS[part][way](way, model, images)
-        print('ready', file=answers, flush=True)
-        for line in sys.stdin:
-            print(turn(int(line)), file=answers, flush=True)
-    os._exit(0)  # generators are left in the middle
+# --- measuring
 
 
-# --- in the parent's
-
-class Worker:
-    """A way to score in a process of its own."""
-
-    def __init__(self, python: str, part: str, way: str, model: str, images: str) -> None:
-        self._told = tempfile.TemporaryFile('w+')  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [python, os.path.abspath(__file__), '--worker', part, way, model, images], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self._told, universal_newlines=True)
-        self._way = way
-        self._answer()
-
-    def _answer(self) -> str:
-        line = self._process.stdout.readline()  # type: ignore[union-attr]
-        if not line:
-            self._told.seek(0)
-            last = ([line.strip() for line in self._told if line.strip()] or ['it said nothing'])[-1]
-            raise errors.InputError(f'{self._way}: found that its process ended ({last[:400]}), expected figures: '
-                                    'install what is missing, or leave out --torch_python')
-        return line
-
-    def turn(self, count: int) -> float:
-        """Photographs a second over `count` of them."""
-        self._process.stdin.write(f'{count}\n')  # type: ignore[union-attr]
-        self._process.stdin.flush()  # type: ignore[union-attr]
-        return count / float(self._answer())
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+def measure(*, quick: bool, rounds: Optional[int], torch_python: Optional[str]) -> List[turns.Figure]:
+    if torch_python and not shutil.which(torch_python):
+        raise InputError(f'--torch_python: found no program {torch_python}, expected a Python with torch and timm: '
+                         'correct it or leave it out')
+    size, side, count, rounds = (32, 64, BATCH, rounds or 1) if quick else (224, dataset.LONG_SIDE, 5 * BATCH,
+                                                                               rounds or 5)
+    missing = [name for name in ('openvino', 'tf2onnx', 'onnxruntime') if importlib.util.find_spec(name) is None]
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.make(folder, count, side)
+        model, speeds = model_in(folder, size), {}
+        for commands in _commands(folder, size, list(ENGINES)[:1 if missing else None], torch_python):
+            taken = turns.take_turns(commands, rounds, amount=count, warm_up=count)
+            speeds.update((way, turns.speeds(each, count)) for way, each in taken.items())
+        figures = [*_figures(speeds, f'{rounds} rounds of {count} in turn'),
+                   _forward(folder, size, FORWARD[-1:] if quick else FORWARD, rounds),
+                   *([] if missing else _differences(folder, model))]
+    if missing:
+        figures.append(turns.skipped('OpenVINO and ONNX Runtime', f'this Python has no package {missing[0]}'))
+    return figures if torch_python else [*figures, turns.skipped(TORCH, 'no --torch_python was given')]
 
 
-@contextlib.contextmanager
-def workers(part: str, ways: Sequence[str], model: str, images: str, torch_python: Optional[str]) -> Iterator[Any]:
-    with contextlib.ExitStack() as stack:
-        made = {}
-        for way in ways:
-            made[way] = Worker(torch_python if way == TORCH and torch_python else sys.executable, part, way, model,
-                               images)
-            stack.callback(made[way].close)
-        yield made
+def _commands(folder: str, size: int, ways: List[str], torch_python: Optional[str]) -> List[Dict[str, List[str]]]:
+    """The processes that take turns: from JPEG files to scores, and the network alone."""
+    def way(function: str, **given: Any) -> List[str]:
+        return turns.process('scoring', function, folder=folder, **given)
+
+    whole = {name: way('original', size=size, keep_memory=kept) for name, kept in BASELINES.items()}
+    whole[f'{PREDICT}, decoding alone'] = way('decoding')
+    for part, function in (EVAL, 'evaluating'), (PREDICT, 'predicting'):
+        whole.update((f'{part}, {name}', way(function, way=name)) for name in ways)
+    alone = {f'{NETWORK}, {name}': way('network', size=size, way=name) for name in ways}
+    if len(ways) > 1:
+        alone[RUNTIME] = way('onnx_runtime', size=size)
+    if torch_python:
+        alone[TORCH] = turns.process('scoring', 'pytorch', torch_python, size=size)
+    return [whole, alone]
 
 
-def measure(part: str, ways: Sequence[str], model: str, images: str, *, rounds: int, count: int,
-            torch_python: Optional[str]) -> Dict[str, Any]:
-    """Median photographs a second by way, and the medians of their ratios to each other."""
-    speeds: Dict[str, List[float]] = {way: [] for way in ways}
-    with workers(part, ways, model, images, torch_python) as made:
-        for number in range(rounds):
-            for way in (*ways[number % len(ways):], *ways[:number % len(ways)]):
-                speeds[way].append(made[way].turn(count))
-    ratios = {way: {other: statistics.median(a / b for a, b in zip(speeds[way], speeds[other])) for other in ways}
-              for way in ways}
-    return {'images_per_second': {way: statistics.median(each) for way, each in speeds.items()}, 'ratios': ratios}
+def _figures(speeds: Dict[str, List[float]], measured: str) -> List[turns.Figure]:
+    figures = [turns.compared(
+        f'{EVAL}, {way}, beside {baseline}', speeds[f'{EVAL}, {way}'], speeds[baseline], 'images/s',
+        "images a second from JPEG files of 640 pixels to scores, in eval.py's pass, and the original's way: two "
+        f'passes, batches of {ORIGINAL_BATCH}, decoded one by one, one batch ahead; {measured}', least=LEAST[way])
+        for baseline in BASELINES for way in ENGINES if f'{EVAL}, {way}' in speeds]
+    for part, how in (PREDICT, 'from JPEG files'), (NETWORK, f'of constant batches of {BATCH}'):
+        figures += [turns.compared(
+            way, each, speeds[f'{part}, tf'], 'images/s', f'images a second {how}, over those of tf; {measured}'
+            + (f'; {turns.ratio_of(each, speeds[TORCH]):.2f} times PyTorch' if part == NETWORK and TORCH in speeds
+               else '')) for way, each in speeds.items() if way.startswith(part)]
+    return figures
 
 
-def differences(model: str, images: str) -> Dict[str, Dict[str, float]]:
-    """The largest and the mean difference of a mean score from TensorFlow's, on the photographs."""
+def _forward(folder: str, size: int, batches: Any, rounds: int) -> turns.Figure:
+    with turns.workers({'': turns.process('scoring', 'forward_alone', folder=folder, size=size)}) as started:
+        ways = {batch: lambda batch=batch: FORWARD[-1] / started[''].take(batch).wall for batch in batches}
+        turns.interleaved(ways, 1)  # warms up
+        speeds = {batch: statistics.median(each) for batch, each in turns.interleaved(ways, rounds).items()}
+    best = max(speeds, key=lambda batch: speeds[batch])
+    return turns.reported(f'forward alone, the best batch: {best}', speeds[best], 'images/s',
+                          f'images a second by batch, of constant images, {rounds} rounds in turn: '
+                          + ', '.join(f'{batch}: {speed:.1f}' for batch, speed in speeds.items()))
+
+
+def _differences(folder: str, model: str) -> List[turns.Figure]:
+    """The largest difference of a mean score from TensorFlow's."""
     import numpy as np
 
     from utils import score_utils
-    files = sorted(map(str, Path(images).glob('*.jpg')))
     means = {}
     for way in ENGINES:
-        with _scorer(way, model) as scorer:
-            means[way] = score_utils.mean_score(np.stack([distribution for _, distribution in scorer.score(files)]))
-    found = {way: np.abs(means[way] - means[TF]) for way in (OPENVINO, FAST)}
-    return {way: {'largest': float(each.max()), 'mean': float(each.mean()), 'photographs': len(files)}
-            for way, each in found.items()}
-
-
-def markdown(result: Dict[str, Any]) -> str:
-    lines = []
-    for part, found in result['parts'].items():
-        lines += [f'| {part} | images/s | over tf |' + (' over PyTorch |' if TORCH in found['ratios'] else ''),
-                  '|---|---|---|' + ('---|' if TORCH in found['ratios'] else '')]
-        for way, speed in found['images_per_second'].items():
-            ratios = found['ratios'][way]
-            lines.append(f'| {way} | {speed:.0f} | {ratios[TF]:.2f} |'
-                         + (f' {ratios[TORCH]:.2f} |' if TORCH in ratios else ''))
-        lines.append('')
-    if NETWORK in result['parts'] and TORCH not in result['parts'][NETWORK]['ratios']:
-        lines.append('PyTorch: left out, as no --torch_python was given')
-    lines += [f'{way}: mean scores differ from tf by {each["mean"]:.6f} on average and {each["largest"]:.6f} at most, '
-              f'{each["photographs"]} photographs' for way, each in result['differences'].items()]
-    return '\n'.join(lines)
-
-
-def parse(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument('--weights', default=str(SHARED / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'),
-                        metavar='FILE', help='weights of the model (default: those of shared/, beside the repository)')
-    parser.add_argument('--images', default=str(SHARED / 'ava_sample' / 'images'), metavar='DIR',
-                        help='folder of photographs, .jpg (default: ava_sample/images of shared/)')
-    parser.add_argument('--rounds', type=count, default=5, metavar='N', help='(default: 5)')
-    parser.add_argument('--count', type=count, default=512, metavar='N',
-                        help=f'photographs in a turn, a multiple of {BATCH} (default: 512)')
-    parser.add_argument('--torch_python', metavar='PYTHON', help='a Python with torch and timm (default: without them)')
-    parser.add_argument('--part', choices=('photographs', 'network'), help='only this part (default: both)')
-    parser.add_argument('--json', action='store_true', help='print the figures as JSON')
-    parser.add_argument('--worker', nargs=4, help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
-
-
-def main(argv: Optional[Sequence[str]] = None) -> Optional[Dict[str, Any]]:
-    flags = parse(argv)
-    if flags.worker:
-        return work(*flags.worker)
-    if flags.count % BATCH:
-        raise errors.InputError(f'--count: found {flags.count}, expected a multiple of {BATCH}: type --count '
-                                f'{-(-flags.count // BATCH) * BATCH}')
-    if flags.torch_python and not shutil.which(flags.torch_python):
-        raise errors.InputError(f'--torch_python: found no program {flags.torch_python}, expected a Python with torch '
-                                'and timm: correct it or leave it out')
-    if not os.path.isfile(flags.weights) or not list(Path(flags.images).glob('*.jpg')):
-        raise errors.InputError(f'{flags.weights}, {flags.images}: found no weights or no photographs, expected both: '
-                                'type --weights or --images')
-    from utils.base.preprocessing import Preprocessing
-    from utils.formats import onnx_model
-    onnx_model.require('benchmarks/scoring.py', {**onnx_model.EXPORT_PACKAGES, **onnx_model.OPENVINO_PACKAGES})
-    parts = {'photographs': [PHOTOGRAPHS], 'network': [NETWORK], None: [PHOTOGRAPHS, NETWORK]}[flags.part]
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-        model = os.path.join(folder, 'model.h5')
-        models.import_weights(os.path.abspath(flags.weights), model,
-                              Preprocessing(resize='nearest', padding='symmetric'))
-        result = {'cores': len(os.sched_getaffinity(0)), 'rounds': flags.rounds, 'count': flags.count, 'parts': {
-            part: measure(part, [way for way in WAYS[part] if way != TORCH or flags.torch_python], model, flags.images,
-                          rounds=flags.rounds, count=flags.count, torch_python=flags.torch_python) for part in parts},
-            'differences': differences(model, flags.images)}
-    print(json.dumps(result, indent=1) if flags.json else markdown(result))
-    return result
+        with _scorer(model, way) as opened:
+            found = [distribution for _, distribution in opened.score(_files(folder))]
+            means[way] = score_utils.mean_score(np.stack(found))
+    apart = {way: np.abs(means[way] - means['tf']) for way in list(ENGINES)[1:]}
+    return [turns.reported(f'mean score, {way}: largest difference', float(each.max()), '',
+                           f'from tf; {each.mean():.6f} on average, {len(each)} photographs')
+            for way, each in apart.items()]
 
 
 if __name__ == '__main__':
-    errors.run(main, 'scoring')
+    turns.main(measure, __doc__, rounds=turns.ROUNDS, torch_python={'metavar': 'PYTHON'})

@@ -1,35 +1,32 @@
-"""Seconds from `python3 train.py` on 250,000 labels to the first step, and those of every command's --help."""
+"""Start-up: `python3 train.py` on 250,000 labels to its first step, every command's --help, and reading labels."""
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import dataset, step_worker, turns
 
-from benchmarks import loader_memory, step_worker, turns  # noqa: E402
-
-IN_PROJECT = ("import runpy, sys; sys.path[0] = {root!r}; "
-              "runpy.run_module({name!r}, run_name='__main__', alter_sys=True)")
-COMMANDS = {**{name: [str(turns.ROOT / name)] for name in ('train.py', 'eval.py', 'predict.py')},
-            **{name: ['-c', IN_PROJECT.format(root=str(turns.ROOT), name=f'utils.{name}')] for name in (
-                'check_dataset', 'demo_dataset', 'export', 'labels', 'models', 'records')}}
-MOST_HELP = 0.5
+MODULES = 'check_dataset', 'demo_dataset', 'export', 'labels', 'models', 'records'
+COMMANDS = {**{name: [name] for name in ('train.py', 'eval.py', 'predict.py')},
+            **{f'utils/{name}.py': ['-m', f'utils.{name}'] for name in MODULES}}
+MOST_HELP = 0.5  # seconds
 MOST_MORE = 2.0
+REAL_LABELS = turns.SHARED / 'ava_labels' / 'AVA_43533.txt'
 
 LEAST = '''import os, sys
 sys.path.insert(0, {root!r})
 import tensorflow as tf
 from utils import nima
+from utils.model import model_file
 tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
 tf.keras.backend.set_learning_phase(1)
 base = tf.keras.applications.MobileNet(({size}, {size}, 3), include_top=False, pooling='avg', weights=None)
-if {weights!r} != 'none':
-    base.load_weights({weights!r}, by_name=True)
 model = nima.with_head(base, 0.75)
+if {weights!r} != 'none':
+    nima.load_weights(model, model_file.read({weights!r}))
 model.compile(nima.optimizer('sgd', 1e-4, momentum=0.9, decay=1e-6), loss=nima.earth_mover_loss)
 os._exit(0)  # as the other does: neither pays for TensorFlow's end
 '''
@@ -48,36 +45,64 @@ def seconds(command: List[str]) -> float:
     return time.perf_counter() - started
 
 
-def measure(*, quick: bool) -> List[turns.Figure]:
-    lines, size, rounds = (2000, 32, 1) if quick else (250000, 224, 5)
-    weights = step_worker.weights() if size == 224 else 'none'
+def measure(*, quick: bool, rounds: Optional[int], labels: str) -> List[turns.Figure]:
+    lines, size, rounds = (2000, 32, rounds or 1) if quick else (250000, 224, rounds or 5)
     with tempfile.TemporaryDirectory() as folder:
-        loader_memory.link_dataset(folder, lines, 64 if quick else 640)
-        argv = [*step_worker.dataset_flags(folder), '--weights', weights, '--image_size', str(size), '--device', 'cpu',
-                '--TMP_MODEL_PATF', os.path.join(folder, 'model'), '--TMP_LOG_PATH', os.path.join(folder, 'log')]
-        named: Dict[str, Any] = {'root': str(turns.ROOT), 'size': size, 'weights': weights, 'argv': argv}
-        ways = {name: [sys.executable, '-c', text.format(**named)] for name, text in (('least', LEAST),
-                                                                                      ('train', TRAIN))}
-        pairs = [[seconds(ways['least']), seconds(ways['train'])] for _ in range(rounds)]
-    more = statistics.median(mine - least for least, mine in pairs)
-    least, mine = (statistics.median(column) for column in zip(*pairs))
-    start = turns.Figure(
-        f'from python3 train.py to its first step, {lines:,} labels', mine, least, mine / least, 's',
-        f'at most {MOST_MORE:g} s more', more <= MOST_MORE,
-        f'seconds of the process, and of one that imports TensorFlow and builds the model with its weights; '
-        f'{rounds} pairs, {more:.2f} s more')
-    return [start, *_helps(rounds)]
+        dataset.link(folder, lines, 64 if quick else dataset.LONG_SIDE)
+        start = _start(folder, lines, size, rounds)
+        read = [_reading(path, rounds) for path in (labels, os.path.join(folder, 'AVA.txt')) if os.path.isfile(path)]
+    return [start, _helps(rounds), *read]
 
 
-def _helps(rounds: int) -> List[turns.Figure]:
-    times = {name: statistics.median(seconds([sys.executable, *words, '--help']) for _ in range(rounds))
-             for name, words in COMMANDS.items()}
+def _start(folder: str, lines: int, size: int, rounds: int) -> turns.Figure:
+    weights = step_worker.weights(size)
+    argv = [*dataset.paths(folder), '--val_size', '100', '--weights', weights, '--image_size', str(size), '--device',
+            'cpu', '--TMP_MODEL_PATF', os.path.join(folder, 'model')]
+    named: Dict[str, Any] = {'root': str(turns.ROOT), 'size': size, 'weights': weights, 'argv': argv}
+    found = turns.interleaved({text: lambda text=text: seconds([sys.executable, '-c', text.format(**named)])
+                               for text in (LEAST, TRAIN)}, rounds)
+    more = statistics.median(mine - least for least, mine in zip(found[LEAST], found[TRAIN]))
+    return turns.compared(
+        f'from python3 train.py to its first step, {lines:,} labels', found[TRAIN], found[LEAST], 's',
+        'seconds of the process, and of one that imports TensorFlow and builds the model with its weights; '
+        f'{rounds} rounds in turn, {more:.2f} s more')._replace(goal=f'at most {MOST_MORE:g} s more',
+                                                                met=more <= MOST_MORE)
+
+
+def _helps(rounds: int) -> turns.Figure:
+    found = turns.interleaved({name: lambda words=words: seconds([sys.executable, *words, '--help'])
+                               for name, words in COMMANDS.items()}, rounds)
+    times = {name: statistics.median(each) for name, each in found.items()}
     slowest = max(times, key=lambda name: times[name])
-    return [turns.Figure(f'--help, the slowest: {slowest}', times[slowest], MOST_HELP, times[slowest] / MOST_HELP, 's',
-                         f'below {MOST_HELP:g} s', times[slowest] < MOST_HELP,
-                         f'seconds of the process, the median of {rounds}; all: '
-                         + ', '.join(f'{name} {each:.2f}' for name, each in times.items()))]
+    return turns.Figure(f'--help, the slowest: {slowest}', times[slowest], MOST_HELP, times[slowest] / MOST_HELP, 's',
+                        f'below {MOST_HELP:g} s', times[slowest] < MOST_HELP,
+                        f'seconds of the process, the median of {rounds}; all: '
+                        + ', '.join(f'{name} {each:.2f}' for name, each in times.items()))
+
+
+def _reading(path: str, rounds: int) -> turns.Figure:
+    """utils.data.ava, which checks every line, and a plain str.split loop: the least that reading can cost."""
+    from utils.data import ava
+
+    def split_lines(path: str) -> List[List[str]]:
+        with open(path, encoding='utf-8') as file:
+            return [line.split() for line in file]
+
+    def timed(read: Callable[[str], Any]) -> Callable[[], float]:
+        def run() -> float:
+            started = time.perf_counter()
+            read(path)
+            return time.perf_counter() - started
+        return run
+
+    ways = {'mine': timed(ava.read_labels), 'plain': timed(split_lines)}
+    turns.interleaved(ways, 1)  # warms up
+    found, lines = turns.interleaved(ways, rounds), len(split_lines(path))
+    return turns.compared(f'reading {lines:,} labels', found['mine'], found['plain'], 's',
+                          f'seconds of ava.read_labels, and of str.split on the same lines; {rounds} rounds in turn')
 
 
 if __name__ == '__main__':
-    turns.main(measure, __doc__)
+    turns.main(measure, __doc__, rounds=turns.ROUNDS, labels={
+        'default': str(REAL_LABELS), 'metavar': 'FILE',
+        'help': 'a label file to read, beside a drawn one (default: the real lines of shared/, beside the repository)'})

@@ -1,150 +1,222 @@
-"""The commands of benchmarks/: what they print, and what they say without their data."""
+"""The measurements of benchmarks/: how they take turns, what they print, and what they say without their data."""
 import json
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, make_model
 
-from benchmarks import scoring
+from benchmarks import dataset as drawn
+from benchmarks import scaling, scoring, turns
 from utils.base import memory
 from utils.base.errors import InputError
 
+COUNTING = '''import sys, time
+sys.path.insert(0, {root!r})
+from benchmarks import turns
+turns.Answers().serve(lambda amount, word='': open({log!r}, 'a').write(f'{name} {{amount}} {{word}}\\n'))'''
+
 
 def run(name, *argv):
-    done = subprocess.run([sys.executable, str(ROOT / 'benchmarks' / f'{name}.py'), *map(str, argv)],
+    done = subprocess.run([sys.executable, '-m', f'benchmarks.{name}', *map(str, argv)], cwd=str(ROOT),
                           capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
 
-def test_reading_labels_is_timed_beside_a_plain_split():
-    code, out, _ = run('labels', '--generate', 500, '--rounds', 2, '--json')
-    figures = json.loads(out)
-    assert code == 0 and (figures['lines'], figures['rounds']) == (500, 2)
-    assert figures['ratio'] == figures['read_labels_s'] / figures['str_split_s']
+def measured(tmp_path, name, *argv):
+    """The rows of a measurement, as it writes them, and what it prints."""
+    code, out, err = run(name, *argv, '--output', tmp_path / 'rows.json')
+    assert code == 0, err
+    return json.loads((tmp_path / 'rows.json').read_text()), out
+
+
+# --- turns
+
+
+def counting(tmp_path, *names):
+    log = tmp_path / 'log.txt'
+    return log, {name: [sys.executable, '-c', COUNTING.format(root=str(ROOT), log=str(log), name=name)]
+                 for name in names}
+
+
+def test_workers_take_turns_in_another_order_each_round(tmp_path):
+    log, commands = counting(tmp_path, 'a', 'b')
+    taken = turns.take_turns(commands, 3, amount=2, warm_up=5)
+    assert log.read_text().split(' \n')[:-1] == ['a 5', 'b 5', 'a 2', 'b 2', 'b 2', 'a 2', 'a 2', 'b 2']
+    assert [len(each) for each in taken.values()] == [3, 3]
+    assert all(turn.wall > 0 and turn.peak >= turn.resident > 0 for each in taken.values() for turn in each)
+
+
+def test_a_worker_that_is_not_in_turn_is_stopped_and_two_can_be_one(tmp_path):
+    log, commands = counting(tmp_path, 'a', 'b')
+    with turns.workers(commands) as started:
+        for worker in started.values():
+            (_, process_id), = worker._members
+            deadline = time.monotonic() + 60
+            while 'State:\tT' not in Path(f'/proc/{process_id}/status').read_text():
+                assert time.monotonic() < deadline
+        one = started['a'].take(1)
+        both = started['a'].beside(started['b']).take(3, 'word')
+    assert sorted(log.read_text().splitlines()) == ['a 1 ', 'a 3 word', 'b 3 word']
+    assert both.resident > 1.5 * one.resident  # the sum of two
+
+
+def test_a_process_that_ends_says_why(tmp_path):
+    with pytest.raises(InputError, match=r'^a process of the benchmark ended early: ModuleNotFoundError: No module'):
+        turns.Worker([sys.executable, '-c', 'import nowhere'])
+    ends = COUNTING.format(root=str(ROOT), log=str(tmp_path / 'none' / 'log'), name='a')
+    with turns.workers({'a': [sys.executable, '-c', ends]}) as started, pytest.raises(
+            InputError, match='ended early: FileNotFoundError'):
+        started['a'].take(1)
+
+
+def test_a_row_is_the_median_of_the_ratios_and_says_that_the_machine_was_not_quiet():
+    quiet = turns.compared('f', [2.0, 4.0, 4.0], [1.0, 2.0, 2.0], 's', 'so', most=2)
+    assert quiet == turns.Figure('f', 4.0, 2.0, 2.0, 's', 'at most 2 times', True, 'so')
+    noisy = turns.compared('f', [1.0, 10.0, 10.0], [1.0, 1.0, 10.0], 's', 'so', least=1.5)
+    assert (noisy.value, noisy.baseline, noisy.ratio, noisy.met) == (10.0, 1.0, 1.0, False)
+    assert noisy.how == 'so; the machine was not quiet: the ratio of the medians is 10'
+    assert turns.described([quiet, turns.skipped('g', 'none')]) == '\n'.join([
+        '| figure | here | baseline | ratio | goal | met |', '|---|---|---|---|---|---|',
+        '| f | 4.00 s | 2.00 s | 2.00 | at most 2 times | yes |', '| g | | | | | skipped: none |', '', 'f: so'])
+
+
+# --- without their data
 
 
 @pytest.mark.parametrize('missing', ['weights', 'photographs'])
 def test_imported_scores_without_its_data(missing, tmp_path):
     (tmp_path / 'model.h5').touch()
     weights = tmp_path / ('no.h5' if missing == 'weights' else 'model.h5')
-    absent = weights if missing == 'weights' else tmp_path / 'images' / '42039.jpg'
-    assert run('imported_scores', '--weights', weights, '--dataset', tmp_path) == (
+    absent = weights if missing == 'weights' else tmp_path / '42039.jpg'
+    assert run('imported_scores', '--weights', weights, '--images', tmp_path) == (
         1, '', f"imported_scores: error: {absent}: found no file, expected the weights of idealo's aesthetic model and "
-               'the photographs in images/ of the dataset: type --weights or --dataset\n')
+               'its photographs: type --weights or --images\n')
 
 
-def test_scoring_without_its_data(tmp_path):
-    code, out, err = run('scoring', '--weights', tmp_path / 'no.h5', '--images', tmp_path)
-    assert (code, out) == (1, '')
-    assert err == (f'scoring: error: {tmp_path / "no.h5"}, {tmp_path}: found no weights or no photographs, expected '
-                   'both: type --weights or --images\n')
-
-
-def test_scoring_takes_whole_batches_alone():
-    code, out, err = run('scoring', '--count', 100)
-    assert (code, out, err) == (1, '', 'scoring: error: --count: found 100, expected a multiple of 64: type --count '
-                                       '128\n')
+def test_scoring_without_its_python(tmp_path):
+    assert run('scoring', '--torch_python', tmp_path / 'none') == (
+        1, '', f'scoring: error: --torch_python: found no program {tmp_path / "none"}, expected a Python with torch '
+               'and timm: correct it or leave it out\n')
     code, _, err = run('scoring', '--rounds', 0)
     assert code == 2 and "argument --rounds: found '0', expected a whole number from 1" in err
 
 
-def test_a_process_of_scoring_that_ends_says_why(tmp_path):
-    python = tmp_path / 'python'  # in place of one without timm
-    python.write_text("#!/bin/sh\nprintf 'Traceback\\nno module timm\\n' >&2\n")
-    python.chmod(0o755)
-    with pytest.raises(InputError, match=r'^PyTorch: found that its process ended \(no module timm\), expected'):
-        scoring.Worker(str(python), scoring.NETWORK, scoring.TORCH, 'model.h5', 'images')
-    assert run('scoring', '--torch_python', tmp_path / 'none') == (
-        1, '', f'scoring: error: --torch_python: found no program {tmp_path / "none"}, expected a Python with torch '
-               'and timm: correct it or leave it out\n')
+def test_a_measurement_that_fails_is_told_and_an_exit_code(tmp_path):
+    code, out, err = run('run', '--quick', '--only', 'scoring', '--torch_python', tmp_path / 'none')
+    assert code == 1 and 'failed: exit code 1' in out and 'found no program' in err
 
 
 def test_decoding_alone_asks_for_the_memory_that_predict_asks_for(dataset, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(memory, 'keep_freed', lambda: asked.append(True))
-    turn = scoring.decoding(scoring.DECODE, str(make_model(tmp_path / 'model.h5')), str(dataset.images))
-    assert asked and turn(scoring.STEP) > 0
+    drawn.make(str(tmp_path / 'data'), 3, 32)
+    make_model(tmp_path / 'data' / 'model_001.h5')
+    assert len(scoring.decoding(str(tmp_path / 'data'))(2)) == 2 and asked
+
+
+# --- all of them
+
+
+FIGURES = {
+    'startup': ['from python3 train.py', '--help', 'reading '], 'training': [
+        'step of train.py, packed', 'training on a CPU, freed', 'simulated device busy', 'step: freed memory given',
+        'step: PyTorch', 'all operations', 'images a second, --trainable', 'head alone', 'peak memory', 'memory of'],
+    'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'network alone', 'forward alone'],
+    'loader': [f'{way}, cores: 1' for way in ('published', 'decode + resize', 'loader, JPEG files', 'packed, raw')],
+    'scaling': ['two processes, together', 'projection, 8'], 'kill': ['SIGKILLs']}
+
+
+@pytest.mark.parametrize('names', [['startup'], pytest.param(
+    [name for name in FIGURES if name != 'startup'], marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+def test_measurements_run_and_make_tables(names, tmp_path):
+    code, out, err = run('run', '--quick', '--only', *names, '--output', tmp_path / 'figures.json')
+    assert code == 0, out + err
+    found = json.loads((tmp_path / 'figures.json').read_text())
+    assert found['quick'] is True and found['machine']['cores'] >= 1 and list(found['figures']) == names
+    for name, figures in found['figures'].items():
+        assert f'## {name}\n' in out
+        for beginning in FIGURES[name]:
+            assert any(each['figure'].startswith(beginning) for each in figures), beginning
+        for each in figures:
+            assert f'| {each["figure"]} |' in out and each['how']
+            assert (each['value'] is None) == each['how'].startswith('skipped: ')
+            assert each['met'] is None or each['goal']
 
 
 @pytest.mark.slow
-def test_scoring_compares_both_engines(shared):
+def test_scoring_compares_engines_whose_scores_agree(tmp_path):
     pytest.importorskip('openvino')
-    if not (shared / 'weights').exists() or not (shared / 'ava_sample').exists():
-        pytest.skip('no shared/weights or no shared/ava_sample')
-    code, out, err = run('scoring', '--rounds', 1, '--count', 64, '--json')
-    assert code == 0, err
-    result = json.loads(out)
-    assert [list(part['ratios']) for part in result['parts'].values()] == [
-        ['decoding alone', 'tf', 'openvino', 'openvino --fast'], ['tf', 'ONNX Runtime', 'openvino', 'openvino --fast']]
-    assert all(ratio > 0 for part in result['parts'].values() for row in part['ratios'].values()
-               for ratio in row.values())
-    assert result['differences']['openvino']['largest'] <= 1e-4
+    rows, _ = measured(tmp_path, 'scoring', '--quick')
+    values = {row['figure']: row['value'] for row in rows}
+    assert values['mean score, openvino: largest difference'] <= 1e-4
+    assert {f'{part}, {way}' for part in (scoring.PREDICT, scoring.NETWORK) for way in scoring.ENGINES} <= set(values)
 
 
 @pytest.mark.slow
-def test_imported_scores_are_the_readmes_table(shared):
+def test_the_originals_way_reads_little_that_nobody_scores(tmp_path, monkeypatch):
+    read, one_by_one = [], scoring.one_by_one
+
+    def counted(*given):
+        for batch in one_by_one(*given):
+            read.append(1)
+            yield batch
+
+    monkeypatch.setattr(scoring, 'one_by_one', counted)
+    drawn.make(str(tmp_path / 'data'), 100, 64)
+    scoring.model_in(str(tmp_path / 'data'), 32)
+    scoring.original(str(tmp_path / 'data'), 32, False)(100)
+    assert 2 * 10 <= len(read) <= 2 * (10 + 3)
+
+
+@pytest.mark.slow
+def test_what_packing_changes_is_the_readmes_table(shared, tmp_path):
+    rows, out = measured(tmp_path, 'pixels')
+    raw = [row for row in rows if row['way'] == 'packed, raw']
+    assert len(raw) == 2 and all(row['largest_score'] <= 0.05 and row['largest_pixel'] <= 0.5 for row in raw)
+    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
+    assert all(line in readme for line in out.splitlines())
+
+
+@pytest.mark.slow
+def test_imported_scores_are_the_readmes_table(shared, tmp_path):
     for name in ('weights/nima_aesthetic_idealo_dequantised.h5', 'ava_sample'):
         if not (shared / name).exists():
             pytest.skip(f'no shared/{name}')
-    code, out, err = run('imported_scores')
-    assert code == 0, err
-    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in out.splitlines()]
-    assert [len(row) for row in rows] == [2 + 5 + 1] * (3 + 2 * 4)
-    nearest = rows[3:][[row[:2] for row in rows[3:]].index(['symmetric', 'nearest, half-pixel centres: `nearest`'])]
-    assert float(nearest[-1]) < 0.1
+    rows, out = measured(tmp_path, 'imported_scores')
+    assert len(rows) == 2 * 4 and len(out.splitlines()) == 3 + 2 * 4
+    nearest = {row['padding']: row for row in rows if row['resize'].startswith('nearest, half-pixel')}
+    assert nearest['symmetric']['largest_difference'] < 0.1
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     for line in out.splitlines():
         assert line in readme
 
 
-BEGINNINGS = {
-    'steps': ['step of train.py'], 'busy': ['simulated device busy'], 'startup': ['from python3 train.py', '--help'],
-    'evaluation': ['scoring, TensorFlow', 'scoring, OpenVINO', 'forward alone'], 'transfer': ['images a second, --tra'],
-    'cpu_training': ['training on a CPU', 'all operations'], 'levers': ['step: as it is', 'step: PyTorch'],
-    'memory': ['peak memory', 'memory of train.py']}
+# --- many devices
 
 
-@pytest.mark.parametrize('names', [
-    ['startup', 'levers'], pytest.param(list(BEGINNINGS), marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
-def test_measurements_run_and_make_one_table(names, tmp_path):
-    code, out, err = run('run', '--quick', '--only', *names, '--output', tmp_path / 'figures.json')
-    assert code == 0, out + err
-    found = json.loads((tmp_path / 'figures.json').read_text())
-    assert found['quick'] is True and found['machine']['cores'] >= 1
-    table, told = out.split('\n\n')
-    assert told.splitlines() == [f'{each["figure"]}: {each["how"]}' for each in found['figures']
-                                 if each['value'] is not None]
-    assert 'records' in told  # of the commands whose --help is timed
-    rows = [[cell.strip() for cell in line.split('|')[1:-1]] for line in table.splitlines()]
-    assert rows[0] == ['figure', 'here', 'baseline', 'ratio', 'goal', 'met']
-    assert [row[0] for row in rows[2:]] == [each['figure'] for each in found['figures']]
-    for beginning in [each for name in names for each in BEGINNINGS[name]]:
-        assert any(each['figure'].startswith(beginning) for each in found['figures']), beginning
-    for each in found['figures']:
-        assert each['how'] and not each['how'].startswith('failed')
-        assert (each['value'] is None) == each['how'].startswith('skipped: ')
-        assert (each['met'] is None) or each['goal']
+def test_a_ring_sends_each_part_around_twice():
+    assert scaling.ring_seconds(800, 4, 100.0, hop=0.5) == pytest.approx(6 * (200 / 100 + 0.5))
+    assert scaling.ring_seconds(800, 1, 100.0) == 0
 
 
-def test_a_measurement_that_fails_is_a_row_and_an_exit_code(tmp_path):
-    code, out, _ = run('run', '--quick', '--only', 'levers', '--torch_python', tmp_path / 'none')
-    assert code == 1 and 'failed: ' in out
+@pytest.mark.parametrize('readme', ['README.md', 'README.zh-CN.md'])
+def test_the_readme_has_the_projection_and_calls_it_one(readme):
+    text = (ROOT / readme).read_text(encoding='utf-8')
+    for row in scaling.projection(scaling.GRADIENTS):
+        exchange, efficiency = row.how.split(': ')[1].split(' | ')[:2]
+        devices = row.figure.split()[1]
+        assert any(line.strip().startswith(f'| {devices} | ') and line.endswith(f'| {exchange} | {efficiency} |')
+                   for line in text.splitlines()), row
+        assert row.how.startswith('Projection, not measured: ')
+    assert 'not a measurement' in text or '不是测量结果' in text
 
 
 @pytest.mark.slow
-def test_the_originals_way_reads_little_that_nobody_scores(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT))
-    from benchmarks import evaluation, loader
-    drawn, one_by_one = [], evaluation._one_by_one
-
-    def counted(*given):
-        for batch in one_by_one(*given):
-            drawn.append(1)
-            yield batch
-
-    monkeypatch.setattr(evaluation, '_one_by_one', counted)
-    loader.make_dataset(str(tmp_path / 'data'), 100, 64)
-    evaluation.checkpoint_in(str(tmp_path / 'data'), 32)
-    evaluation.original(str(tmp_path / 'data'), 32)(1)
-    assert 2 * 10 <= len(drawn) <= 2 * (10 + 3)
+def test_every_way_of_scaling_is_measured(tmp_path):
+    pytest.importorskip('horovod', reason='no Horovod in this environment: bash utils/horovod.sh builds it')
+    rows, _ = measured(tmp_path, 'scaling', '--quick')
+    values = {row['figure']: row['value'] for row in rows}
+    assert values[f'{scaling.TOGETHER}, beside apart'] > 0 and values[f'{scaling.EXCHANGE}, of a step'] > 0

@@ -128,7 +128,7 @@ def equal_part(count: int, most: int) -> int:
 def predict_batch(batchsize: int, device: str) -> int:
     """The fastest predict batch size of `device`: `batchsize`, in equal parts on a CPU.
 
-    There what 10 images need stays in the processor's cache; benchmarks/evaluation.py measures it.
+    There what 10 images need stays in the processor's cache; benchmarks/scoring.py measures it.
     """
     return equal_part(batchsize, CPU_PREDICT_BATCH) if device == 'cpu' else batchsize
 

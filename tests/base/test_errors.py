@@ -38,7 +38,7 @@ def test_a_python_without_the_packages(name, monkeypatch):
                                   f"bash {ROOT}/run.sh -m utils.labels 'my labels.csv'")
 
 
-@pytest.mark.parametrize('file, words', [('predict.py', 'predict.py'), ('benchmarks/run.py', 'benchmarks/run.py'),
+@pytest.mark.parametrize('file, words', [('predict.py', 'predict.py'), ('benchmarks/run.py', '-m benchmarks.run'),
                                          ('utils/device/rank_table.py', '-m utils.device.rank_table')])
 def test_the_command_of_a_file(file, words):
     assert errors.command_of(file) == f'bash {ROOT}/run.sh {words}'

@@ -13,8 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
 
+from benchmarks import kill
 from utils.model import checkpoint, model_file
 
 HOROVODRUN = Path(sys.executable).with_name('horovodrun')
@@ -22,10 +22,6 @@ if not HOROVODRUN.exists() or subprocess.run([sys.executable, '-c', 'import horo
                                              capture_output=True).returncode:
     pytest.skip('no Horovod for TensorFlow in this environment: bash utils/horovod.sh builds it',
                 allow_module_level=True)
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-import kill  # noqa: E402
-
-sys.path.remove(str(ROOT / 'benchmarks'))
 
 # BatchNorm by its moving averages in training too: one device's statistics would otherwise differ from two devices'.
 NETWORK = '''from tensorflow import keras
@@ -49,7 +45,7 @@ class Project(kill.Project):
     """The project with a network in which nothing depends on the size of a batch."""
 
     def __init__(self, folder):
-        super().__init__(folder, mobilenet=False, epochs=EPOCHS)
+        super().__init__(folder, epochs=EPOCHS)
         (self.root / 'small.py').write_text(NETWORK)
 
     def train(self, model, *more, command=RANKS, code=0):

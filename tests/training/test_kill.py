@@ -5,14 +5,9 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
 
+from benchmarks import kill
 from utils.model import checkpoint, model_file
-
-sys.path.insert(0, str(ROOT / 'benchmarks'))
-import kill  # noqa: E402
-
-sys.path.remove(str(ROOT / 'benchmarks'))
 
 
 @pytest.mark.timeout(1200)  # eight processes, one after the other
@@ -26,7 +21,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path):
 
 @pytest.fixture(scope='module')
 def project(tmp_path_factory):
-    return kill.Project(tmp_path_factory.mktemp('project'), mobilenet=False, epochs=1000)
+    return kill.Project(tmp_path_factory.mktemp('project'), epochs=1000)
 
 
 def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):

@@ -42,7 +42,8 @@ def _wrong_python(package: str) -> str:
 
 def command_of(file: str) -> str:
     """The shell command that runs `file`, named from the root, from any folder: bash /.../run.sh -m utils.labels."""
-    words = f'-m {file[:-len(".py")].replace("/", ".")}' if file.startswith('utils/') else shlex.quote(file)
+    module = file.startswith(('utils/', 'benchmarks/'))
+    words = f'-m {file[:-len(".py")].replace("/", ".")}' if module else shlex.quote(file)
     return f'bash {shlex.quote(os.path.join(ROOT, "run.sh"))} {words}'
 
 
