@@ -3,7 +3,8 @@ import os
 
 from utils.base import errors
 from utils.base.defaults import DEMO_DATASET, DEMO_MODEL, from_root
-from utils.training.flags import train_flags
+from utils.training import recipe
+from utils.training.flags import train_stages
 
 # Edit these lines for other pre-trained weights. A relative folder counts from the repository's root.
 TMP_WEIGHTS_PATH = './weights'
@@ -24,51 +25,70 @@ def build(flags, preprocessing, weights, run):
     nima.load_weights(model, weights)
     optimizer = nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
                                loss_scale=flags.loss_scale)
+    if flags.head_rate_factor != 1:
+        nima.scale_gradients(optimizer, model.layers[-1], flags.head_rate_factor)
     model.compile(run.distribute(optimizer), loss=nima.earth_mover_loss)
     return model
 
 
-def main(argv=None):
-    """Train as the flags say; returns Keras's History with the validation scores of every epoch trained."""
-    flags = train_flags(argv)
-    from utils.model import checkpoint, trust
-    name = flags.weights or WEIGHTS_NAME
-    path = os.path.join(flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH), name)
-    trust.start_trials(checkpoint.latest(flags.TMP_MODEL_PATF) if flags.resume else [path])  # imports run meanwhile
-
+def train(stage, start, path, group):
+    """Train a stage from `start` on, with the pre-trained weights of `path` where it is new; returns its History."""
     from utils import data_loader, nima
     from utils.data.splits import Test
-    from utils.demo import dataset
     from utils.device import device, signals
-    from utils.training import fit, loop, resume
+    from utils.training import fit
     from utils.training.plan import Head, Saving, Schedule, open_data
-
-    group = device.join(flags.distribute, flags.device)  # this process alone, or many that train together
-    say = group.report
-    schedule = Schedule(flags.epochs, flags.train_size, flags.batchsize, flags.seed, flags.validate_every,
-                        flags.scale_lr, flags.patience)
+    flags, say = stage.flags, group.report
+    schedule = Schedule(start.first_epoch + flags.epochs, flags.train_size, flags.batchsize, flags.seed,
+                        flags.validate_every, flags.scale_lr, flags.rate_schedule, start.first_epoch, flags.patience)
     saving = Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, flags.checkpoint_steps, flags.keep, flags.keep_best)
-    start = resume.find(saving.model_folder, resume=flags.resume, overwrite=flags.overwrite,
-                        own_folder=flags.demo and saving.model_folder == DEMO_MODEL, report=say)
-    if start.is_done(schedule.epochs, schedule.patience, report=say):
-        return loop.History()
-    if flags.demo:
-        dataset.make(DEMO_DATASET)
     parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
                                    test=Test(flags.test_labels, flags.test_split), group=flags.group, report=say)
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
-    weights = None if start.file or name == 'none' else nima.read_weights(path)
+    weights = start.file if start.begins_stage else None if start.file or path is None else nima.read_weights(path)
     preprocessing = start.preprocessing or nima.preprocessing_for(weights, flags.image_size, report=say)
     data = open_data(parts, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
                      packed=(flags.records, flags.val_records),
                      cropped=flags.trainable == 'all' or flags.crops is not None)
     with fit.only_writer(saving, group), signals.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
-        metadata = fit.describe(vars(flags), data, start, run)
+        content = fit.describe(stage, data, start, run)
         model = build(flags, preprocessing, weights, run)
-        return fit.fit(model, start, metadata, data, schedule=schedule, saving=saving, run=run, watch=watch,
-                       head=Head(flags.features, flags.crops) if flags.trainable == 'head' else None)
+        cached = flags.trainable == 'head' and flags.crops != 'fresh'
+        return fit.fit(model, start, content, data, schedule=schedule, saving=saving, run=run, watch=watch,
+                       head=Head(flags.features, flags.crops) if cached else None)
+
+
+def main(argv=None):
+    """Train as the flags say; returns Keras's History with the validation scores of the last stage's epochs."""
+    stages = train_stages(argv)
+    flags = stages[0].flags
+    from utils.model import checkpoint, trust
+    name = flags.weights or WEIGHTS_NAME
+    path = None if name == 'none' else os.path.join(flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH), name)
+    # imports run meanwhile
+    trust.start_trials(checkpoint.latest(flags.TMP_MODEL_PATF) if flags.resume else [path] if path else [])
+
+    from utils.demo import dataset
+    from utils.device import device
+    from utils.training import loop, resume
+
+    group = device.join(flags.distribute, flags.device)  # this process alone, or many that train together
+    for line in recipe.commands(stages, argv):
+        group.report(line)
+    folder, history = flags.TMP_MODEL_PATF, loop.History()
+    found = resume.find(folder, resume=flags.resume, overwrite=flags.overwrite, report=group.report,
+                        own_folder=flags.demo and folder == DEMO_MODEL)
+    index, start = resume.stage_of(found, stages)
+    if index == len(stages):
+        resume.report_done(start, stages[-1], group.report)
+    elif flags.demo:
+        dataset.make(DEMO_DATASET)
+    while index < len(stages):
+        history = train(stages[index], start, path, group)
+        index, start = resume.next_stage(folder, stages, index, group.report)
+    return history
 
 
 if __name__ == '__main__':

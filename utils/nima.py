@@ -110,6 +110,17 @@ def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
     return made
 
 
+def scale_gradients(optimizer: tf.keras.optimizers.Optimizer, layer: tf.keras.layers.Layer, factor: float) -> None:
+    """In place: multiply the gradients of a layer. For SGD, with momentum too, that is `factor` times its rate."""
+    gradients_of, scaled = optimizer.get_gradients, [weight.experimental_ref() for weight in layer.trainable_weights]
+
+    def get_gradients(loss: tf.Tensor, params: List[tf.Variable]) -> List[tf.Tensor]:
+        return [gradient * factor if param.experimental_ref() in scaled else gradient
+                for gradient, param in zip(gradients_of(loss, params), params)]
+
+    optimizer.get_gradients = get_gradients
+
+
 def _scale_loss(optimizer: tf.keras.optimizers.Optimizer, scale: float) -> None:
     """In place, as the files name an optimiser's class: SGD stays SGD, and loads everywhere."""
     gradients_of = optimizer.get_gradients

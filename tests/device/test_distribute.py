@@ -317,7 +317,7 @@ def test_the_rate_rises_in_the_first_epoch_and_stays():
     state = types.SimpleNamespace(epochs_done=0.0)
     model = tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))])
     model.compile(tf.keras.optimizers.SGD(0.1), 'mse')
-    scaled = callbacks.ScaledRate(8, state)
+    scaled = callbacks.Rate(plan.Schedule(7, 100, 10), state, 8)
     scaled.set_model(model)
     for epochs, rate in ((0.0, 0.1), (0.5, 0.45), (1.0, 0.8), (3.2, 0.8)):
         state.epochs_done = epochs

@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import re
-from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
 
 
 def typed_path(text: str) -> str:
@@ -52,6 +52,22 @@ def part(text: str) -> Tuple[int, int]:
     if not found or int(found.group(1)) > int(found.group(2)):
         raise argparse.ArgumentTypeError(f'found {text!r}, expected I/N with I from 1 to N, such as 1/4')
     return int(found.group(1)), int(found.group(2))
+
+
+def crops(text: str) -> Union[int, str]:
+    """A number of crops, or 'fresh'."""
+    if text == 'fresh':
+        return text
+    return number(int, lambda n: n >= 1, 'a whole number from 1, or fresh')(text)
+
+
+def rate_schedule(text: str) -> str:
+    """constant, cosine or step:FACTOR:EPOCHS."""
+    found = re.fullmatch(r'step:(0?\.\d+):([1-9]\d*)', text)
+    if text not in ('constant', 'cosine') and not (found and float(found.group(1))):
+        raise argparse.ArgumentTypeError(f'found {text!r}, expected constant, cosine or step:FACTOR:EPOCHS with a '
+                                         'factor between 0 and 1, such as step:0.95:10')
+    return text
 
 
 def pattern(text: str) -> str:

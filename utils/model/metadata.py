@@ -9,6 +9,8 @@
     data       labels_hash and split_hash (splits.py), split in words, train_images, val_images; test_hash and
                test_images where some are kept out; photographs: 'files', or 'packed' and the form
     metrics    name -> number of the epoch's end, such as val_srcc; null where it is undefined
+    recipe     of a run by --recipe: name and sha256 of its file; stage, counted from 1, of how many stages, its
+               stage_name, and first_epoch, the epochs before it
     stopped_early  true where --patience ended the training here
     versions   python, tensorflow, numpy, h5py and nima
     position   epoch: epochs that are complete; images: of the next one that were trained on, by all
@@ -58,11 +60,13 @@ def _is_anything(value: Any) -> bool:
 _DATA = {'labels_hash': _is_hash, 'split': _is_text, 'split_hash': _is_hash, 'train_images': _is_count,
          'val_images': _is_count, 'test_hash': _is_hash, 'test_images': _is_count, 'photographs': _is_text}
 _POSITION = {'epoch': _is_count, 'images': _is_count, 'loss_sum': _is_number, 'seconds': _is_number}
+_RECIPE = {'name': _is_text, 'sha256': _is_hash, 'stage': _is_count, 'stages': _is_count, 'stage_name': _is_text,
+           'first_epoch': _is_count}
 _RUN: Dict[str, Any] = {
     'id': _is_text, 'flags': _each(_is_anything), 'seed': _is_count, 'threads': _or_null(_is_count), 'device': _is_text,
     'devices': _is_count, 'data': _DATA,
-    'metrics': _each(_or_null(_is_number)), 'stopped_early': _is_anything, 'versions': _each(_is_text),
-    'position': _POSITION,
+    'metrics': _each(_or_null(_is_number)), 'recipe': _RECIPE, 'stopped_early': _is_anything,
+    'versions': _each(_is_text), 'position': _POSITION,
 }
 _METADATA: Dict[str, Any] = {'preprocessing': _is_anything, 'epoch': _is_count, 'origin': _each(_is_text), 'run': _RUN}
 

@@ -16,7 +16,7 @@ from utils.data_loader import Batch
 from utils.device.device import ALONE, Group
 from utils.model import checkpoint, metadata
 from utils.training import log
-from utils.training.plan import Saving
+from utils.training.plan import Saving, Schedule, rate_factor
 from utils.training.state import TrainingState
 
 Logs = Optional[Dict[str, Any]]
@@ -186,22 +186,26 @@ class EpochLog(tf.keras.callbacks.Callback):
         self._log.write(epoch + 1, logs or {})
 
 
-class ScaledRate(tf.keras.callbacks.Callback):
-    """The linear rule, arXiv:1706.02677 section 2: the optimiser's learning rate times the number of devices.
+class Rate(tf.keras.callbacks.Callback):
+    """Sets the optimiser's learning rate before each step as `schedule` says; `state` has the position.
 
-    In the first epoch it rises to that step by step; `state` has the position.
+    With `devices` the linear rule holds too, arXiv:1706.02677 section 2: the rate is multiplied by their number, to
+    which it rises in the stage's first epoch.
     """
 
-    def __init__(self, devices: int, state: TrainingState) -> None:
+    def __init__(self, schedule: Schedule, state: TrainingState, devices: int = 1) -> None:
         super().__init__()
-        self._devices, self._state = devices, state
+        self._schedule, self._devices, self._state = schedule, devices, state
         self._rate: Optional[float] = None  # the typed one
         self._now: Optional[float] = None
 
     def on_batch_begin(self, batch: int, logs: Logs = None) -> None:
         if self._rate is None:
             self._rate = self._now = float(tf.keras.backend.get_value(self.model.optimizer.lr))
-        rate = self._rate * (1 + (self._devices - 1) * min(1.0, self._state.epochs_done))
+        first, last = self._schedule.first_epoch, self._schedule.epochs
+        done = self._state.epochs_done - first
+        rate = self._rate * (1 + (self._devices - 1) * min(1.0, done))
+        rate *= rate_factor(self._schedule.rate_schedule, done, last - first)
         if rate != self._now:
             tf.keras.backend.set_value(self.model.optimizer.lr, rate)
             self._now = rate

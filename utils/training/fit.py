@@ -21,20 +21,21 @@ from utils.model import checkpoint
 from utils.model.metadata import unknown, versions
 from utils.training import callbacks, features, log, loop, resume
 from utils.training.plan import Data, Head, Saving, Schedule
+from utils.training.recipe import Stage
 from utils.training.state import TrainingState
 
 
-def describe(flags: Dict[str, Any], data: Data, start: resume.Start, run: Run) -> Dict[str, Any]:
+def describe(stage: Stage, data: Data, start: resume.Start, run: Run) -> Dict[str, Any]:
     """The metadata of every checkpoint of this run, see model_file.py; a run that is resumed keeps its id."""
-    train, val = data.train.ratings, data.val.ratings
+    flags, train, val = vars(stage.flags), data.train.ratings, data.val.ratings
     packed = data.train.packed
     about = {**splits.metadata(flags['split'], train, val, data.test), 'train_images': train.count,
              'val_images': val.count, 'photographs': f'packed, {packed.manifest["form"]}' if packed else 'files'}
     before = (start.file.metadata if start.file else None) or {}
     more, run_id = unknown(before), before.get('run', {}).get('id') or uuid.uuid4().hex
     return {**more, 'preprocessing': data.reading.preprocessing.as_json(), 'run': {
-        **more['run'], 'id': run_id, 'flags': _portable(flags), 'seed': flags['seed'], 'threads': run.threads,
-        'device': run.device, 'devices': run.group.size, 'data': about,
+        **more['run'], **stage.metadata(start.first_epoch), 'id': run_id, 'flags': _portable(flags),
+        'seed': flags['seed'], 'threads': run.threads, 'device': run.device, 'devices': run.group.size, 'data': about,
         'versions': versions(tf.__version__)}}
 
 
@@ -93,6 +94,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     with _closing(group, state, [batches, val_batches]) as opened:
         around = _around(validation, state, metadata, schedule, saving, run, opened)
         history = loop.run(trained, batches, state, epochs=schedule.epochs, callbacks=around, full=model)
+        group.barrier()  # the next stage of all ranks starts from what rank 0 has saved
     if group.is_chief:
         _report_best(saving, schedule.epochs)
     return history
@@ -101,10 +103,12 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
 def _around(validation: callbacks.Validation, state: TrainingState, metadata: Dict[str, Any], schedule: Schedule,
             saving: Saving, run: Run, opened: contextlib.ExitStack) -> List[tf.keras.callbacks.Callback]:
     """The callbacks after the state, in the order of an epoch's end; ranks other than 0 only validate."""
-    scaled = [callbacks.ScaledRate(run.group.size, state)] if schedule.scale_lr and run.group.size > 1 else []
-    rows = log.read_csv(os.path.join(saving.log_folder, log.CSV)) if state.position.epoch else []
+    devices = run.group.size if schedule.scale_lr else 1
+    changes = devices > 1 or schedule.rate_schedule != 'constant'
+    scaled = [callbacks.Rate(schedule, state, devices)] if changes else []
+    rows = log.read_csv(os.path.join(saving.log_folder, log.CSV))
     stopping = [] if schedule.patience is None else [callbacks.EarlyStopping(
-        schedule.patience, log.val_srccs(rows, state.position.epoch), run.group)]
+        schedule.patience, log.val_srccs(rows, schedule.first_epoch, state.position.epoch), run.group)]
     if not run.group.is_chief:
         return [validation, *stopping, *scaled]
     os.makedirs(saving.log_folder, exist_ok=True)

@@ -1,7 +1,8 @@
 """The flags of train.py. No TensorFlow here, so that --help is instant."""
 import argparse
 import os
-from typing import Optional, Sequence
+import sys
+from typing import List, Optional, Sequence
 
 from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, MODEL, SCORING_MODES, log_folder
 from utils.base.flags import (
@@ -18,18 +19,23 @@ from utils.base.flags import (
     set_val_size,
 )
 from utils.base.parser import (
+    Parser,
     count,
+    crops,
     make_parser,
     not_negative,
     parse_flags,
     pattern,
     rate,
+    rate_schedule,
     seed,
     share,
     size,
     typed_name,
     typed_path,
 )
+from utils.training import recipe
+from utils.training.recipe import Stage
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +58,12 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument('--decay', type=not_negative, default=1e-6, metavar='D',
                        help="Keras's decay of the learning rate: R / (1 + D * steps); the model card calls it "
                             'weight decay (default: 1e-6)')
+    model.add_argument('--rate_schedule', type=rate_schedule, default='constant', metavar='S',
+                       help='how the learning rate changes beside --decay: constant, cosine (to 0 at the last epoch), '
+                            'or step:FACTOR:EPOCHS, times FACTOR every EPOCHS epochs (default: constant)')
+    model.add_argument('--head_rate_factor', type=rate, default=1.0, metavar='X',
+                       help='with --optimizer sgd: learning rate of the last layer in units of that of all others '
+                            '(default: 1)')
     model.add_argument('--loss_scale', type=rate, default=1.0, metavar='X',
                        help='multiplies the loss and divides the gradients, so that small gradients do not vanish '
                             'in half precision (default: 1)')
@@ -63,9 +75,10 @@ def _add_trainable(parser: argparse.ArgumentParser) -> None:
                       help='all layers, or the head, which is the last layer alone, on features that are computed '
                            'once and cached on disk; all layers can be trained afterwards with --weights CHECKPOINT '
                            '(default: all)')
-    head.add_argument('--crops', type=count, metavar='K',
+    head.add_argument('--crops', type=crops, metavar='K|fresh',
                       help='with --trainable head: cache the features of K random crops of each training image and use '
-                           'one crop an epoch in turn (default: the features of the whole image)')
+                           'one crop an epoch in turn; or cache nothing and draw fresh crops in each epoch, with '
+                           'BatchNorm on the statistics of the batch (default: the features of the whole image)')
     head.add_argument('--features', type=typed_path, metavar='DIR',
                       help='with --trainable head: folder of the cached features, 4 KB for each crop (default: '
                            'features/ in TMP_LOG_PATH)')
@@ -77,6 +90,9 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
         return '--keep_best needs --keep: without it all checkpoints stay'
     if flags.group is not None and flags.split != 'last':
         return '--group needs --split last: a list says itself which images are for validation'
+    if flags.head_rate_factor != 1 and flags.optimizer != 'sgd':
+        return ("--head_rate_factor needs --optimizer sgd: it scales the last layer's gradient, and Adam divides by "
+                "the gradient's size again")
     for name in ('crops', 'features'):
         if getattr(flags, name) is not None and flags.trainable != 'head':
             return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
@@ -108,6 +124,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run = parser.add_argument_group('run')
     run.add_argument('--demo', action='store_true',
                      help='train on a small dataset drawn on the spot, with settings that fit it')
+    run.add_argument('--recipe', type=typed_name, metavar='NAME|FILE',
+                     help="train as a recipe says, in one or more stages: a name in recipes/ (card, published, idealo, "
+                          'paper, small) or a file; typed flags win over its own (default: as the flags say)')
     add_split(run)
     add_test(run, 'training never opens them; eval.py scores them with the same flag')
     run.add_argument('--group', type=pattern, metavar='PATTERN',
@@ -128,7 +147,40 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    """The flags of train.py; --demo changes the defaults of those that were not typed."""
+    """The flags of train.py, with a recipe those of its first stage."""
+    return train_stages(argv)[0].flags
+
+
+def train_stages(argv: Optional[Sequence[str]] = None) -> List[Stage]:
+    """The stages of a training, of which all but those of a recipe have one; a typed flag wins over the recipe's.
+
+    InputError where the recipe cannot be used.
+    """
+    parser, typed = _parser(), list(sys.argv[1:] if argv is None else argv)
+    named = _flags(parser, typed).recipe
+    if named is None:
+        return [Stage(_flags(parser, typed))]
+    found = recipe.read(named)
+    if len(found.flags) > 1 and recipe.without(typed, '--epochs') != typed:
+        parser.error(f'--epochs: the recipe {found.name} says how many epochs each of its {len(found.flags)} stages '
+                     'has. Leave the flag out, or give --recipe the path of a changed copy')
+    parser.prog += f': recipe {found.name}'
+    return [Stage(_flags(parser, [*recipe.words(flags), *typed]), number, len(found.flags), found)
+            for number, flags in enumerate(found.flags, 1)]
+
+
+def _flags(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+    """The flags; --demo changes the defaults of those that were not typed."""
+    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
+    wrong = _alone(flags)
+    if wrong:
+        parser.error(wrong)
+    flags.TMP_LOG_PATH = flags.TMP_LOG_PATH or log_folder(flags.TMP_MODEL_PATF)
+    flags.features = flags.features or os.path.join(flags.TMP_LOG_PATH, 'features')
+    return flags
+
+
+def _parser() -> Parser:
     parser = make_parser('Train NIMA on AVA: a MobileNet that predicts the distribution of the votes from 1 to 10.')
     card = parser.add_argument_group("the model card's flags")
     card.add_argument('--epochs', type=count, default=7, metavar='N', help='epochs to train (default: 7)')
@@ -145,13 +197,7 @@ def train_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_npu(parser)
 
     _add_training_paths(parser)
-    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
-    wrong = _alone(flags)
-    if wrong:
-        parser.error(wrong)
-    flags.TMP_LOG_PATH = flags.TMP_LOG_PATH or log_folder(flags.TMP_MODEL_PATF)
-    flags.features = flags.features or os.path.join(flags.TMP_LOG_PATH, 'features')
-    return flags
+    return parser
 
 
 def _add_training_paths(parser: argparse.ArgumentParser) -> None:

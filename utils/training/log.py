@@ -117,9 +117,9 @@ def best(rows: List[Row]) -> Optional[Row]:
     return max(reversed(known), key=lambda row: row['val_srcc']) if known else None
 
 
-def val_srccs(rows: List[Row], last: float, *, first: float = 1) -> List[float]:
-    """The validation SRCC of each of the epochs from `first` to `last` that was validated; NaN where undefined."""
-    return [row['val_srcc'] for row in rows if 'val_srcc' in row and first <= row.get('epoch', 0) <= last]
+def val_srccs(rows: List[Row], after: int, last: int) -> List[float]:
+    """The validation SRCC of each epoch after `after` up to `last` that was validated; NaN where it is undefined."""
+    return [row['val_srcc'] for row in rows if 'val_srcc' in row and after < row.get('epoch', 0) <= last]
 
 
 def waited(srccs: Sequence[float]) -> int:

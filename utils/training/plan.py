@@ -1,4 +1,5 @@
 """The settings of a training, as values that travel together."""
+import math
 from typing import NamedTuple, Optional, Tuple
 
 from utils.base.preprocessing import Preprocessing
@@ -26,8 +27,20 @@ class Schedule(NamedTuple):
     batchsize: int            # images a step of each device
     seed: int = 0
     validate_every: int = 1   # epochs
-    scale_lr: bool = False    # see callbacks.ScaledRate
+    scale_lr: bool = False    # see callbacks.Rate
+    rate_schedule: str = 'constant'  # see rate_factor()
+    first_epoch: int = 0      # epochs before the stage, which `epochs` and the positions count too
     patience: Optional[int] = None  # validations without a better SRCC after which training ends; None for any number
+
+
+def rate_factor(schedule: str, done: float, epochs: float) -> float:
+    """What the learning rate is multiplied by after `done` of a stage's `epochs`: the values of --rate_schedule."""
+    if schedule == 'cosine':
+        return (1 + math.cos(math.pi * min(1.0, done / epochs))) / 2
+    if schedule.startswith('step:'):
+        _, factor, every = schedule.split(':')
+        return float(factor) ** int(done / int(every))
+    return 1.0
 
 
 class Saving(NamedTuple):

@@ -2,7 +2,7 @@
 import contextlib
 import json
 import os
-from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,7 @@ from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.model import build, checkpoint, model_file
 from utils.model.model_file import ModelFile
+from utils.training.recipe import Stage
 from utils.training.state import Position
 
 # Parts of metadata['run'] that must not change, in words.
@@ -26,6 +27,8 @@ MAY_DIFFER = {'threads': '--threads', 'device': 'the device', 'learning_rate': '
               'photographs': 'the source of the images', 'npu': 'the flags of the NPU',
               'tensorflow': 'the version of TensorFlow', 'numpy': 'the version of NumPy'}
 
+OF_A_STAGE = 'train_size', 'batchsize', 'optimizer', 'trainable', 'crops'  # those that may change between two stages
+
 Report = Callable[[str], Any]
 
 
@@ -37,6 +40,8 @@ class Start(NamedTuple):
     position: Position = Position()
     replaces: bool = False  # whether the first save removes the checkpoints of an earlier run
     found: Tuple[Any, ...] = ()  # what was in the folder, see _stamps()
+    first_epoch: int = 0     # epochs before the stage in which it begins
+    begins_stage: bool = False  # with the weights of the file, an optimiser and data order of its own
 
     @property
     def path(self) -> Optional[str]:
@@ -52,16 +57,54 @@ class Start(NamedTuple):
         """The start without the arrays of its file, once they are restored."""
         return self._replace(file=self.file._replace(weights={}, slots=[]) if self.file else None)
 
-    def is_done(self, epochs: int, patience: Optional[int], report: Report) -> bool:
-        """Whether all `epochs` are trained already, or ended by this `patience`; `report` gets a sentence then."""
-        run = self.file.run if self.file else {}
-        if patience is not None and run.get('stopped_early') and run.get('flags', {}).get('patience') == patience:
-            report(f'{self.path}: the training was ended by --patience {patience}. Use a higher one to go on')
-            return True
-        if self.position.epoch < epochs:
-            return False
-        report(f'{self.path}: all {epochs} epochs are trained already. Use a higher --epochs for more of them')
-        return True
+    @property
+    def run(self) -> Dict[str, Any]:
+        """What the file says of its run; empty for a new one."""
+        return self.file.run if self.file else {}
+
+
+def stage_of(start: Start, stages: Sequence[Stage]) -> Tuple[int, Start]:
+    """The index of the stage that `start` is in, their number where all are done, and `start` with its first epoch.
+
+    InputError where the run was begun with another recipe.
+    """
+    if start.file is None:
+        return 0, start
+    stored, now = start.run.get('recipe') or {}, stages[0].recipe
+    if stored.get('sha256') != (now and now.sha256) and max(stored.get('stages', 1), len(stages)) > 1:
+        raise _another_run(start.file.path, 'the recipe', *(
+            f'{each["name"]} (hash {each["sha256"][:12]})' if each else 'none'
+            for each in (stored, now and now._asdict())))
+    index, first = stored.get('stage', 1) - 1, stored.get('first_epoch', 0)
+    flags = stages[index].flags
+    if start.position.epoch >= first + flags.epochs or _stopped_early(start, flags.patience):
+        return index + 1, start._replace(first_epoch=start.position.epoch, begins_stage=True)
+    return index, start._replace(first_epoch=first)
+
+
+def next_stage(folder: str, stages: Sequence[Stage], index: int, report: Report) -> Tuple[int, Start]:
+    """The index of the stage after `index`, which was trained into `folder`, and where it starts.
+
+    It starts from the last checkpoint's file, as a run that is resumed there does: both give the same bits.
+    """
+    if index + 1 == len(stages):
+        return index + 1, Start(folder)
+    return stage_of(find(folder, resume=True, overwrite=False, own_folder=False, report=report), stages)
+
+
+def _stopped_early(start: Start, patience: Optional[int]) -> bool:
+    run = start.run
+    return patience is not None and run.get('stopped_early', False) and run.get('flags', {}).get('patience') == patience
+
+
+def report_done(start: Start, stage: Stage, report: Report) -> None:
+    """Report that no epoch is left of a run whose last stage is `stage`."""
+    patience = stage.flags.patience
+    if _stopped_early(start, patience):
+        report(f'{start.path}: the training was ended by --patience {patience}. Use a higher one to go on')
+    else:
+        report(f'{start.path}: all {start.position.epoch} epochs are trained already. Use a higher --epochs for more '
+               'of them')
 
 
 def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report: Report) -> Start:
@@ -124,7 +167,8 @@ def check(start: Start, metadata: Dict[str, Any], available: int, report: Report
         return
     path, position = start.file.path, start.position
     after = f', after {position.images} images of it' if position.images else ''
-    report(f'{path}: resuming with epoch {position.epoch + 1}{after}')
+    how = 'its weights start' if start.begins_stage else 'resuming with'
+    report(f'{path}: {how} epoch {position.epoch + 1}{after}')
     before, now = _flat(start.file.metadata or {}, available), _flat(metadata, available)
     if before.get('fast_decode'):
         raise InputError(f'{path} was trained with --fast_decode, which is no longer supported: the run cannot be '
@@ -133,14 +177,15 @@ def check(start: Start, metadata: Dict[str, Any], available: int, report: Report
         before.update(start.preprocessing.as_json())  # where its image size differs from its flag
     if before.get('devices', 1) != now.get('devices', 1):
         _report_devices(path, before, now, report)
+    own = OF_A_STAGE if start.begins_stage else ()
     for name, words in MUST_AGREE.items():
-        if name in before and name in now and before[name] != now[name]:
+        if name not in own and name in before and name in now and before[name] != now[name]:
             raise _another_run(path, words, before[name], now[name])
     if position.images > now['train_size']:
         raise InputError(f'{path}: found a position after {position.images} images of an epoch of {now["train_size"]}, '
                          'expected no more than these. Use the file as train.py wrote it')
     for name, words in MAY_DIFFER.items():
-        if name in before and name in now and before[name] != now[name]:
+        if not start.begins_stage and name in before and name in now and before[name] != now[name]:
             report(f'{path}: {words} was {before[name]}, now {now[name]}: results may differ from those of an '
                    'uninterrupted run')
 
@@ -203,7 +248,7 @@ def restore(model: tf.keras.Model, start: Start) -> None:
     The network is the one that train.py builds: nothing is built from the file. InputError where the two differ.
     """
     file = start.file
-    if file is None:
+    if file is None or start.begins_stage:
         return
     _require_same_network(file.path, json.loads(str(file.network)), json.loads(model.to_json()))
     build.set_weights(build.variables_of(model), file.weights, file.path)
