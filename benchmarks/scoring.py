@@ -141,9 +141,7 @@ def network(folder: str, size: int, way: str) -> Work:
 def onnx_runtime(folder: str, size: int) -> Work:
     from utils.formats import frozen, onnx_model
     noise, (run, made) = _noise(BATCH, size), _engine(folder, 'tf', BATCH)
-    path = os.path.join(folder, 'model.onnx')
-    onnx_model.convert(frozen.freeze(made.model), path)
-    score = onnx_model.onnx_runtime(path, run.threads)
+    score = onnx_model.onnx_runtime(onnx_model.convert(frozen.freeze(made.model)), run.threads)
     return lambda count: [score(noise) for _ in range(count // BATCH)]
 
 

@@ -1,4 +1,4 @@
-"""Prints the numbers of utils/scoring/percentiles.py: percentiles 0 to 100 of the mean scores in a label file.
+"""Prints the numbers of utils/base/percentiles.py: percentiles 0 to 100 of the mean scores in a label file.
 
     python3 tools/percentile_table.py LABELS        AVA.txt, or a part of it
 """

@@ -64,7 +64,7 @@ def test_onnx_runtime_predicts_the_same(model, dataset, batchsize, tmp_path, cap
     expected = build.for_scoring(model_file.read(str(model))).predict_on_batch(pixels)
     np.testing.assert_allclose(session.run(None, {'input_1': pixels})[0], expected, atol=1e-5)
     report = json.loads((tmp_path / 'onnx' / 'parity.json').read_text())
-    assert report['passed'] and list(report['largest_difference']) == ['ONNX Runtime']
+    assert report['passed'] and 'ONNX Runtime' in report['largest_difference']
     printed = capfd.readouterr()
     assert 'validated with onnx.checker, opset 13' in printed.out and 'tf2onnx' not in printed.err
 

@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import predict
+from utils.base import percentiles
 from utils.base.errors import InputError
 from utils.base.text import printable
 from utils.model import trust
-from utils.scoring import percentiles, score_tables, scorer
+from utils.scoring import score_tables, scorer
 
 MEAN, STD, PERCENTILE = 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
 SHARES = tuple(f'share_of_{score}' for score in range(1, 11))
@@ -310,7 +311,7 @@ def test_an_empty_list_is_an_error(model_free, monkeypatch):
 
 
 def test_the_numbers_of_the_table_are_what_the_script_prints(shared):
-    source = (ROOT / 'utils' / 'scoring' / 'percentiles.py').read_text()
+    source = (ROOT / 'utils' / 'base' / 'percentiles.py').read_text()
     from importlib import util
     spec = util.spec_from_file_location('percentile_table', str(ROOT / 'tools' / 'percentile_table.py'))
     script = util.module_from_spec(spec)

@@ -37,11 +37,17 @@ def freeze(model: tf.keras.Model, batchsize: Optional[int] = None) -> tf.compat.
     graph_def = tf.compat.v1.graph_util.convert_variables_to_constants(
         session, session.graph.as_graph_def(), [model.output.op.name])
     graph_def = _renamed(tf.compat.v1.graph_util.remove_training_nodes(graph_def, [model.output.op.name]), names)
-    for node in graph_def.node:
+    return with_batchsize(graph_def, batchsize)
+
+
+def with_batchsize(graph_def: tf.compat.v1.GraphDef, batchsize: Optional[int]) -> tf.compat.v1.GraphDef:
+    """A copy of a graph of freeze() for `batchsize` images, None for any number."""
+    copy = tf.compat.v1.GraphDef()
+    copy.CopyFrom(graph_def)
+    for node in copy.node:
         if node.name == INPUT:
-            shape = tf.TensorShape([batchsize, *model.input_shape[1:]])
-            node.attr['shape'].shape.CopyFrom(shape.as_proto())
-    return graph_def
+            node.attr['shape'].shape.dim[0].size = batchsize or -1
+    return copy
 
 
 def _renamed(graph_def: tf.compat.v1.GraphDef, names: Dict[str, str]) -> tf.compat.v1.GraphDef:

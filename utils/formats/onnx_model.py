@@ -2,16 +2,18 @@
 import contextlib
 import logging
 import os
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, Optional, Sequence, Union
 
 import numpy as np
 
 from utils.base import errors
-from utils.formats import exporters
+from utils.data import pipeline
+from utils.formats import exporters, frozen, image_model, parity
 from utils.formats.exporters import Export, Request
 from utils.formats.frozen import INPUT, OUTPUT, Scorer, on_pixels
 
 OPSET = 13  # ONNX Runtime 1.10 knows up to 15, OpenVINO 2023.1 too
+IMAGE_ENDING = '_image.onnx'  # of the model that takes a whole image: score.py looks for it
 REQUIREMENTS = 'requirements-export.txt'
 CONVERTER = {'tf2onnx': 'tf2onnx', 'onnx': 'onnx'}  # as imported, as installed
 EXPORT_PACKAGES = {**CONVERTER, 'onnxruntime': 'onnxruntime'}
@@ -20,13 +22,21 @@ OPENVINO_PACKAGES = {**CONVERTER, 'openvino': 'openvino'}
 
 @contextlib.contextmanager
 def export(request: Request) -> Iterator[Export]:
-    """Write the ONNX model; hands out how ONNX Runtime calls it."""
+    """Write the ONNX model of the network, and the one of a whole image; hands out how ONNX Runtime calls them."""
     require('--format onnx', EXPORT_PACKAGES)
-    path = os.path.join(request.folder, request.name + '.onnx')
-    convert(request.graph_def, path)
-    score = onnx_runtime(path, request.threads)
-    yield Export({'ONNX Runtime': on_pixels(score, request.options.batchsize)},
-                 *exporters.tensors(request, INPUT, OUTPUT), [f'validated with onnx.checker, opset {OPSET}'])
+    path, whole = (os.path.join(request.folder, request.name + ending) for ending in ('.onnx', IMAGE_ENDING))
+    network = convert(request.graph_def)
+    _write(path, network)
+    if request.options.batchsize not in (None, 1):
+        network = convert(frozen.with_batchsize(request.graph_def, 1))
+    _write(whole, image_model.build(network, request.preprocessing))
+    inputs, outputs = exporters.tensors(request, INPUT, OUTPUT)
+    name = os.path.basename(whole)
+    yield Export({'ONNX Runtime': on_pixels(onnx_runtime(path, request.threads), request.options.batchsize),
+                  f'ONNX Runtime, {name}': _on_files(whole, request.threads)},
+                 {**inputs, f'{name}: {image_model.IMAGE}': 'uint8 [H, W, 3] of any size, RGB'},
+                 {**outputs, **{f'{name}: {output}': what for output, what in image_model.OUTPUTS.items()}},
+                 [f'validated with onnx.checker, opset {OPSET}'])
 
 
 def require(flag: str, packages: Dict[str, str]) -> None:
@@ -34,10 +44,10 @@ def require(flag: str, packages: Dict[str, str]) -> None:
     errors.require_packages(flag, packages, REQUIREMENTS)
 
 
-def convert(graph_def: Any, path: Optional[str] = None) -> bytes:
+def convert(graph_def: Any) -> bytes:
     """The ONNX model of a graph of frozen.freeze(), with its input INPUT (NHWC) and its output OUTPUT.
 
-    Written to `path` too, where that is given. It is validated with onnx.checker.
+    It is validated with onnx.checker.
     """
     with _quiet():
         import onnx
@@ -50,11 +60,13 @@ def convert(graph_def: Any, path: Optional[str] = None) -> bytes:
         if not first.dim_value:
             first.dim_param = 'N'
     onnx.checker.check_model(model, full_check=True)
-    data = model.SerializeToString(deterministic=True)
-    if path:
-        with open(path, 'wb') as stream:
-            stream.write(data)
+    data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _write(path: str, data: bytes) -> None:
+    with open(path, 'wb') as stream:
+        stream.write(data)
 
 
 @contextlib.contextmanager
@@ -69,13 +81,28 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def onnx_runtime(path: str, threads: Optional[int] = None) -> Scorer:
-    """What ONNX Runtime computes with the model in a file, on the CPU."""
+def onnx_runtime(model: Union[str, bytes], threads: Optional[int] = None) -> Scorer:
+    """What ONNX Runtime computes on the CPU with the model in a file, or its content."""
+    session = _session(model, threads)
+    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+
+
+def _on_files(path: str, threads: Optional[int]) -> parity.Predict:
+    """What ONNX Runtime computes with an image model, from files that TensorFlow has decoded."""
+    session, decode = _session(path, threads), pipeline.decoder()
+
+    def predict(files: Sequence[bytes], images: np.ndarray) -> np.ndarray:
+        return np.stack([session.run([image_model.DISTRIBUTION], {image_model.IMAGE: decode(data)})[0]
+                         for data in files])
+
+    return predict
+
+
+def _session(model: Union[str, bytes], threads: Optional[int]) -> Any:
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
-    return lambda images: session.run([OUTPUT], {INPUT: images})[0]
+    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
 
 class OpenVino:

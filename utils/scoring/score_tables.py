@@ -13,9 +13,9 @@ import numpy as np
 from utils import score_utils
 from utils.base import files, progress
 from utils.base.errors import InputError
+from utils.base.percentiles import percentile
 from utils.base.scores import SCORES
 from utils.base.text import printable
-from utils.scoring.percentiles import percentile
 
 FILE, MEAN, STD, PERCENTILE = COLUMNS = ('file', 'mean_score_1_to_10', 'standard_deviation',
                                          'percentile_among_ava_means')

@@ -1,5 +1,6 @@
 """Scores: of the image files that a person names, and of the validation images of a dataset."""
 import contextlib
+import os
 import sys
 from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -31,16 +32,18 @@ def select(found: Iterable[str], shard: Optional[Tuple[int, int]], output: score
 
 
 class Scorer:
-    """A checkpoint that scores image files; loaded once, by the first score(), and closed by the end of `with`.
+    """A checkpoint that scores image files: `Scorer('model.h5').score(paths)`, as predict.py calls it.
 
-    What it reports goes to standard error: standard output is for the scores alone.
+    It is loaded by the first score() that is iterated, and closed by close() or the end of `with`. One at a time is
+    open in a process: Keras has one session. What it reports goes to standard error.
     """
 
     def __init__(self, path: str, *, batchsize: int = 32, device_name: str = 'auto', threads: Optional[int] = None,
                  npu: Optional[Dict[str, Any]] = None, engine: Choice = Choice()) -> None:  # noqa: B008  a constant
+        """`device_name` is 'auto', 'cpu', 'gpu' or 'npu'; `threads` of the CPU are by default one for each core."""
         self.failed: List[str] = []  # files that could not be scored
         self._path, self._batchsize, self._choice = path, batchsize, engine
-        self._run = device.open_run(device_name, threads=threads, npu=npu)
+        self._device, self._threads, self._npu = device_name, threads, npu
         self._workers = threads or device.usable_cores()
         self._opened = contextlib.ExitStack()
         self._loaded: Optional[Tuple[Engine, Any]] = None
@@ -49,10 +52,22 @@ class Scorer:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the device and what it holds; the next score() loads the checkpoint again."""
+        self._loaded = None
         self._opened.close()
 
-    def score(self, files: Sequence[str]) -> Iterator[Scored]:
-        """Each image file with its vote distribution, in order; unreadable ones are reported and added to `failed`."""
+    def score(self, paths: Sequence[str]) -> Iterator[Scored]:
+        """Each image file with its vote distribution, float32 [10], the shares of the scores 1 to 10, in order.
+
+        score_utils.mean_score() and std_score() are its mean and std; listing.find() lists the images of a folder. An
+        unreadable file is left out, reported and added to `failed`.
+
+        Raises: InputError where the checkpoint or the device cannot be used, or the model predicts NaN.
+        """
+        files = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
         if not files:
             return
         engine, reader = self._loaded = self._loaded or self._load()
@@ -72,7 +87,7 @@ class Scorer:
 
     def _load(self) -> Tuple[Engine, Any]:
         with contextlib.redirect_stdout(sys.stderr):
-            run = self._opened.enter_context(self._run)
+            run = self._opened.enter_context(device.open_run(self._device, threads=self._threads, npu=self._npu))
             engine = engines.load(self._path, self._choice, run, self._batchsize, report=print)
             run.initialise()
         reader = image_files.ImageReader(engine.preprocessing, session_config=run.host_config)

@@ -1,0 +1,271 @@
+"""Predict how people would score images, without TensorFlow: with an ONNX model, NumPy, Pillow and ONNX Runtime.
+
+    python3 -m pip install numpy pillow onnxruntime      Python 3.9 or newer; Linux, macOS, Windows; x86 and ARM
+    python3 score.py photo.jpg holiday/                  CSV, as predict.py --format csv prints it
+
+The model is the file NAME_image.onnx beside this one, or --model FILE. Whoever trained it makes it from a checkpoint,
+on the machine with TensorFlow 1.15:
+
+    bash run.sh -m utils.export NAME.h5 --format onnx --output DIR
+
+This file needs nothing else of the repository: copy both wherever you like. From Python:
+
+    import score
+    distributions = score.score(['photo.jpg', 'other.jpg'])      # float32 [2, 10]
+    means = distributions @ range(1, 11)                         # from 1 to 10
+
+Pillow decodes a JPEG a little differently from TensorFlow: a mean differs from predict.py's by 0.03 on average, on ten
+AVA images by at most 0.06. Of the same pixels both have the same score: the model holds its own resize.
+"""
+import argparse
+import concurrent.futures
+import csv
+import glob
+import json
+import os
+import sys
+import warnings
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+try:
+    import numpy as np
+    from PIL import Image, UnidentifiedImageError
+except ImportError as missing:
+    if __name__ != '__main__':
+        raise
+    sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime')
+
+COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
+ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp'  # of the files that are taken from a folder
+KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP'                 # by a file's content, whatever its name
+MAX_PIXELS = 100 * 10 ** 6                                  # a few hundred bytes can claim billions
+LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25                     # AVA's images; see shrunk()
+ORIENTATION = 0x0112                                        # EXIF's tag, and how each of its values becomes upright
+UPRIGHT = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE', 6: 'ROTATE_270',
+           7: 'TRANSVERSE', 8: 'ROTATE_90'}
+
+Path = Union[str, 'os.PathLike[str]']
+
+
+class ScoreError(ValueError):
+    """A model or an image that cannot be used; the text says which, why, and what to do."""
+
+
+class Score(NamedTuple):
+    """What people would vote."""
+
+    distribution: np.ndarray  # float32 [10], the shares of the scores 1 to 10
+    mean: float               # from 1 to 10
+    std: float
+
+
+def score(paths: Union[Path, Sequence[Path]], model: Optional[str] = None) -> np.ndarray:
+    """Vote distributions, float32 [N, 10], of N image files, in their order; find() lists those of a folder.
+
+    A file that cannot be read is reported as a warning, and its row is NaN. `model` is the path of a NAME_image.onnx;
+    by default the one beside this file or in the current folder. ScoreError where there is no such model.
+    """
+    files = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    found = np.full((len(files), 10), np.nan, np.float32)
+    for number, (_, result) in enumerate(Model(model).score(files)):
+        if isinstance(result, ScoreError):
+            warnings.warn(str(result), stacklevel=2)
+        else:
+            found[number] = result.distribution
+    return found
+
+
+class Model:
+    """A model in ONNX Runtime."""
+
+    def __init__(self, path: Optional[str] = None) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ScoreError(f'{error}. Type {sys.executable} -m pip install onnxruntime') from error
+        self.path = path or only_model()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # images are scored side by side
+        try:
+            self._session = onnxruntime.InferenceSession(self.path, options, providers=['CPUExecutionProvider'])
+            fields = self._session.get_modelmeta().custom_metadata_map
+            self.fields: Dict[str, Any] = {name: json.loads(text) for name, text in fields.items()}
+            self._percentiles = self.fields['ava_mean_percentiles']
+        except Exception as error:  # ONNX Runtime's own have no common class
+            reason = ' '.join(str(error).split())[:200]
+            raise ScoreError(f'{self.path}: not a NAME_image.onnx of utils/export.py ({reason})') from error
+
+    def score(self, paths: Iterable[str]) -> Iterator[Tuple[str, Union[Score, ScoreError]]]:
+        """Each file with its score, or with the error of reading it, in order; as many at a time as there are cores."""
+        def one(path: str) -> Tuple[str, Union[Score, ScoreError]]:
+            try:
+                pixels = read(path, self.fields.get('longest_side', LONGEST_SIDE))
+            except ScoreError as error:
+                return path, error
+            return path, self.score_pixels(pixels)
+
+        with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
+            yield from pool.map(one, paths)
+
+    def score_pixels(self, pixels: np.ndarray) -> Score:
+        """The score of one upright image, uint8 [H, W, 3], RGB."""
+        distribution, mean, std = self._session.run(['distribution', 'mean', 'std'], {'image': pixels})
+        if not np.isfinite(distribution).all():
+            raise ScoreError(f'{self.path} predicts NaN: its training diverged. Get another model')
+        return Score(distribution, float(mean), float(std))
+
+    def row(self, path: str, found: Score) -> Tuple[str, float, float, float]:
+        """The values of COLUMNS; the percentile is the share in per cent of AVA's images with a lower mean."""
+        percentile = np.interp(found.mean, self._percentiles, np.arange(len(self._percentiles)))
+        return printable(path), round(found.mean, 6), round(found.std, 6), round(float(percentile), 1)
+
+
+def only_model() -> str:
+    """The NAME_image.onnx beside this file or in the current folder; ScoreError unless there is exactly one."""
+    folders = dict.fromkeys([os.path.dirname(os.path.abspath(__file__)), os.getcwd()])
+    found = [path for folder in folders for path in glob.glob(os.path.join(glob.escape(folder), '*_image.onnx'))]
+    if len(found) != 1:
+        raise ScoreError(f'found {", ".join(sorted(found)) or "no NAME_image.onnx"} in {" and ".join(folders)}, '
+                         'expected one. Name it with --model FILE; utils/export.py MODEL.h5 --format onnx makes one')
+    return found[0]
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+# --- images
+
+def read(path: str, longest_side: Optional[int] = LONGEST_SIDE) -> np.ndarray:
+    """The image in a file, uint8 [H, W, 3], RGB: the first of several, shrunk() and upright; transparency is ignored.
+
+    ScoreError where it cannot be read or has more than MAX_PIXELS.
+    """
+    try:
+        with open(path, 'rb') as stream:
+            image = Image.open(stream, formats=KINDS)
+            if image.size[0] * image.size[1] > MAX_PIXELS:
+                raise ValueError(f'more than {MAX_PIXELS // 10 ** 6} megapixels: {image.size[0] * image.size[1]}')
+            way = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+            image = shrunk(image, longest_side)
+            return np.asarray(image.transpose(getattr(Image.Transpose, way)) if way else image)
+    except Exception as error:  # Pillow fails in many ways on damaged files
+        raise ScoreError(why_unreadable(path, error)) from error
+
+
+def why_unreadable(path: str, error: Exception) -> str:
+    """The error of reading an image, as a sentence."""
+    if os.path.isdir(path):
+        return f'{path} is a folder without images. -r looks into its folders too'
+    if isinstance(error, UnidentifiedImageError):
+        return f'{path}: not a JPEG, PNG, GIF, BMP or WebP file'
+    if isinstance(error, OSError) and error.strerror:
+        return f'cannot read {path}: {error.strerror}'
+    return f'{path}: unreadable image ({" ".join(str(error).split()) or type(error).__name__})'
+
+
+def shrunk(image: Any, longest_side: Optional[int]) -> Any:
+    """The image as RGB; one whose longest side exceeds 1.25 times `longest_side` is brought to that by averaging.
+
+    A model was trained on images of about this size: straight from a camera, the same image gets another score. None
+    leaves all as they are.
+    """
+    width, height = image.size
+    longest = max(width, height)
+    if longest_side is None or longest <= SHRINK_BEYOND * longest_side:
+        return as_rgb(image)
+    for ratio in (8, 4, 2):  # a JPEG is decoded smaller, by averaging too, and faster
+        if longest >= ratio * longest_side:
+            image.draft('RGB', (max(1, width // ratio), max(1, height // ratio)))
+            break
+    size = (max(1, round(width * longest_side / longest)), max(1, round(height * longest_side / longest)))
+    return as_rgb(image).resize(size, Image.Resampling.BOX)
+
+
+def as_rgb(image: Any) -> Any:
+    """Any of Pillow's images as RGB; of 16 bits the upper 8 count."""
+    if image.mode.startswith('I'):
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
+    return image.convert('RGB')
+
+
+def find(paths: Iterable[str], recursive: bool = False) -> Iterator[str]:
+    """The files that `paths` mean: a file itself, a folder its images by name, hidden ones left out.
+
+    What holds no image means itself: reading it says why.
+    """
+    for path in paths:
+        inside = list(images_in(path, recursive)) if os.path.isdir(path) else []
+        yield from inside or [path]
+
+
+def images_in(folder: str, recursive: bool) -> Iterator[str]:
+    """The images in a folder, by name; links to folders are not followed."""
+    for name in sorted(name for name in os.listdir(folder) if not name.startswith('.')):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path):
+            if recursive and not os.path.islink(path):
+                yield from images_in(path, recursive)
+        elif name.lower().endswith(ENDINGS):
+            yield path
+
+
+# --- the command
+
+def printable(name: str) -> str:
+    """`name` with codes such as \\x1b in place of what a terminal or UTF-8 cannot hold."""
+    def code(character: str) -> str:
+        number = ord(character) - (0xdc00 if 0xdc80 <= ord(character) <= 0xdcff else 0)  # a byte of a file name
+        return f'\\x{number:02x}' if number < 0x100 else f'\\u{number:04x}' if number < 0x10000 else f'\\U{number:08x}'
+
+    return ''.join(each if each.isprintable() else code(each) for each in name)
+
+
+def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog='score.py', allow_abbrev=False,
+        description='Print the mean score, from 1 to 10, that people would give to each image, the standard deviation '
+                    'of their votes, and the percentile of the mean among 43,533 AVA images, as CSV. A file that '
+                    'cannot be scored is reported and does not stop the rest; the exit code is then 1.')
+    parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP) or a folder')
+    parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
+    parser.add_argument('--model', metavar='FILE', help='NAME_image.onnx, which utils/export.py writes (default: the '
+                                                        'one beside this file or in the current folder)')
+    return parser.parse_args(argv)
+
+
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Print the scores as the flags say; returns the number of files that could not be scored."""
+    flags = flags_of(argv)
+    files: List[str] = list(find(flags.images, flags.recursive))
+    model = Model(flags.model)
+    failed = 0
+    lines = csv.writer(sys.stdout, lineterminator='\n')
+    for number, (path, found) in enumerate(model.score(files)):
+        if isinstance(found, ScoreError):
+            failed += 1
+            print(printable(str(found)), file=sys.stderr)
+            continue
+        if number == failed:
+            lines.writerow(COLUMNS)
+        lines.writerow(model.row(path, found))
+        sys.stdout.flush()
+    if failed:
+        raise ScoreError(f'{failed} of {len(files)} files could not be scored (listed above)')
+    return failed
+
+
+if __name__ == '__main__':
+    warnings.simplefilter('ignore')  # Pillow's on large images and odd metadata
+    sys.stdout.reconfigure(encoding='utf-8', newline='\n')  # type: ignore[attr-defined]
+    try:
+        main()
+    except ScoreError as error:
+        sys.exit(f'score.py: error: {error}')
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of the output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
