@@ -18,16 +18,8 @@ REAL_LABELS = turns.SHARED / 'ava_labels' / 'AVA_43533.txt'
 
 LEAST = '''import os, sys
 sys.path.insert(0, {root!r})
-import tensorflow as tf
-from utils import nima
-from utils.model import model_file
-tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-tf.keras.backend.set_learning_phase(1)
-base = tf.keras.applications.MobileNet(({size}, {size}, 3), include_top=False, pooling='avg', weights=None)
-model = nima.with_head(base, 0.75)
-if {weights!r} != 'none':
-    nima.load_weights(model, model_file.read({weights!r}))
-model.compile(nima.optimizer('sgd', 1e-4, momentum=0.9, decay=1e-6), loss=nima.earth_mover_loss)
+from benchmarks import step_worker
+step_worker.built({size})
 os._exit(0)  # as the other does: neither pays for TensorFlow's end
 '''
 TRAIN = '''import os, sys
@@ -55,10 +47,9 @@ def measure(*, quick: bool, rounds: Optional[int], labels: str) -> List[turns.Fi
 
 
 def _start(folder: str, lines: int, size: int, rounds: int) -> turns.Figure:
-    weights = step_worker.weights(size)
-    argv = [*dataset.paths(folder), '--val_size', '100', '--weights', weights, '--image_size', str(size), '--device',
-            'cpu', '--TMP_MODEL_PATF', os.path.join(folder, 'model')]
-    named: Dict[str, Any] = {'root': str(turns.ROOT), 'size': size, 'weights': weights, 'argv': argv}
+    argv = [*dataset.paths(folder), '--val_size', '100', '--weights', step_worker.weights(size), '--image_size',
+            str(size), '--device', 'cpu', '--TMP_MODEL_PATF', os.path.join(folder, 'model')]
+    named: Dict[str, Any] = {'root': str(turns.ROOT), 'size': size, 'argv': argv}
     found = turns.interleaved({text: lambda text=text: seconds([sys.executable, '-c', text.format(**named)])
                                for text in (LEAST, TRAIN)}, rounds)
     more = statistics.median(mine - least for least, mine in zip(found[LEAST], found[TRAIN]))

@@ -3,8 +3,9 @@
     python3 tools/update_readme.py
 
 A block to paste into is a code fence under a line such as  <!-- output of: bash train_1p.sh --demo -->
-The time of each command is pasted too, and docs/demo.png drawn from what was trained. The Python that runs this needs
-TensorFlow 1.15 and, for the picture, matplotlib: .venv/bin/python tools/update_readme.py after bash tests/run.sh
+The time of each command is pasted too, and docs/demo.png drawn: scenes of the demo dataset with true votes and those
+that the trained model predicts. The Python that runs this needs TensorFlow 1.15 and matplotlib: .venv/bin/python
+tools/update_readme.py after bash tests/run.sh
 """
 import os
 import re
@@ -14,8 +15,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import matplotlib
+import numpy as np
+
 ROOT = Path(__file__).resolve().parents[1]
 READMES = [ROOT / 'README.md', ROOT / 'README.zh-CN.md']
+SHOWN = 6  # scenes
 BLOCK = re.compile(r'(<!-- output of: (?P<command>.+?) -->\n```text\n)(?P<output>.*?)(```\n)', re.S)
 
 
@@ -36,6 +41,48 @@ def run(command, clone):
     return '\n'.join(lines) + f'\n(all in all {seconds:.0f} s)\n'
 
 
+def scenes_and_votes(checkout):
+    """Paths, true [N, 10] and predicted [N, 10] votes of a few validation scenes, best to worst."""
+    sys.path.insert(0, str(checkout))
+    from utils import data_loader, nima
+    from utils.base import defaults
+    from utils.base.preprocessing import Preprocessing
+    from utils.data.bad_images import BadImages
+    from utils.data.image_set import ImageSet, Reading
+    from utils.device import device
+    from utils.model import build, model_file
+    _, val = data_loader.read_split(defaults.DEMO['val_size'], labels=str(checkout / 'AVA_dataset/demo/AVA.txt'),
+                                    images=str(checkout / 'AVA_dataset/demo/image/images'))
+    order = np.argsort(-(val.distributions @ np.arange(1, 11)))
+    few = val.take(order[np.linspace(0.02 * val.count, 0.98 * val.count, SHOWN).astype(int)])
+    with device.open_run('cpu') as run:
+        model = build.for_scoring(model_file.read(str(checkout / 'model/demo/model_007.h5')))
+        run.initialise()
+        images, _ = next(data_loader.val_batches(ImageSet(few, BadImages(few.count)), SHOWN, Reading(
+            Preprocessing(model.input_shape[1]), session_config=run.host_config)))
+        return few.paths, few.distributions, nima.predict(model, images, SHOWN)
+
+
+def draw(paths, true, predicted, output):
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+    figure, axes = plt.subplots(2, len(paths), figsize=(2.1 * len(paths), 3.9), gridspec_kw={'height_ratios': [3, 2]})
+    scores = np.arange(1, 11)
+    for column, path in enumerate(paths):
+        image, votes = axes[:, column]
+        image.imshow(plt.imread(path))
+        image.axis('off')
+        means = true[column] @ scores, predicted[column] @ scores
+        image.set_title('true {:.1f}, predicted {:.1f}'.format(*means), fontsize=9)
+        votes.bar(scores, true[column], color='#b8c4d6', label='true votes')
+        votes.step(scores, predicted[column], where='mid', color='#c2410c', linewidth=1.8, label='predicted')
+        votes.set(ylim=(0, 0.45), xticks=(1, 5, 10), yticks=())
+        votes.spines[['top', 'right', 'left']].set_visible(False)
+    axes[1, 0].legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    figure.savefig(str(output), dpi=110, facecolor='white')
+
+
 def main():
     texts = {path: path.read_text(encoding='utf-8') for path in READMES if path.exists()}
     commands = list(dict.fromkeys(match.group('command') for text in texts.values() for match in BLOCK.finditer(text)))
@@ -49,7 +96,7 @@ def main():
             print(outputs[command], flush=True)
         if not (clone / '.venv').is_dir():
             sys.exit('the clone used a Python with TensorFlow 1.15 from the PATH: take that off the PATH first')
-        subprocess.run([sys.executable, str(ROOT / 'tools' / 'demo_picture.py'), str(clone)], check=True)
+        draw(*scenes_and_votes(clone), ROOT / 'docs' / 'demo.png')
     for path, text in texts.items():
         text = BLOCK.sub(lambda match: match.group(1) + outputs[match.group('command')] + match.group(4), text)
         path.write_text(text, encoding='utf-8')
