@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Runs a script or command of this project with the Python that has TensorFlow 1.15, from any folder:
 #     bash run.sh predict.py photos/        bash run.sh -m utils.check_dataset --help
+#     bash run.sh -m pip install -r requirements-report.txt
 set -euo pipefail
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 file=${1:-}
 [[ $file != -m ]] || { file=${2:-}; file=${file//.//}.py; }
-[[ $file == *.py && -f $root/$file ]] || {
+[[ ${1:-}-$file == -m-pip.py || $file == *.py && -f $root/$file ]] || {
     echo "run.sh: error: '$*' names no script or command of $root. Type for example bash run.sh predict.py --help or \
 bash run.sh -m utils.labels --help" >&2
     exit 2
@@ -16,5 +17,6 @@ source "$root/utils/env.sh"
 # shellcheck source=utils/cann.sh
 source "$nima_root/utils/cann.sh"
 nima_one_device
+if [[ $file == pip.py ]]; then exec "$NIMA_PYTHON" "$@"; fi
 if [[ $1 == -m ]]; then exec "${nima_module[@]}" "${@:2}"; fi
 exec "$NIMA_PYTHON" "$nima_root/$file" "${@:2}"

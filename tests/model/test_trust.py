@@ -93,7 +93,7 @@ def answers(good, tmp_path_factory):
     names[str(good)] = 'good'
     arguments = json.dumps([data.flags, str(data.images / '1000.jpg'), str(folder / 'run'), list(names)])
     done = subprocess.run([sys.executable, '-c', DOORS, arguments], cwd=str(ROOT), capture_output=True,
-                          text=True, timeout=280)
+                          text=True, timeout=540)  # against a hang
     assert done.returncode == 0, f'the interpreter ended with {done.returncode}: {done.stderr[-3000:]}'
     found = {}
     for path, door, said in map(json.loads, done.stdout.splitlines()):

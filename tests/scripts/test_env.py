@@ -469,7 +469,15 @@ def test_signals_reach_what_run_started(commands, words):
     assert process.communicate(timeout=30) == ('', '') and process.returncode == 9
 
 
-@pytest.mark.parametrize('words', [[], ['predct.py'], ['-m'], ['-m', 'utils.lables'], ['utils'], ['README.md'], ['']])
+def test_pip_is_that_of_the_python_that_runs_the_project(tmp_path):
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
+    done = subprocess.run(['bash', str(ROOT / 'run.sh'), '-m', 'pip', '--version'], cwd=str(tmp_path),
+                          env={**os.environ, 'PATH': path}, capture_output=True, text=True)
+    assert done.returncode == 0 and sys.prefix in done.stdout
+
+
+@pytest.mark.parametrize('words', [
+    [], ['pip.py'], ['pip'], ['predct.py'], ['-m'], ['-m', 'utils.lables'], ['utils'], ['README.md'], ['']])
 def test_run_without_a_script_of_the_project(commands, words):
     (commands.root / 'README.md').write_text('')
     said, errors, code = commands.run(*words, name='run.sh')
