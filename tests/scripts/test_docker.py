@@ -18,9 +18,9 @@ def test_what_is_installed_is_what_requirements_ask_for_beside_the_image():
     assert len(required) == len(installed) and all(map(str.startswith, installed, required))
 
 
-def test_the_images_are_those_of_the_readme_and_all_is_copied():
-    readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    assert re.search(r'^ARG FROM_IMAGE_NAME=(\S+)', DOCKERFILE, re.M).group(1) in readme
+def test_the_images_are_those_of_the_docs_and_all_is_copied():
+    page = (ROOT / 'docs' / 'ascend.md').read_text(encoding='utf-8')
+    assert re.search(r'^ARG FROM_IMAGE_NAME=(\S+)', DOCKERFILE, re.M).group(1) in page
     assert re.findall(r'^COPY (.*)', DOCKERFILE, re.M) == ['. .']
     kept = re.findall(r'^!(.+)', (ROOT / '.dockerignore').read_text(), re.M)
     assert len(kept) == 3 and all((ROOT / each).is_file() for each in kept)
