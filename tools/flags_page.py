@@ -20,7 +20,7 @@ HEAD = """# Flags
 For whoever looks up what a flag does. This page is made from the programs' own `--help` by `tools/flags_page.py`.
 
 Configuration is: built-in value < edited line < flag. `--demo` changes the defaults of other flags; a typed flag still
-counts. A relative path in an edited line counts from the repository's root, one typed as a flag from the current folder.
+counts. A relative path in an edited line counts from the repository's root, a typed one from the current folder.
 Start everything with `bash run.sh`: `bash run.sh train.py --epochs 3`. `bash train_1p.sh` and `bash test_1p.sh` run
 `train.py` and `eval.py`, and take the same flags.
 """
