@@ -1,8 +1,9 @@
-"""Runs the commands whose output stands in the READMEs, in a fresh clone without .venv, and pastes what they print.
+"""Runs the commands whose output is shown in READMEs and docs, in a fresh clone without .venv, and pastes it.
 
     python3 tools/update_readme.py
 
 A block to paste into is a code fence under a line such as  <!-- output of: bash train_1p.sh --demo -->
+or  <!-- last 2 lines of: bash train_1p.sh --demo -->
 The time of each command is pasted too, and docs/demo.png drawn: scenes of the demo dataset with true votes and those
 that the trained model predicts. The Python that runs this needs TensorFlow 1.15 and matplotlib: .venv/bin/python
 tools/update_readme.py after bash tests/run.sh
@@ -19,9 +20,10 @@ import matplotlib
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-READMES = [ROOT / 'README.md', ROOT / 'README.zh-CN.md']
+PAGES = [*ROOT.glob('README*.md'), *ROOT.glob('docs/**/*.md')]
 SHOWN = 6  # scenes
-BLOCK = re.compile(r'(<!-- output of: (?P<command>.+?) -->\n```text\n)(?P<output>.*?)(```\n)', re.S)
+BLOCK = re.compile(r'(<!-- (?:output|last (?P<last>\d+) lines) of: (?P<command>.+?) -->\n```text\n)'
+                   r'(?P<output>.*?)(```\n)', re.S)
 
 
 def run(command, clone):
@@ -83,8 +85,15 @@ def draw(paths, true, predicted, output):
     figure.savefig(str(output), dpi=110, facecolor='white')
 
 
+def pasted(block, output):
+    """A block with the new output, or with as many of its last lines as it shows."""
+    lines = output.splitlines(keepends=True)
+    shown = lines[-int(block.group('last')):] if block.group('last') else lines
+    return block.group(1) + ''.join(shown) + block.group(5)
+
+
 def main():
-    texts = {path: path.read_text(encoding='utf-8') for path in READMES if path.exists()}
+    texts = {path: path.read_text(encoding='utf-8') for path in PAGES}
     commands = list(dict.fromkeys(match.group('command') for text in texts.values() for match in BLOCK.finditer(text)))
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / 'nima'
@@ -98,8 +107,7 @@ def main():
             sys.exit('the clone used a Python with TensorFlow 1.15 from the PATH: take that off the PATH first')
         draw(*scenes_and_votes(clone), ROOT / 'docs' / 'demo.png')
     for path, text in texts.items():
-        text = BLOCK.sub(lambda match: match.group(1) + outputs[match.group('command')] + match.group(4), text)
-        path.write_text(text, encoding='utf-8')
+        path.write_text(BLOCK.sub(lambda match: pasted(match, outputs[match.group('command')]), text), encoding='utf-8')
 
 
 if __name__ == '__main__':
