@@ -26,20 +26,21 @@ Start everything with `bash run.sh`: `bash run.sh train.py --epochs 3`. `bash tr
 """
 SCRIPTS = ['train', 'eval', 'predict']
 OTHERS = ['utils.device.rank_table']  # commands that do not lie directly in utils/
+WORDS = {'utils.export': ['bins', 'srcc']}  # first words for which a command has other flags
 
 
 class _FoundError(Exception):
     """Carries the parser that was about to parse."""
 
 
-def parser_of(module: str) -> argparse.ArgumentParser:
-    """The parser with which the main() of a module reads its flags."""
+def parser_of(module, *words):
+    """The parser with which the main() of a module reads its flags after these words."""
     def stop(parser, *arguments):
         raise _FoundError(parser)
 
     with mock.patch.object(Parser, 'parse_known_args', stop):
         try:
-            importlib.import_module(module).main([])
+            importlib.import_module(module).main(list(words))
         except _FoundError as found:
             return found.args[0]
     raise SystemExit(f'{module}: its main() read no flags')
@@ -61,7 +62,7 @@ def rows(parser):
             words += ' ' + ' or '.join(f'`{choice}`' for choice in action.choices)
         help_text = ' '.join((action.help or '').replace('%%', '%').split())
         found = re.search(r' ?\(default: ([^()]*(?:\([^()]*\))?[^()]*)\)', help_text)
-        meaning = help_text[:found.start()] + help_text[found.end():] if found else help_text
+        meaning = (help_text[:found.start()] + help_text[found.end():] if found else help_text).lstrip('; ')
         default = found.group(1) if found else 'off' if action.nargs == 0 else ''
         cells = [words, default, meaning]
         yield '| ' + ' | '.join(cell.replace('|', '\\|') for cell in cells) + ' |'
@@ -83,6 +84,9 @@ def section(module):
             for name, below in action.choices.items():
                 yield f'### {words} {name}'
                 yield table(below)
+    for word in WORDS.get(module, []):
+        yield f'### {words} {word}'
+        yield table(parser_of(module, word))
 
 
 def page():
