@@ -92,4 +92,4 @@ def main(argv=None):
 
 
 if __name__ == '__main__':
-    errors.run(main, 'train.py')
+    errors.run(main, 'train.py', log_only=True)

@@ -45,6 +45,57 @@ def inside(config):
     config['config'].update(layers=[source, outer], output_layers=[['outer', 1, 0]])
 
 
+def fed_by(*sources):
+    """The convolution takes these outputs."""
+    return network(lambda config: layer(config, 'conv').update(inbound_nodes=[[[*source, {}] for source in sources]]))
+
+
+def with_layer(kind, before='conv', **settings_):
+    """The network with one more layer, before one of its own."""
+    def change(config):
+        layers = config['config']['layers']
+        after = layer(config, before)
+        layers.insert(layers.index(after), {
+            'name': 'more', 'class_name': kind, 'config': {'name': 'more', **settings_},
+            'inbound_nodes': after['inbound_nodes']})
+        after['inbound_nodes'] = [[['more', 0, 0, {}]]]
+    return network(change)
+
+
+def of_any_size(file):
+    with_layer('ZeroPadding2D', padding=[[100000, 100000]] * 2)(file)
+    network(lambda config: config['config']['layers'][0]['config'].update(
+        batch_input_shape=[None, None, None, 3]))(file)
+
+
+def dangling(config):
+    more = {'name': 'more', 'class_name': 'Dense', 'config': {'name': 'more', 'units': 2 ** 20},
+            'inbound_nodes': [[['conv', 0, 0, {}]]]}
+    config['config']['layers'].insert(2, more)
+
+
+def twins(config):
+    config['config']['layers'].append(layer(config, 'conv'))
+
+
+def many_calls(config):
+    dense = layer(config, 'dense')
+    dense['inbound_nodes'] *= 30001
+
+
+def added_up(config):
+    """A large tensor plus itself as often as it takes to fill any memory."""
+    layers = config['config']['layers']
+    large = {'name': 'large', 'class_name': 'UpSampling2D', 'config': {'name': 'large', 'size': [64, 64]},
+             'inbound_nodes': [[[layers[0]['name'], 0, 0, {}]]]}
+    copies = [{'name': f'copy{number}', 'class_name': 'Activation', 'inbound_nodes': [[['large', 0, 0, {}]]],
+               'config': {'name': f'copy{number}', 'activation': 'relu'}} for number in range(30)]
+    add = {'name': 'add', 'class_name': 'Add', 'config': {'name': 'add'},
+           'inbound_nodes': [[[copy['name'], 0, 0, {}] for copy in copies]]}
+    layers[1:1] = [large, *copies, add]
+    layer(config, 'conv')['inbound_nodes'] = [[['add', 0, 0, {}]]]
+
+
 def wrapped(config):
     dense = layer(config, 'dense')
     dense.update(class_name='TimeDistributed', config={'name': 'dense', 'layer': {
@@ -135,6 +186,25 @@ ALTERED = {  # name -> alteration, what is said about the file
     'JSON of depth 100': (attribute('model_config', b'[' * 100 + b']' * 100), 'a network that is nested more than 64'),
     'a long number': (attribute('model_config', b'9' * 10 ** 6), r'a network that is no JSON \(a number of 1000000'),
     'no JSON': (attribute('model_config', b'{'), 'a network that is no JSON'),
+    'a layer that feeds itself': (fed_by(['conv', 0, 0]), "cannot be put in order: 'conv' needs an output that is nev"),
+    'a layer that a later one feeds': (fed_by(['dense', 0, 0]), 'cannot be put in order: '),
+    'a call that is never made': (fed_by(['input_1', 1, 0]), "cannot be put in order: 'conv' needs"),
+    'a layer that is not there': (fed_by(['nothing', 0, 0]), "takes the output of 'nothing', which is none of its"),
+    'an output that is not there': (fed_by(['input_1', 0, 1]), "'conv' takes .*, which does not exist"),
+    'an output before the first': (fed_by(['input_1', -1, 0]), 'a layer .*conv.* that is called with'),
+    'an end that is not there': (network(lambda config: config['config'].update(output_layers=[['dense', 1, 0]])),
+                                 "'the network' takes .*dense.*, which does not exist"),
+    'a layer for nothing': (network(dangling), "a network whose layer 'more' leads to no output"),
+    'two layers of a name': (network(twins), 'a network whose layers have no names of their own'),
+    'many calls': (network(many_calls), 'a network whose layers take more than 30000 outputs'),
+    'a dilation': (settings('conv', dilation_rate=[2 ** 16, 1]), "with 'dilation_rate' .*which this version"),
+    'a magnification': (with_layer('UpSampling2D', size=[1000, 1000]), 'values for an image of 3072, more than'),
+    'a border': (with_layer('ZeroPadding2D', padding=[[100000, 100000]] * 2), 'values for an image of 3072, more than'),
+    'a border of an image of any size': (of_any_size, 'values for an image of 3072, more than'),
+    'an image of a million pixels a side': (network(lambda config: config['config']['layers'][0]['config'].update(
+        batch_input_shape=[None, 10 ** 6, 10 ** 6, 3])), 'a network from .*1000000.* expected a NIMA'),
+    'channels between': (with_layer('SeparableConv2D', filters=3, kernel_size=[1, 1], depth_multiplier=2 ** 20), '.'),
+    'much at the same time': (network(added_up), 'a network with .* values for an image of 3072, more than 2684'),
     'an array in another file': (replaced(stored_elsewhere), 'an array whose numbers are in another file'),
     'an external link': (replaced(lambda file, array: put(KERNEL, h5py.ExternalLink('/etc/x.h5', 'secret'))(file)),
                          r'a link \(ExternalLink\)'),
@@ -162,6 +232,9 @@ ALTERED = {  # name -> alteration, what is said about the file
     'a list for training': (attribute('training_config', b'[]'), '.'),
     'training that is no JSON': (attribute('training_config', b'{'), 'training settings that is no JSON'),
 }
+
+TOO_MUCH = ('a magnification', 'a border', 'a border of an image of any size', 'an image of a million pixels a side',
+            'channels between', 'much at the same time')  # known once the network is built, by those who build it
 
 
 def make_all(good, folder):

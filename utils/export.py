@@ -17,7 +17,7 @@ from utils.base import errors
 from utils.base.errors import InputError
 from utils.base.files import new_folder
 from utils.data import listing
-from utils.formats import exporters, model_card, parity
+from utils.formats import exporters
 from utils.formats.exporters import Options
 from utils.formats.flags import export_flags
 
@@ -35,7 +35,7 @@ def export(path: str, kind: str, output: str, options: Options = Options(), *,  
 
     from utils.data import image_files
     from utils.device import device
-    from utils.formats import frozen
+    from utils.formats import frozen, model_card, parity
     from utils.model import build, model_file
     versions = [str(options.model_version)] if 'model_version' in exporters.FORMATS[kind].flags else []
     folder = os.path.join(output, kind, *versions)
@@ -61,13 +61,15 @@ def export(path: str, kind: str, output: str, options: Options = Options(), *,  
 
 
 def _lines(folder: str, card: Dict[str, Any], report: Dict[str, Any], notes: Sequence[str]) -> List[str]:
+    from utils.formats import parity
     return [f'{folder}: {", ".join(card["files"])}',
             *(f'{part[:-1]} {name}: {what}' for part in ('inputs', 'outputs') for name, what in card[part].items()),
             *notes, *parity.text(report)]
 
 
-def _read(reader: Any, names: Sequence[str], *, strict: bool) -> Iterator[parity.Sample]:
-    """The images in the files `names`; without `strict` unreadable ones are reported and left out."""
+def _read(reader: Any, names: Sequence[str], *, strict: bool) -> Iterator[Any]:
+    """A parity.Sample of each of the files `names`; without `strict` unreadable ones are reported and left out."""
+    from utils.formats import parity
     for name in names:
         try:
             yield parity.Sample(*reader.read_with_data(name))

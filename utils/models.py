@@ -13,8 +13,6 @@ from utils.base.defaults import DROPOUT, PADDINGS, RESIZES
 from utils.base.errors import InputError
 from utils.base.parser import make_parser, parse_flags, typed_path
 from utils.base.preprocessing import Preprocessing
-from utils.base.scores import SCORES
-from utils.model import model_file
 
 
 def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
@@ -50,6 +48,8 @@ def import_weights(path: str, output: str, how: Preprocessing) -> None:
 
     InputError where `path` is no such file, is a checkpoint already, or `output` exists.
     """
+    from utils.base.scores import SCORES
+    from utils.model import model_file
     file = model_file.read(path, 'the weights of a NIMA-MobileNet')
     if file.metadata is not None:
         raise InputError(f'{path} is a checkpoint with metadata already. Use it as it is')
@@ -75,6 +75,7 @@ def import_weights(path: str, output: str, how: Preprocessing) -> None:
 
 def describe(path: str) -> Dict[str, Any]:
     """What a model file contains, ready for JSON; `record`, its metadata, is None where there are none."""
+    from utils.model import model_file
     file = model_file.read(path, 'a checkpoint or Keras weights')
     return {'file': path, 'bytes': os.path.getsize(path), 'network': file.network is not None,
             'layers': file.layer_count, 'layers_with_weights': len(file.weights),

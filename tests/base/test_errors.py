@@ -76,6 +76,14 @@ def test_other_errors_are_bugs_and_keep_their_traceback():
         errors.run(raising(ZeroDivisionError()), 'command')
 
 
+def test_memory_that_runs_out(monkeypatch):
+    class ResourceExhaustedError(Exception):
+        """As TensorFlow's is called."""
+    for error in (MemoryError(), ResourceExhaustedError('OOM when allocating tensor')):
+        with pytest.raises(SystemExit, match='^command: error: out of memory. Use a smaller --batchsize'):
+            errors.run(raising(error), 'command')
+
+
 def test_tensorflows_notes_are_off_unless_they_are_asked_for(monkeypatch):
     monkeypatch.delenv('TF_CPP_MIN_LOG_LEVEL')
     assert errors.run(lambda: os.environ['TF_CPP_MIN_LOG_LEVEL'], 'command') == '1'

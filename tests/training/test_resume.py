@@ -307,6 +307,65 @@ def test_a_new_run_that_is_stopped_has_replaced_it_too(shared_data, copy, stop_a
     assert sorted(path.name for path in copy.glob('*.h5')) == left  # what this run saved itself stays
 
 
+class Killed(BaseException):
+    """In the place of SIGKILL: no `except Exception` sees it."""
+
+
+@pytest.mark.parametrize('more, first', [([], 'model_001.h5'), (['--checkpoint_steps', '1'], 'state.h5')])
+def test_a_kill_between_the_first_save_and_the_end_of_the_old_run(shared_data, copy, monkeypatch, capsys, more, first):
+    """The old run is further on, but the new one is the run that is resumed and read."""
+    (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+
+    def die(path):
+        raise Killed
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, 'finish_overwrite', die)
+        with pytest.raises(Killed):
+            run(shared_data, copy, '--overwrite', *more)
+    assert {'model_005.h5', first} <= {path.name for path in copy.glob('*.h5')}
+    new = model_file.read(str(copy / first)).run['id']
+    if not more:
+        assert checkpoint.find(str(copy), 'newest') == checkpoint.find(str(copy), 'best') == str(copy / first)
+    capsys.readouterr()
+    run(shared_data, copy, '--resume', *more)
+    said = capsys.readouterr().out
+    assert f'{copy}/model_005.h5: passed over: it is of the run that --overwrite replaces' in said
+    assert f'{copy}/{first}: resuming with epoch ' in said
+    assert sorted(path.name for path in copy.iterdir()) == ['log', 'model_001.h5', 'model_002.h5', 'model_003.h5']
+    assert {model_file.read(str(path)).run['id'] for path in copy.glob('*.h5')} == {new}
+
+
+def test_a_kill_before_the_first_save(shared_data, copy, monkeypatch, capsys):
+    """The old run is intact, and --resume starts the new one again."""
+    (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    before = {path.name: path.read_bytes() for path in copy.glob('*.h5')}
+
+    def die(model, path, metadata):
+        raise Killed
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, 'save', die)
+        with pytest.raises(Killed):
+            run(shared_data, copy, '--overwrite')
+    assert {path.name: path.read_bytes() for path in copy.glob('*.h5')} == before
+    run(shared_data, copy, '--resume', '--epochs', '1')
+    assert (f'{copy}: the run that was started with --overwrite has saved nothing; starting it with the first epoch'
+            in capsys.readouterr().out)
+    assert sorted(path.name for path in copy.iterdir()) == ['log', 'model_001.h5']
+
+
+def test_an_error_before_the_first_save_leaves_the_old_run_to_be_resumed(shared_data, copy, monkeypatch):
+    before = snapshot(copy)
+
+    def refuse(model, path, metadata):
+        raise InputError('no')
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, 'save', refuse)
+        with pytest.raises(InputError, match='^no$'):
+            run(shared_data, copy, '--overwrite')
+    assert {path: what for path, what in snapshot(copy).items() if '/log' not in path} == {
+        path: what for path, what in before.items() if '/log' not in path}
+
+
 def test_resume_and_overwrite_exclude_each_other(shared_data, copy):
     with pytest.raises(InputError, match='^--resume and --overwrite exclude each other'):
         run(shared_data, copy, '--resume', '--overwrite')

@@ -5,6 +5,7 @@ from typing import Any, Dict
 # The model card's numbers, as far as they are the default of a flag and of a function.
 VAL_SIZE = 5000
 IMAGE_SIZE = 224
+MAX_IMAGE_SIZE = 4096
 DROPOUT = 0.75
 
 # When a run stops at unreadable images, and what counts as one.

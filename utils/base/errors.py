@@ -3,27 +3,41 @@ import importlib.util
 import os
 import shlex
 import sys
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Optional
 
+from utils.base import packages, streams
 from utils.base.defaults import ROOT, from_root
 
 PACKAGES = 'tensorflow', 'numpy', 'scipy', 'h5py', 'google'  # of requirements.txt, as imported; google is protobuf
+OUT_OF_MEMORY = 'out of memory. Use a smaller --batchsize, or end other programs'
 
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the text says where, what was found, what was expected, what to do."""
 
 
-def run(main: Callable[[], Any], name: str) -> Any:
+def run(main: Callable[[], Any], name: str, *, log_only: bool = False) -> Any:
     """Run a command's main() and return its result.
 
-    An InputError or a missing package ends the process with its sentence and exit code 1, Ctrl-C with exit code 130.
+    An InputError, a missing or unfit package, or a standard output that cannot be written ends the process with its
+    sentence and exit code 1, Ctrl-C with exit code 130, a standard output that nobody reads any longer silently with
+    141. `log_only` is whether what is printed is a log alone, see streams.settle().
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # as utils/env.sh does: no TensorFlow notes about this CPU
+    wrong = streams.settle(log_only) or _unfit_packages()
+    if wrong:
+        sys.exit(f'{name}: error: {wrong}')
     try:
-        return main()
+        try:
+            return main()
+        finally:
+            sys.stdout.flush()  # at exit it would be too late for a sentence
     except InputError as error:
         sys.exit(f'{name}: error: {error}')
+    except streams.OutputError as error:
+        sys.exit(streams.BROKEN_PIPE if error.is_unread else f'{name}: error: {error}')
+    except MemoryError:
+        sys.exit(f'{name}: error: {OUT_OF_MEMORY}')
     except ModuleNotFoundError as error:
         package = (error.name or '').split('.')[0]
         if package not in PACKAGES:
@@ -32,12 +46,25 @@ def run(main: Callable[[], Any], name: str) -> Any:
     except KeyboardInterrupt:
         print(f'\n{name}: stopped', file=sys.stderr)  # the terminal has echoed ^C, or shows a bar
         sys.exit(130)
+    except Exception as error:
+        if type(error).__name__ != 'ResourceExhaustedError':  # TensorFlow's, which is not imported here
+            raise
+        sys.exit(f'{name}: error: {OUT_OF_MEMORY}')
+
+
+def _unfit_packages() -> Optional[str]:
+    """What is wrong with the packages of this Python, as a sentence; None for --help, which needs none."""
+    wrong = None if {'-h', '--help'} & set(sys.argv[1:]) else packages.problem()
+    return wrong if wrong is None or 'Install' in wrong else f'{wrong}. {_start_it()}'
 
 
 def _wrong_python(package: str) -> str:
+    return f'{sys.executable} has no package {package}. {_start_it()}'
+
+
+def _start_it() -> str:
     typed = os.path.relpath(os.path.abspath(sys.argv[0]), ROOT)
-    command = ' '.join([command_of(typed), *map(shlex.quote, sys.argv[1:])])
-    return f'{sys.executable} has no package {package}. Start it with {command}'
+    return f'Start it with {" ".join([command_of(typed), *map(shlex.quote, sys.argv[1:])])}'
 
 
 def command_of(file: str) -> str:

@@ -18,7 +18,8 @@ from utils.base.errors import InputError
 BLOCK = 1 << 20
 LOCK = '.lock'  # holds the writer's process id and its host's name
 _STREAMS = '/dev/std', '/dev/fd/'  # may be links to files, which hold what else is printed
-_UNFINISHED = re.compile(r'.+\.h5\.tmp')
+OVERWRITE = 'overwrite.json'  # the id of a run that is to replace what else is in the folder
+_UNFINISHED = re.compile(r'.+\.h5\.tmp|' + re.escape(OVERWRITE + '.tmp'))
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}  # what some network disks answer
 
 

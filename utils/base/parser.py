@@ -6,6 +6,8 @@ import os
 import re
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
 
+from utils.base.defaults import MAX_IMAGE_SIZE
+
 
 def typed_path(text: str) -> str:
     """An absolute path; a relative one, as typed by a person, counts from the current folder."""
@@ -40,7 +42,8 @@ def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected:
 any_number = number(float, lambda x: True, 'a number')
 count = number(int, lambda n: n >= 1, 'a whole number from 1')
 seed = number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
-size = number(int, lambda n: 32 <= n <= 4096, "a whole number from 32, MobileNet's smallest image, to 4096")
+size = number(int, lambda n: 32 <= n <= MAX_IMAGE_SIZE,
+              f"a whole number from 32, MobileNet's smallest image, to {MAX_IMAGE_SIZE}")
 rate = number(float, lambda x: x > 0, 'a number above 0')
 share = number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
 not_negative = number(float, lambda x: x >= 0, 'a number from 0')

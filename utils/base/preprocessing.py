@@ -1,7 +1,7 @@
 """What is done to an image before the network sees it; every checkpoint carries it."""
 from typing import Any, Dict, NamedTuple
 
-from utils.base.defaults import IMAGE_SIZE, PADDINGS, RESIZES
+from utils.base.defaults import IMAGE_SIZE, MAX_IMAGE_SIZE, PADDINGS, RESIZES
 from utils.base.text import short
 
 SCALING = '(x - 127.5) / 127.5'
@@ -36,7 +36,7 @@ def from_json(found: Any) -> Preprocessing:
         raise ValueError(f'{short(found)} instead of fields')
     made = Preprocessing(**{name: found[name] for name in Preprocessing._fields if name in found})
     unknown = sorted(set(found) - set(Preprocessing._fields))
-    if type(made.image_size) is not int or made.image_size < 1:
+    if type(made.image_size) is not int or not 1 <= made.image_size <= MAX_IMAGE_SIZE:
         unknown.append('image_size')
     unknown += [name for name, value, known in (('resize', made.resize, RESIZES), ('padding', made.padding, PADDINGS),
                                                 ('scaling', made.scaling, (SCALING,))) if value not in known]

@@ -2,8 +2,6 @@
 import math
 from typing import Any
 
-import numpy as np
-
 
 def printable(value: Any) -> Any:
     """A text, or the texts in a value of JSON, safe for a terminal, a line of a table and UTF-8.
@@ -37,8 +35,8 @@ def finite(value: Any) -> Any:
     """`value`, ready for JSON: numbers as plain Python, those that are not finite as None, in dicts and lists too."""
     if isinstance(value, dict):
         return {name: finite(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if hasattr(value, 'tolist'):  # of NumPy, which not all commands import
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
         return [finite(each) for each in value]
-    if isinstance(value, np.generic):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,13 +1,14 @@
 """Keras models from model files, and arrays into Keras models."""
-from typing import Dict, List
+from typing import Any, Dict, List
 
 import numpy as np
 import tensorflow as tf
 
+from utils.base.defaults import IMAGE_SIZE, MAX_IMAGE_SIZE
 from utils.base.errors import InputError
 from utils.base.scores import SCORES
 from utils.base.text import short
-from utils.model import model_file
+from utils.model import bounds, model_file, trust
 from utils.model.model_file import ModelFile
 
 
@@ -22,16 +23,29 @@ def for_scoring(file: ModelFile) -> tf.keras.Model:
         model = tf.keras.models.model_from_json(network)
         inputs, outputs = model.input_shape, model.output_shape
         variables = variables_of(model)
+        _require_nima(file.path, inputs, outputs)
+        found = file.own_preprocessing
+        bounds.require_bounded(model, inputs[1] or (found.image_size if found else IMAGE_SIZE))
+    except trust.DistrustError as distrust:
+        raise InputError(f'{file.path}: found {distrust}; expected {model_file.CHECKPOINT}. Do not use the file, get '
+                         'one from its maker') from distrust
+    except InputError:
+        raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError,
             ValueError, tf.errors.OpError) as error:
         raise InputError(f'{file.path}: found a network that tf.keras cannot build ({short(str(error), 300)}), '
                          f'expected {model_file.CHECKPOINT}. If it holds the weights of a NIMA-MobileNet, import them '
                          f'with {model_file.import_command(file.path)}') from error
-    if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3:
-        raise InputError(f'{file.path}: found a network from {inputs} to {outputs}, expected a NIMA, from '
-                         f'(None, 224, 224, 3) to (None, {len(SCORES)}). Use {model_file.CHECKPOINT}')
     set_weights(variables, file.weights, file.path)
     return model
+
+
+def _require_nima(path: str, inputs: Any, outputs: Any) -> None:
+    """InputError unless a network with these shapes turns square images into ten outputs."""
+    if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3 or (
+            inputs[1] or 1) > MAX_IMAGE_SIZE:
+        raise InputError(f'{path}: found a network from {short(inputs)} to {short(outputs)}, expected a NIMA, from '
+                         f'(None, 224, 224, 3) to (None, {len(SCORES)}). Use {model_file.CHECKPOINT}')
 
 
 def variables_of(model: tf.keras.Model) -> Dict[str, List[tf.Variable]]:

@@ -12,6 +12,7 @@ from utils.base.defaults import DEMO_MODEL
 from utils.base.errors import InputError
 from utils.model import keras_file, model_file, trust, trust_network
 
+SAVE_CURE = 'Free space or choose another --TMP_MODEL_PATF; earlier checkpoints are intact'
 CHOICES = 'newest', 'best'  # of --checkpoint, unless a file has that name
 _NAME = re.compile(r'model_(\d{3,})\.h5')
 
@@ -46,11 +47,54 @@ def latest(folder: str) -> List[str]:
     return [path for path in (state_path(folder), *existing(folder)[-1:]) if os.path.isfile(path)]
 
 
-def remove_others(path: str) -> None:
-    """Remove all other checkpoints in the folder of `path`."""
-    for other in existing(os.path.dirname(path)):
-        if other != path:
-            os.remove(other)
+# --- overwriting: which run counts is on disk before its first file is, so that a kill at any moment leaves no doubt
+
+
+def overwriting(folder: str) -> Optional[str]:
+    """The id of the run that is to replace what else is in `folder`; None where no run is, '' where it cannot be read.
+    """
+    try:
+        with open(os.path.join(folder, files.OVERWRITE), encoding='utf-8') as stream:
+            return str(json.load(stream)['run'])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, LookupError, TypeError):
+        return ''
+
+
+def announce_overwrite(folder: str, run: str) -> None:
+    """Note that the run with this id replaces what is in `folder`; InputError where that cannot be written."""
+    path = os.path.join(folder, files.OVERWRITE)
+    with files.writing(path, SAVE_CURE):
+        files.write_json(path, {'run': run})
+
+
+def finish_overwrite(path: str) -> None:
+    """Remove all else that was saved in the folder of `path`, the first file of the run that replaces it."""
+    folder = os.path.dirname(path)
+    with files.writing(folder, 'Remove the checkpoints of the earlier run yourself'):
+        for other in [*existing(folder), state_path(folder), os.path.join(folder, files.OVERWRITE)]:
+            if other != path:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(other)
+
+
+def withdraw_overwrite(folder: str) -> None:
+    """Forget a run that was to replace others and ended before it had saved anything."""
+    run = overwriting(folder)
+    if run is not None and not _of_run(latest(folder), run):
+        with contextlib.suppress(OSError):
+            os.remove(os.path.join(folder, files.OVERWRITE))
+
+
+def _of_run(paths: Sequence[str], run: str) -> List[str]:
+    """Those of the run with this id that can be read."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(InputError):
+            if model_file.read(path, arrays=False).run.get('id') == run:
+                found.append(path)
+    return found
 
 
 def require_savable(model: Any) -> None:
@@ -74,18 +118,17 @@ def save(model: Any, path: str, metadata: Dict[str, Any]) -> None:
     with h5py.File(buffer, 'w') as file:
         keras_file.write(model, arrays, file)
         model_file.write_metadata(file, metadata)
-    cure = 'Free space or choose another --TMP_MODEL_PATF; earlier checkpoints are intact'
-    with files.writing(path, cure), files.new_file(path) as temporary:
+    with files.writing(path, SAVE_CURE), files.new_file(path) as temporary:
         files.flush(temporary, buffer.getbuffer())
         files.require_same(temporary, buffer.getbuffer())
         trust.trust_own(temporary)
         model_file.read(temporary)
 
 
-def _val_srccs(folder: str) -> Dict[str, Optional[float]]:
-    """The validation SRCC of each checkpoint in `folder` that can be read; None where it is undefined."""
+def _val_srccs(paths: Sequence[str]) -> Dict[str, Optional[float]]:
+    """The validation SRCC of each of these checkpoints that can be read; None where it is undefined."""
     found = {}
-    for path in existing(folder):
+    for path in paths:
         with contextlib.suppress(InputError):
             found[path] = model_file.read(path, arrays=False).run.get('metrics', {}).get('val_srcc')
     return found
@@ -93,7 +136,7 @@ def _val_srccs(folder: str) -> Dict[str, Optional[float]]:
 
 def best(folder: str) -> Optional[str]:
     """The checkpoint in `folder` with the highest validation SRCC, the newest of several; None without any SRCC."""
-    return _best(_val_srccs(folder))
+    return _best(_val_srccs(existing(folder)))
 
 
 def _best(srccs: Dict[str, Optional[float]]) -> Optional[str]:
@@ -106,7 +149,7 @@ def prune(folder: str, keep: int, *, keep_best: bool) -> List[str]:
 
     With `keep_best` the best() one stays too. What cannot be read stays and does not count.
     """
-    srccs = _val_srccs(folder)
+    srccs = _val_srccs(existing(folder))
     best_path = _best(srccs) if keep_best else None
     removed = [path for path in list(srccs)[:-keep] if path != best_path]
     for path in removed:
@@ -138,10 +181,11 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
 
 
 def _choose(folder: str, choice: str) -> str:
-    trained = existing(folder)
+    trained, run = existing(folder), overwriting(folder)
+    trained = (_of_run(trained, run) if run else []) or trained
     if not trained:
         raise InputError(f'--checkpoint {choice}: no checkpoint in {folder}. {_train_first(folder)}')
-    chosen = trained[-1] if choice == 'newest' else best(folder)
+    chosen = trained[-1] if choice == 'newest' else _best(_val_srccs(trained))
     if chosen is None:
         raise InputError(f'--checkpoint best: no checkpoint in {folder} has a validation SRCC. Use --checkpoint newest')
     return chosen

@@ -6,10 +6,12 @@ from typing import Any, Dict, FrozenSet, Iterator
 
 from utils.base.scores import SCORES
 from utils.base.text import short
+from utils.model import trust_graph
 from utils.model.trust import DistrustError
 
 LAYER_COUNT = 3000  # NASNetLarge has 1040
 SIZE = 1 << 20      # of a whole number in a network, such as a layer's units
+DILATION = 64       # of a convolution, whose memory grows with its square; published ones are up to 36
 
 
 def _words(text: str) -> FrozenSet[str]:
@@ -23,7 +25,6 @@ LAYERS = _words('''
     MaxPooling2D AveragePooling2D GlobalMaxPooling2D GlobalAveragePooling2D ZeroPadding2D Cropping2D UpSampling2D
     Add Subtract Multiply Average Maximum Minimum Concatenate Dot Flatten Reshape Permute
     ActivityRegularization Dropout SpatialDropout2D AlphaDropout GaussianDropout GaussianNoise''')
-NETWORKS = frozenset({'Model', 'Functional', 'Sequential'})
 _ACTIVATIONS = _words('linear relu softmax sigmoid tanh elu selu softplus softsign hard_sigmoid exponential swish')
 _HELPERS = {  # what a setting may name, by the end of its key
     'initializer': _words('''
@@ -51,6 +52,7 @@ def check(config: Any) -> None:
         raise DistrustError(f'a network of {len(layers)} layers')
     for layer in layers:
         _check_layer(layer)
+    trust_graph.check(config)
     _check_output(config)
 
 
@@ -66,7 +68,7 @@ def _layers(network: Any) -> Iterator[Dict[str, Any]]:
         if unknown or not isinstance(settings.get('layers'), list):
             raise DistrustError(f'a network with {sorted(unknown) or "no layers"}')
         for layer in settings['layers']:
-            if _class(layer) in NETWORKS:
+            if _class(layer) in trust_graph.NETWORKS:
                 waiting.append(layer)
                 _check_calls(layer)
             else:
@@ -82,7 +84,7 @@ def _class(part: Any) -> str:
 
 def _settings(part: Any) -> Any:
     """The `config` of a network."""
-    if _class(part) not in NETWORKS:
+    if _class(part) not in trust_graph.NETWORKS:
         raise DistrustError(f'a network of the class {short(part["class_name"])}')
     if not isinstance(part.get('config'), (dict, list)):
         raise DistrustError('a network without settings')
@@ -121,7 +123,7 @@ def _check_setting(layer: str, key: str, value: Any) -> None:
     elif kind in _HELPERS:
         known = value is None or _is_helper(kind, value)
     else:
-        known = key in _PLAIN and _is_plain(value)
+        known = key in _PLAIN and _is_plain(value, DILATION if key == 'dilation_rate' else SIZE)
     if not known:
         raise DistrustError(f'{where}, which this version does not know')
 
@@ -137,13 +139,13 @@ def _is_helper(kind: str, value: Any) -> bool:
                     for part in value['config'].values()))
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: Any, limit: int = SIZE) -> bool:
     """Whether a setting is a number of an ordinary size, a short text, or a list of these."""
     if isinstance(value, list):
-        return len(value) < 1000 and all(_is_plain(part) for part in value)
+        return len(value) < 1000 and all(_is_plain(part, limit) for part in value)
     if isinstance(value, str):
         return len(value) < 1000
-    return value is None or (isinstance(value, (int, float)) and abs(value) <= SIZE)
+    return value is None or (isinstance(value, (int, float)) and abs(value) <= limit)
 
 
 def _check_output(config: Any) -> None:
@@ -163,7 +165,7 @@ def _check_output(config: Any) -> None:
             break
         sources = last.get('inbound_nodes') or []
         last = by_name.get(_first_name(sources)) if sources else layers[max(layers.index(last) - 1, 0)]
-    if last is not None and _class(last) in NETWORKS:
+    if last is not None and _class(last) in trust_graph.NETWORKS:
         _check_output(last)
         return
     found = (last or {}).get('config', {})

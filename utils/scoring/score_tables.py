@@ -23,7 +23,6 @@ RANK = 'rank'
 SHARES = tuple(f'share_of_{score:.0f}' for score in SCORES)
 DECIMALS, SHARE_DECIMALS = 6, 8
 SAME_MEAN = 0.01  # further apart than one model's scores on two devices
-EXIT_BROKEN_PIPE = 128 + 13  # as the shell shows a process that SIGPIPE ended
 
 Scored = Tuple[str, np.ndarray]  # a file and its predicted vote distribution [10]
 Row = Dict[str, Any]
@@ -139,13 +138,11 @@ class Output(NamedTuple):
 
 
 def write(scored: Iterable[Scored], output: Output) -> None:
-    """Write each row as it comes. The file is made with the first one.
-
-    A reader of standard output that went away ends the process silently.
-    """
+    """Write each row as it comes. The file is made with the first one."""
     chunks = FORMATS[output.format](rows(scored, output.names), output.names, not output.has_header)
     if output.path is None:
-        _print_all(chunks)
+        for chunk in chunks:
+            progress.write(chunk, sys.stdout)
         return
     stream: Optional[TextIO] = None
     try:
@@ -164,15 +161,6 @@ def write(scored: Iterable[Scored], output: Output) -> None:
 def _opened(path: str, append: bool) -> TextIO:
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
     return open(path, 'a' if append else 'x', encoding='utf-8', newline='\n')
-
-
-def _print_all(chunks: Iterable[str]) -> None:
-    for chunk in chunks:
-        try:
-            progress.write(chunk, sys.stdout)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
-            sys.exit(EXIT_BROKEN_PIPE)
 
 
 def prepare(output: Output) -> Output:

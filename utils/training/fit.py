@@ -56,7 +56,19 @@ def only_writer(saving: Saving, group: Group) -> Iterator[None]:
         if group.is_chief:
             files.require_writable(saving.log_folder, '--TMP_LOG_PATH')
             opened.enter_context(files.only_writer(saving.model_folder, '--TMP_MODEL_PATF'))
+            if checkpoint.overwriting(saving.model_folder) is None:
+                opened.enter_context(_withdrawing(saving.model_folder))
         yield
+
+
+@contextlib.contextmanager
+def _withdrawing(folder: str) -> Iterator[None]:
+    """An error before the first save leaves the earlier run as it was; a signal that stops this one does not."""
+    try:
+        yield
+    except Exception:
+        checkpoint.withdraw_overwrite(folder)
+        raise
 
 
 def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], data: Data, *, schedule: Schedule,
@@ -75,6 +87,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     inference = None if head else nima.inference_model(model)
     run.initialise()
     _begin_together(model, start, group, metadata, schedule.batchsize)
+    start = _replace(start, metadata['run']['id'], group)
     if group.is_chief:
         _mend_log(saving.log_folder, start, metadata)
     if head:
@@ -119,6 +132,17 @@ def _around(validation: callbacks.Validation, state: TrainingState, metadata: Di
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(saving.log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'), *scaled]
+
+
+def _replace(start: resume.Start, run: str, group: Group) -> resume.Start:
+    """Before the first save of a run that replaces another: note that; after it: end what a kill interrupted."""
+    if start.replaces and start.path:
+        if group.is_chief:
+            checkpoint.finish_overwrite(start.path)
+        return start._replace(replaces=False)
+    if start.replaces and start.found and group.is_chief:
+        checkpoint.announce_overwrite(start.folder, run)
+    return start
 
 
 def _epoch_log(folder: str, metadata: Dict[str, Any]) -> log.EpochLog:

@@ -115,30 +115,44 @@ def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report
     """
     if resume and overwrite:
         raise InputError('--resume and --overwrite exclude each other. Leave one out')
-    stamps = _stamps(folder)
+    stamps, replacing = _stamps(folder), checkpoint.overwriting(folder)
     paths = [path for path, *_ in stamps]
     if not resume:
         if paths and not overwrite and not own_folder:
             raise InputError(f'{paths[-1]} is from an earlier run. Continue it with --resume, choose another '
                              '--TMP_MODEL_PATF, or replace it with --overwrite')
-        return Start(folder, replaces=overwrite or own_folder, found=stamps)
+        return Start(folder, replaces=overwrite or own_folder or replacing is not None, found=stamps)
     if not paths:
         report(f'{folder}: no run to resume; starting with the first epoch')
-        return Start(folder, found=stamps)
-    start = _newest(folder, report)
+        return Start(folder, replaces=replacing is not None, found=stamps)
+    start = _newest(folder, replacing, report)
+    if start is None and replacing is not None:
+        report(f'{folder}: the run that was started with --overwrite has saved nothing; starting it with the first '
+               'epoch')
+        return Start(folder, replaces=True, found=stamps)
     if start is None:
         raise InputError(f'{folder}: no checkpoint there can be resumed. Choose another --TMP_MODEL_PATF, or start '
                          'afresh with --overwrite')
-    return start._replace(found=stamps)
+    return start._replace(found=stamps, replaces=replacing is not None)
 
 
-def _newest(folder: str, report: Report) -> Optional[Start]:
-    """The training state or checkpoint that is furthest on and can be used, each file opened once; None without one."""
-    state = _read(checkpoint.state_path(folder), report) if os.path.lexists(checkpoint.state_path(folder)) else None
+def _newest(folder: str, run: Optional[str], report: Report) -> Optional[Start]:
+    """The training state or checkpoint that is furthest on and can be used, each file opened once; None without one.
+
+    Where `run` is an id, that of a run which replaces others, their files are passed over.
+    """
+    def read(path: str) -> Optional[Start]:
+        start = _read(path, report)
+        if start is None or run is None or start.file is None or start.file.run.get('id') == run:
+            return start
+        report(f'{path}: passed over: it is of the run that --overwrite replaces')
+        return None
+
+    state = read(checkpoint.state_path(folder)) if os.path.lexists(checkpoint.state_path(folder)) else None
     for path in reversed(checkpoint.existing(folder)):
         if state and state.position.epoch >= checkpoint.epoch_of(path):
             return state
-        found = _read(path, report)
+        found = read(path)
         if found:
             return found
     return state

@@ -119,7 +119,7 @@ class TrainingState(tf.keras.callbacks.Callback):
     def replace_earlier(self, path: str) -> None:
         """Remove the checkpoints of an earlier run, once this run has saved its first file, `path`."""
         if self._replaces:
-            checkpoint.remove_others(path)
+            checkpoint.finish_overwrite(path)
             self._replaces = False
 
     def stop_if_asked(self) -> None:
