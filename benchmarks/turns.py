@@ -87,7 +87,7 @@ class Worker:
                 with contextlib.suppress(socket.timeout):
                     connection = listener.accept()[0]
                     connection.settimeout(PATIENCE)
-                    stream = connection.makefile('rw', buffering=1)
+                    stream = connection.makefile('rw')
                     self._members.append((stream, int(self._line(stream))))
                 if len(self._members) < size and self._process.poll() is not None:
                     raise self._ended()
@@ -122,7 +122,7 @@ class Worker:
         self._signal(signal.SIGCONT)
         for stream, _ in self._members:
             with contextlib.suppress(OSError):
-                stream.write(f'{amount} {word}\n')
+                print(amount, word, file=stream, flush=True)
         wall, *rest = zip(*(json.loads(self._line(stream)) for stream, _ in self._members))
         self._signal(signal.SIGSTOP)  # else it would read ahead in the time of the others
         return Turn(statistics.mean(wall), *map(sum, rest))
@@ -145,8 +145,8 @@ class Answers:
     def __init__(self) -> None:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(os.environ[SOCKET])
-        self._stream = connection.makefile('rw', buffering=1)
-        print(os.getpid(), file=self._stream)
+        self._stream = connection.makefile('rw')
+        print(os.getpid(), file=self._stream, flush=True)
 
     def wait(self) -> List[Any]:
         """The next amount, and its word if there is one; the process ends where nothing follows."""
@@ -158,7 +158,7 @@ class Answers:
         wall, processor = time.perf_counter() - self._started[0], time.process_time() - self._started[1]
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         resident = int(Path('/proc/self/statm').read_text().split()[1]) * os.sysconf('SC_PAGE_SIZE')
-        print(json.dumps([wall, processor, peak, resident]), file=self._stream)
+        print(json.dumps([wall, processor, peak, resident]), file=self._stream, flush=True)
 
     def serve(self, work: Callable[..., Any]) -> None:
         while True:

@@ -63,6 +63,19 @@ def test_a_worker_that_is_not_in_turn_is_stopped_and_two_can_be_one(tmp_path):
     assert both.resident > 1.5 * one.resident  # the sum of two
 
 
+def test_processes_of_one_turn_work_at_the_same_time(tmp_path):
+    meet = f'''import os, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from benchmarks import turns
+def work(amount):
+    open({str(tmp_path)!r} + f'/{{os.getpid()}}.here', 'w').close()
+    while sum(name.endswith('.here') for name in os.listdir({str(tmp_path)!r})) < 2:
+        time.sleep(0.01)
+turns.Answers().serve(work)'''
+    with turns.workers({name: [sys.executable, '-c', meet] for name in ('a', 'b')}) as started:
+        assert started['a'].beside(started['b']).take(1).wall > 0
+
+
 def test_a_process_that_ends_says_why(tmp_path):
     with pytest.raises(InputError, match=r'^a process of the benchmark ended early: ModuleNotFoundError: No module'):
         turns.Worker([sys.executable, '-c', 'import nowhere'])
