@@ -40,7 +40,8 @@ def train(stage, start, path, group):
     from utils.training.plan import Head, Saving, Schedule, open_data
     flags, say = stage.flags, group.report
     schedule = Schedule(start.first_epoch + flags.epochs, flags.train_size, flags.batchsize, flags.seed,
-                        flags.validate_every, flags.scale_lr, flags.rate_schedule, start.first_epoch, flags.patience)
+                        flags.validate_every, flags.scale_lr, flags.rate_schedule, start.first_epoch, flags.patience,
+                        flags.loss_scale == 'dynamic')
     saving = Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, flags.checkpoint_steps, flags.keep, flags.keep_best)
     parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels,

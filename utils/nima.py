@@ -2,7 +2,7 @@
 import os
 import shlex
 import sys
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, List, Optional, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -95,18 +95,18 @@ def earth_mover_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 
 def optimizer(name: str, learning_rate: float, *, momentum: float, decay: float,
-              loss_scale: float = 1.0) -> tf.keras.optimizers.Optimizer:
+              loss_scale: Union[float, str] = 1.0) -> tf.keras.optimizers.Optimizer:
     """Keras's SGD with Nesterov momentum (the card's) or Adam (what the published code ran).
 
     `decay` is Keras's: the rate of step n is learning_rate / (1 + decay * n). The gradients are those of
-    `loss_scale` times the loss, divided by it again.
+    `loss_scale` times the loss, divided by it again; 'dynamic' leaves that to training/loss_scaling.py.
     """
     if name == 'adam':
         made = tf.keras.optimizers.Adam(learning_rate, decay=decay)
     else:
         made = tf.keras.optimizers.SGD(learning_rate, momentum=momentum, decay=decay, nesterov=True)
-    if loss_scale != 1:
-        _scale_loss(made, loss_scale)
+    if loss_scale not in (1, 'dynamic'):
+        _scale_loss(made, float(loss_scale))
     return made
 
 

@@ -267,6 +267,11 @@ def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):
     assert step['feeds'] == ['dense_target:0', 'input_1:0']
 
 
+def test_a_dynamic_loss_scale_is_refused(train_on_npu):
+    with pytest.raises(InputError, match=r'^--loss_scale dynamic: not on an NPU\. .*Use a number, such as '):
+        train_on_npu('--loss_scale', 'dynamic')
+
+
 def test_few_graphs_are_compiled(train_on_npu, adapter):
     """Each takes seconds to minutes on a device: reading layer by layer, one small network's weights took 14."""
     train_on_npu('--epochs', '2', '--checkpoint_steps', '1')

@@ -20,7 +20,7 @@ from utils.base.errors import InputError
 from utils.data.epoch_plan import epoch_plan
 from utils.device import signals
 from utils.model import checkpoint, model_file
-from utils.training import resume
+from utils.training import loss_scaling, resume
 from utils.training.state import TrainingState
 
 TINY = ['--image_size', '32', '--batchsize', '2', '--val_size', '4', '--weights', 'none', '--device', 'cpu',
@@ -462,3 +462,36 @@ def test_a_network_that_could_not_be_loaded_again_is_refused_before_the_first_st
     with pytest.raises(InputError, match="^the model in train.py: .*Build it of Keras's own layers without"):
         run(shared_data, tmp_path)
     assert list(tmp_path.glob('*.h5')) == []
+
+
+def adapt(monkeypatch, **rule):
+    monkeypatch.setattr(loss_scaling.LossScaling.__init__, '__defaults__', (None, loss_scaling.Rule(**rule)))
+
+
+def test_a_dynamic_loss_scale_is_stored_and_continues(dataset, tmp_path, stop_at, monkeypatch, capsys):
+    """Without an overflow the weights are those of the static scale; the scale grows every three steps."""
+    adapt(monkeypatch, initial=2.0 ** 10, interval=3)
+    dynamic = ['--loss_scale', 'dynamic']
+    run(dataset, tmp_path / 'static', '--loss_scale', '1024')
+    run(dataset, tmp_path / 'whole', *dynamic)
+    assert_same(tmp_path / 'whole' / 'model_003.h5', tmp_path / 'static' / 'model_003.h5')
+    stop_at(6)
+    assert stopped(dataset, tmp_path / 'parts', *dynamic) == 143
+    state = model_file.read(str(tmp_path / 'parts' / 'state.h5'))
+    assert (state.optimizer, state.run['loss_scaling']) == ('SGD', {'scale': 4096.0, 'finite_steps': 0, 'skipped': 0})
+    monkeypatch.undo()
+    adapt(monkeypatch, initial=2.0 ** 10, interval=3)
+    run(dataset, tmp_path / 'parts', *dynamic, '--resume')
+    assert_same(tmp_path / 'parts' / 'model_003.h5', tmp_path / 'whole' / 'model_003.h5')
+    last = [model_file.read(str(tmp_path / name / 'model_003.h5')).run['loss_scaling'] for name in ('parts', 'whole')]
+    assert last[0] == last[1] == {'scale': 16384.0, 'finite_steps': 0, 'skipped': 0}
+    assert 'loss scale' not in capsys.readouterr().out
+
+
+def test_skipped_steps_are_said(dataset, tmp_path, monkeypatch, capsys):
+    adapt(monkeypatch, initial=1e38, back_off=2.0 ** -60)
+    loss = nima.earth_mover_loss
+    monkeypatch.setattr(nima, 'earth_mover_loss', lambda true, predicted: 1e3 * loss(true, predicted))
+    run(dataset, tmp_path, '--loss_scale', 'dynamic', '--epochs', '1')
+    assert re.search(r'^loss scale 8.67362e\+19; steps skipped so far, as they overflowed: 1$', capsys.readouterr().out,
+                     re.M)

@@ -15,6 +15,7 @@
     versions   python, tensorflow, numpy, h5py and nima
     position   epoch: epochs that are complete; images: of the next one that were trained on, by all
                devices; loss_sum and seconds: of that epoch so far
+    loss_scaling  with --loss_scale dynamic: scale; finite_steps: since it changed; skipped: steps that overflowed
 
 Each part may be missing. Others are kept, and carried by a run that is resumed.
 """

@@ -141,7 +141,7 @@ class SaveEpoch(tf.keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         folder = self._saving.model_folder
         path = checkpoint.path_of(folder, epoch + 1)
-        run = {**self._metadata.get('run', {}), 'position': {'epoch': epoch + 1, 'images': 0},
+        run = {**self._metadata.get('run', {}), **self._saving.more(), 'position': {'epoch': epoch + 1, 'images': 0},
                'metrics': metadata.metrics(logs or {})}
         if self.model.stop_training:
             run['stopped_early'] = True

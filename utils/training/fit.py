@@ -19,7 +19,7 @@ from utils.device.device import Group, Run
 from utils.device.signals import Watch
 from utils.model import checkpoint
 from utils.model.metadata import unknown, versions
-from utils.training import callbacks, features, log, loop, resume
+from utils.training import callbacks, features, log, loop, loss_scaling, resume
 from utils.training.plan import Data, Head, Saving, Schedule
 from utils.training.recipe import Stage
 from utils.training.state import TrainingState
@@ -80,6 +80,10 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     """
     group, train = run.group, data.train.ratings
     resume.check(start, metadata, train.count, report=group.report)
+    scalings = []
+    if schedule.dynamic_loss_scale:
+        scalings.append(loss_scaling.install(model, run, start.file and start.file.run.get('loss_scaling')))
+        saving = saving._replace(more=lambda: {'loss_scaling': scalings[0].state()})
     resume.restore(model, start)
     start = start.without_numbers()
     data = data._replace(reading=data.reading._replace(session_config=run.host_config))
@@ -106,7 +110,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
         every=schedule.validate_every, group=group, pause=state.pause)
     with _closing(group, state, [batches, val_batches]) as opened:
         around = _around(validation, state, metadata, schedule, saving, run, opened)
-        history = loop.run(trained, batches, state, epochs=schedule.epochs, callbacks=around, full=model)
+        history = loop.run(trained, batches, state, epochs=schedule.epochs, callbacks=[*around, *scalings], full=model)
         group.barrier()  # the next stage of all ranks starts from what rank 0 has saved
     if group.is_chief:
         _report_best(saving, schedule.epochs)

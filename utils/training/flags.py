@@ -2,7 +2,7 @@
 import argparse
 import os
 import sys
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Union
 
 from utils.base.defaults import DEMO, DROPOUT, IMAGE_SIZE, MODEL, SCORING_MODES, log_folder
 from utils.base.flags import (
@@ -38,6 +38,10 @@ from utils.training import recipe
 from utils.training.recipe import Stage
 
 
+def _loss_scale(text: str) -> Union[float, str]:
+    return text if text == 'dynamic' else rate(text)
+
+
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('model and optimiser')
     model.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
@@ -64,9 +68,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     model.add_argument('--head_rate_factor', type=rate, default=1.0, metavar='X',
                        help='with --optimizer sgd: learning rate of the last layer in units of that of all others '
                             '(default: 1)')
-    model.add_argument('--loss_scale', type=rate, default=1.0, metavar='X',
+    model.add_argument('--loss_scale', type=_loss_scale, default=1.0, metavar='X|dynamic',
                        help='multiplies the loss and divides the gradients, so that small gradients do not vanish '
-                            'in half precision (default: 1)')
+                            'in half precision; dynamic, on a CPU or GPU: skips steps that overflow, and adapts '
+                            '(default: 1)')
 
 
 def _add_trainable(parser: argparse.ArgumentParser) -> None:

@@ -1,6 +1,6 @@
 """The settings of a training, as values that travel together."""
 import math
-from typing import NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from utils.base.preprocessing import Preprocessing
 from utils.data import packed as packed_data
@@ -31,6 +31,7 @@ class Schedule(NamedTuple):
     rate_schedule: str = 'constant'  # see rate_factor()
     first_epoch: int = 0      # epochs before the stage, which `epochs` and the positions count too
     patience: Optional[int] = None  # validations without a better SRCC after which training ends; None for any number
+    dynamic_loss_scale: bool = False  # see loss_scaling.py
 
 
 def rate_factor(schedule: str, done: float, epochs: float) -> float:
@@ -51,6 +52,7 @@ class Saving(NamedTuple):
     checkpoint_steps: Optional[int] = None  # steps between two training states; None for none
     keep: Optional[int] = None              # newest checkpoints that stay; None for all
     keep_best: bool = False                 # the best one too
+    more: Callable[[], Dict[str, Any]] = dict  # for the metadata of the run, at the moment of a save
 
 
 class Head(NamedTuple):

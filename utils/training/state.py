@@ -110,7 +110,7 @@ class TrainingState(tf.keras.callbacks.Callback):
         if not self._group.is_chief:
             self._saved = self.position
             return
-        run = {**self._metadata.get('run', {}), 'position': self.position._asdict()}
+        run = {**self._metadata.get('run', {}), **self._saving.more(), 'position': self.position._asdict()}
         path = checkpoint.state_path(self._saving.model_folder)
         checkpoint.save(self.model, path, {**self._metadata, 'run': run})
         self._saved = self.position
