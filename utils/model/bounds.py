@@ -59,7 +59,7 @@ def size(model: tf.keras.Model) -> Size:
         waiting += [output for operation in tensor.consumers() for output in operation.outputs]
         values, is_known = _values(tensor)
         everything += values
-        if not is_known:
+        if not is_known and tensor.consumers():  # the sixth output of a BatchNorm never is, and nothing reads it
             unknown = tensor.name
         if values > largest:
             largest, name = values, tensor.name
