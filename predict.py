@@ -25,10 +25,12 @@ def main(argv=None):
     best = score_tables.Best(flags.top or contact_sheet.DEFAULT_IMAGES)
     if flags.contact_sheet:
         contact_sheet.check(flags.contact_sheet, best.limit)
-    files = scorer.select(listing.find(flags.images, recursive=flags.recursive), flags.shard, output)
+    found = listing.find(flags.images, recursive=flags.recursive, report=scorer.say)
+    files = scorer.select(found, flags.shard, output)
 
     model = scorer.Scorer(path, batchsize=max(1, min(flags.batchsize, len(files))), device_name=flags.device,
-                          threads=flags.threads, npu=flags.npu, engine=Choice(flags.engine, flags.fast))
+                          threads=flags.threads, npu=flags.npu, engine=Choice(flags.engine, flags.fast),
+                          longest_side=flags.longest_side)
     with model, contextlib.closing(model.score(files)) as scored:
         scored = score_tables.same_model(scored, output)
         if flags.contact_sheet:

@@ -34,6 +34,7 @@ def build(flags, preprocessing, weights, run):
 def train(stage, start, path, group):
     """Train a stage from `start` on, with the pre-trained weights of `path` where it is new; returns its History."""
     from utils import data_loader, nima
+    from utils.data import fitting
     from utils.data.splits import Test
     from utils.device import device, signals
     from utils.training import fit
@@ -48,7 +49,11 @@ def train(stage, start, path, group):
                                    test=Test(flags.test_labels, flags.test_split), group=flags.group, report=say)
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
     weights = start.file if start.begins_stage else None if start.file or path is None else nima.read_weights(path)
-    preprocessing = start.preprocessing or nima.preprocessing_for(weights, flags.image_size, report=say)
+    typed = fitting.Typed(flags.exif_orientation, flags.longest_side)
+    preprocessing = typed.require(start.preprocessing, start.path) if start.preprocessing else fitting.fit(
+        nima.preprocessing_for(weights, flags.image_size, report=say), typed, parts.train,
+        data_loader.dataset_paths(flags.ava_dataset_path)[0], packed_folder=flags.records or flags.val_records,
+        report=say)
     data = open_data(parts, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
                      packed=(flags.records, flags.val_records),
                      cropped=flags.trainable == 'all' or flags.crops is not None)

@@ -1,7 +1,7 @@
 """What is missing, unreadable or mislabelled in a dataset, which stays as it is. The findings go into a list file.
 
     bash run.sh -m utils.check_dataset [--base_images_path DIR] [--ava_dataset_path FILE] [--split last|official|FILE]
-                                       [--headers_only] [--list FILE] [--json FILE] [--write_clean FILE]
+                                       [--headers_only] [--list FILE] [--json FILE] [--write_clean FILE] [--convert DIR]
 
 Exit code 1 where something was found, 0 where there are remarks at most: utils/checks/findings.py says which is which.
 """
@@ -36,6 +36,10 @@ def _flags(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     paths.add_argument('--write_clean', type=typed_path, metavar='FILE',
                        help='label file to write, without the labels that have a finding; must not exist '
                             '(default: none)')
+    paths.add_argument('--convert', type=typed_path, metavar='DIR',
+                       help='new folder for all labelled images, to be the --base_images_path: those that training '
+                            'does not read (WebP, TIFF, HEIC, AVIF, moving GIF, some BMP) as PNG, upright, the others '
+                            'linked (default: none; needs requirements-photos.txt)')
     return parse_flags(parser, argv)
 
 
@@ -45,11 +49,13 @@ def main(argv: Optional[List[str]] = None) -> List[Any]:
 
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # it repeats every verdict as a warning
     from utils import data_loader
-    from utils.checks import findings, report
+    from utils.checks import convert, findings, report
     from utils.data import ava_lines
     report.require_replaceable(flags.list, '--list')
     if flags.json:
         report.require_replaceable(flags.json, '--json')
+    if flags.convert:
+        errors.require_packages('--convert', {'PIL': 'Pillow'}, 'requirements-photos.txt')
     if flags.write_clean:
         ava_lines.require_new(flags.write_clean, '--write_clean')
     dataset = findings.open_dataset(*data_loader.dataset_paths(flags.ava_dataset_path, flags.base_images_path),
@@ -64,6 +70,8 @@ def main(argv: Optional[List[str]] = None) -> List[Any]:
     if flags.json:
         report.write_json(report.as_json(checked, found, remarks), flags.json)
     print(report.summary(checked, found, remarks, flags.list))
+    if flags.convert:
+        print(convert.text(convert.convert(checked, flags.convert), flags.convert))
     if flags.write_clean:
         lines = report.clean_lines(checked)
         if not lines:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from utils.base import memory
 from utils.base.defaults import VAL_SIZE, from_root
 from utils.base.errors import InputError
-from utils.data import ava, splits
+from utils.data import ava, image_headers, splits
 from utils.data.bad_images import BadImages
 from utils.data.cached import FeaturesPipeline
 from utils.data.decoding import MAX_PIXELS, count_decoded, read_image, read_training_image, scale
@@ -129,13 +129,14 @@ def train_generator(batchsize: int, shuffle: bool = True, *, images: Optional[Im
     train_size = count if train_size is None else train_size
     steps_per_epoch(count, train_size, batchsize, devices=shard[1])
     train_size = min(train_size, count)
+    columns = _columns(images, reading)
     with contextlib.closing(_pipeline(images, batchsize, reading, augmented=True, drop_remainder=True)) as pipeline:
         for epoch in itertools.count(first_epoch):
             # Nothing is decoded that no batch takes.
             positions = training_positions(first_image if epoch == first_epoch else 0, train_size, batchsize, shard)
             plan = whole_plan(count, epoch, seed=seed, shuffle=shuffle, image_size=reading.preprocessing.image_size)
-            yield from pipeline.run(Pass(_columns(images, plan), plan.order[positions], positions, images.bad, seed,
-                                         epoch))
+            yield from pipeline.run(Pass(_with_augmentation(columns, plan), plan.order[positions], positions,
+                                         images.bad, seed, epoch))
 
 
 def val_batches(images: ImageSet, batchsize: int, reading: Reading = CARD) -> Iterator[Batch]:
@@ -145,7 +146,7 @@ def val_batches(images: ImageSet, batchsize: int, reading: Reading = CARD) -> It
     images.readable has the ratings of those that were read.
     """
     with contextlib.closing(_pipeline(images, batchsize, reading)) as pipeline:
-        yield from _val_pass(pipeline, _in_order(images), batchsize)
+        yield from _val_pass(pipeline, _in_order(images, reading), batchsize)
 
 
 def val_generator(batchsize: int, *, images: Optional[ImageSet] = None, reading: Reading = CARD,
@@ -157,7 +158,7 @@ def val_generator(batchsize: int, *, images: Optional[ImageSet] = None, reading:
     if images is None:
         _, val = read_split()
         images = ImageSet(val, BadImages(val.count, what='validation'))
-    whole = _in_order(images).part(part(images.ratings.count, shard))
+    whole = _in_order(images, reading).part(part(images.ratings.count, shard))
     with contextlib.closing(_pipeline(images, batchsize, reading)) as pipeline:
         while True:
             yield from _val_pass(pipeline, whole, batchsize)
@@ -173,20 +174,31 @@ def in_order(images: ImageSet, batchsize: int, reading: Reading, *, first: int =
     plan = None if epoch is None else whole_plan(images.ratings.count, epoch, seed=seed, shuffle=False,
                                                  image_size=reading.preprocessing.image_size)
     with contextlib.closing(_pipeline(images, batchsize, reading, augmented=plan is not None)) as pipeline:
-        for batch, _ in pipeline.run(_in_order(images, plan).part(slice(first, None))):
+        for batch, _ in pipeline.run(_in_order(images, reading, plan).part(slice(first, None))):
             yield batch
 
 
-def _columns(images: ImageSet, plan: Optional[EpochPlan] = None) -> Dict[str, np.ndarray]:
-    """The columns of a pass; with a plan, whose rows are those of the images, they are cropped and flipped."""
+def _columns(images: ImageSet, reading: Reading) -> Dict[str, np.ndarray]:
+    """The columns of a pass over whole images, the orientation among them where it is applied to files."""
     columns = {'path': images.ratings.paths, 'distribution': images.ratings.distributions.astype(np.float32)}
-    return columns if plan is None else {**columns, 'top': plan.top, 'left': plan.left, 'flip': plan.flip}
+    if _turns(images, reading):
+        columns['orientation'] = image_headers.orientations(images.ratings.paths)
+    return columns
 
 
-def _in_order(images: ImageSet, plan: Optional[EpochPlan] = None) -> Pass:
+def _turns(images: ImageSet, reading: Reading) -> bool:
+    return reading.preprocessing.orientation == 'apply' and images.packed is None and images.features is None
+
+
+def _with_augmentation(columns: Dict[str, np.ndarray], plan: EpochPlan) -> Dict[str, np.ndarray]:
+    """The columns of images that are cropped and flipped as a plan says, whose rows are those of the images."""
+    return {**columns, 'top': plan.top, 'left': plan.left, 'flip': plan.flip}
+
+
+def _in_order(images: ImageSet, reading: Reading, plan: Optional[EpochPlan] = None) -> Pass:
     """All images in the list's order, full batches: _val_pass takes the replacements out of them."""
-    positions = np.arange(images.ratings.count)
-    return Pass(_columns(images, plan), positions, positions, images.bad)
+    positions, columns = np.arange(images.ratings.count), _columns(images, reading)
+    return Pass(_with_augmentation(columns, plan) if plan else columns, positions, positions, images.bad)
 
 
 def _pipeline(images: ImageSet, batchsize: int, reading: Reading, *, augmented: bool = False,
@@ -194,21 +206,24 @@ def _pipeline(images: ImageSet, batchsize: int, reading: Reading, *, augmented: 
     """What reads a pass over these images: from cached features, a packed dataset or the image files."""
     if images.features is not None:
         return FeaturesPipeline(images.features, batchsize, drop_remainder)
-    size, resize = reading.preprocessing.image_size, reading.preprocessing.resize
+    how, size = reading.preprocessing, reading.preprocessing.image_size
     if images.packed is not None:
         images.packed.note_unreadable(images.bad, images.ratings)
         return PackedPipeline(images.packed, size, batchsize, drop_remainder)
 
     def read_augmented(row: Row) -> Tuple[tf.Tensor, tf.Tensor]:
         return read_training_image(row['path'], top=row['top'], left=row['left'], flip=row['flip'], image_size=size,
-                                   resize=resize, max_pixels=reading.max_pixels), row['distribution']
+                                   resize=how.resize, max_pixels=reading.max_pixels, longest_side=how.longest_side,
+                                   orientation=row.get('orientation')), row['distribution']
 
     def read_plain(row: Row) -> Tuple[tf.Tensor, tf.Tensor]:
-        return scale(read_image(row['path'], size, resize, reading.max_pixels)), row['distribution']
+        return scale(read_image(row['path'], size, how.resize, reading.max_pixels, longest_side=how.longest_side,
+                                orientation=row.get('orientation'))), row['distribution']
 
     if augmented:
         memory.fill_pool(POOL_BATCHES * batchsize * size ** 2 * 3 * 4)  # float32
-    names = ['path', 'top', 'left', 'flip', 'distribution'] if augmented else ['path', 'distribution']
+    names = ['path', 'distribution', *(['top', 'left', 'flip'] if augmented else []),
+             *(['orientation'] if _turns(images, reading) else [])]
     return Pipeline(read_augmented if augmented else read_plain, names, batchsize=batchsize,
                     drop_remainder=drop_remainder, session_config=reading.session_config, max_pixels=reading.max_pixels)
 

@@ -43,11 +43,12 @@ def export(path: str, kind: str, output: str, options: Options = Options(), *,  
     with new_folder(folder, '--output') as fresh, device.open_run('cpu', threads=threads) as run:
         file = model_file.read(path)
         model = build.for_scoring(file)
-        preprocessing = file.preprocessing(model.input_shape[1], print)
+        preprocessing = file.preprocessing(model.input_shape[1], print).for_photographs(path, print)
         run.initialise()
         request = exporters.Request(fresh, name, frozen.freeze(model, options.batchsize), preprocessing, run.threads,
                                     options)
-        reader = image_files.ImageReader(preprocessing, session_config=run.host_config)
+        as_stored = preprocessing._replace(orientation='ignore')  # no export turns images: whoever calls it does
+        reader = image_files.ImageReader(as_stored, session_config=run.host_config)
         with exporters.exporter(kind)(request) as made, contextlib.closing(reader), _images(images) as (source, names):
             report = parity.measure(_read(reader, names, strict=bool(images)), frozen.on_pixels(model.predict_on_batch),
                                     made.exported, source)

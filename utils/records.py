@@ -9,7 +9,14 @@ from typing import Any, Dict, List, Optional, Sequence
 
 from utils.base import errors
 from utils.base.defaults import FORMS, IMAGE_SIZE, RESIZES
-from utils.base.flags import add_bad_images, add_dataset_paths, add_skip_bad_labels, add_split, add_val_size
+from utils.base.flags import (
+    add_bad_images,
+    add_dataset_paths,
+    add_image_form,
+    add_skip_bad_labels,
+    add_split,
+    add_val_size,
+)
 from utils.base.parser import make_parser, parse_flags, size, typed_path
 from utils.base.preprocessing import Preprocessing
 
@@ -36,6 +43,7 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                          help=f"side of the model's input in pixels (default: {IMAGE_SIZE})")
     packing.add_argument('--resize', choices=RESIZES, default=RESIZES[0],
                          help=f'the resize in the metadata of the model to train or score (default: {RESIZES[0]})')
+    add_image_form(packing)
     add_val_size(packing)
     add_split(packing)
     add_skip_bad_labels(packing)
@@ -57,12 +65,16 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
     else:
         os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # it repeats why each image is unreadable
         from utils import data_loader
-        from utils.data import pack
+        from utils.data import fitting, pack
+        labels = data_loader.dataset_paths(flags.ava_dataset_path)[0]
         train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                             images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
                                             to_train=int(flags.use == 'training'), report=print)
-        manifest = pack.pack({'training': train, 'scoring': val}[flags.use], flags.output,
-                             Preprocessing(flags.image_size, flags.resize), use=flags.use, form=flags.form,
+        how = fitting.fit(Preprocessing(flags.image_size, flags.resize),
+                          fitting.Typed(flags.exif_orientation, flags.longest_side), train if train.count else val,
+                          labels, report=print)
+        manifest = pack.pack({'training': train, 'scoring': val}[flags.use], flags.output, how, use=flags.use,
+                             form=flags.form,
                              max_bad_images=flags.max_bad_images, max_pixels=flags.max_pixels)
     written = sum(shard['bytes'] for shard in manifest['shards'])
     print(f'{manifest["photographs"]} images for {manifest["use"]}, {manifest["side"]}x{manifest["side"]} as '

@@ -86,7 +86,7 @@ def test_every_broken_file_gets_the_right_verdict(broken, capsys):
     causes = run.report['undecodable_causes']
     assert causes['empty'] == causes['absurdly large'] == 1 and causes['truncated'] >= 3
     assert sum(causes.values()) == len(run.found('undecodable_image'))
-    assert 'remark: images with an EXIF rotation, which is ignored: 3\n' in capsys.readouterr().out
+    assert 'remark: images with an EXIF rotation: 3\n' in capsys.readouterr().out
 
 
 def test_a_first_look_decodes_nothing_and_is_right(broken, monkeypatch, capsys):
@@ -251,7 +251,7 @@ def test_one_colour_large_rotated_and_other_content(dataset, monkeypatch):
         ('one_colour', '1000.jpg', 'shows one colour only at the size that the network sees'),
         ('one_colour', '1001.jpg', 'shows one colour only at the size that the network sees'),
         ('large_image', '1000.jpg', 'has 0 megapixels: a smaller copy would be read faster'),
-        ('rotated', '1003.jpg', 'has the EXIF orientation 3, which training and scoring ignore')]
+        ('rotated', '1003.jpg', 'has the EXIF orientation 3, which --exif_orientation applies or ignores')]
 
 
 def test_a_pipe_among_the_images_is_not_read(dataset):

@@ -42,21 +42,30 @@ def test_what_tensorflow_does_not_read_gives_the_image_of_the_same_pixels_in_a_p
     np.testing.assert_array_equal(image, reader.read(str(tmp_path / 'same.png')))
 
 
-def test_exif_rotation_is_made_neither_by_pillow_nor_by_tensorflow(reader, tmp_path):
+@pytest.mark.parametrize('orientation', [3, 5, 6])
+def test_the_exif_orientation_is_applied_where_the_preprocessing_says_so(reader, tmp_path, orientation):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    for name, kind in (('a.webp', 'WEBP'), ('a.png', 'PNG')):
-        turned = save(tmp_path / f'turned {name}', kind, exif=exif, lossless=True)
-        np.testing.assert_array_equal(reader.read(turned), reader.read(save(tmp_path / name, kind, lossless=True)))
+    exif[0x0112] = orientation
+    upright = Image.fromarray(PIXELS).transpose(
+        {3: Image.ROTATE_180, 5: Image.TRANSPOSE, 6: Image.ROTATE_270}[orientation])
+    expected = reader.read(save(tmp_path / 'upright.png', 'PNG', np.asarray(upright)))
+    as_stored = reader.read(save(tmp_path / 'stored.png', 'PNG'))
+    how = reader.preprocessing._replace(orientation='apply')
+    with contextlib.closing(image_files.ImageReader(how)) as turning:
+        for name, kind in (('a.webp', 'WEBP'), ('a.png', 'PNG'), ('a.tif', 'TIFF')):
+            file = save(tmp_path / name, kind, exif=exif, **({'lossless': True} if kind == 'WEBP' else {}))
+            np.testing.assert_array_equal(turning.read(file), expected)
+            if kind != 'TIFF':  # which Pillow turns as it decodes
+                np.testing.assert_array_equal(reader.read(file), as_stored)
 
 
 @pytest.mark.parametrize('name, data, reason', [
-    ('a.bmp', b'BM and no picture', 'unreadable BMP (cannot identify image file'),
-    ('a.webp', b'RIFF\0\0\0\0WAVEfmt', 'not a JPEG, PNG, GIF, BMP or WebP file'),
+    ('a.bmp', b'BM and no picture', 'unreadable BMP (a BMP other than one of 24 or 32 bits'),
+    ('a.webp', b'RIFF\0\0\0\0WAVEfmt', 'not a JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF file'),
     ('a.webp', b'RIFF\0\0\0\0WEBPVP8 cut', 'unreadable WebP ('),
     ('a.png', b'\x89PNG\r\n\x1a\n' + bytes(60), 'unreadable PNG (Invalid PNG header'),
-    ('a.jpg', b'', 'not a JPEG, PNG, GIF, BMP or WebP file'),
-    ('a.tif', b'II*\0', 'not a JPEG, PNG, GIF, BMP or WebP file')])
+    ('a.jpg', b'', 'not a JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF file'),
+    ('a.tif', b'II*\0', 'unreadable TIFF (')])
 def test_errors_for_unreadable_files(reader, tmp_path, name, data, reason):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError) as error:
@@ -66,9 +75,9 @@ def test_errors_for_unreadable_files(reader, tmp_path, name, data, reason):
 
 
 def test_pixels_are_limited_for_pillow_too(reader, tmp_path, monkeypatch):
-    path = save(tmp_path / 'a.bmp', 'BMP')
+    path = save(tmp_path / 'a.tif', 'TIFF')
     monkeypatch.setattr(decoding, 'MAX_PIXELS', 40 * 50 - 1)
-    with pytest.raises(InputError, match='unreadable BMP .more than 0 megapixels: 2000'):
+    with pytest.raises(InputError, match='unreadable TIFF .more than 0 megapixels: 2000'):
         reader.read(path)
 
 
@@ -82,10 +91,10 @@ def test_a_file_larger_than_any_image_is_not_read(reader, tmp_path):
 
 
 def test_without_pillow_the_error_names_it(reader, tmp_path, monkeypatch):
-    path = save(tmp_path / 'a.bmp', 'BMP')
+    path = save(tmp_path / 'a.tif', 'TIFF')
     monkeypatch.setitem(sys.modules, 'PIL', None)
-    with pytest.raises(InputError, match=r'unreadable BMP .TensorFlow 1\.15 does not read this kind, and Pillow, '
-                                         'which may, is not installed'):
+    with pytest.raises(InputError, match=r'unreadable TIFF .TensorFlow 1\.15 does not read this kind, and Pillow, '
+                                         'which reads this kind, is not installed'):
         reader.read(path)
 
 

@@ -29,6 +29,17 @@ def test_a_folder_gives_its_images_in_any_case_by_name_and_none_of_its_folders(t
         'x.txt', str(tmp_path / 'more' / 'f.jpg'), 'y.jpg']
 
 
+def test_what_is_left_out_of_folders_is_counted_by_ending(tmp_path):
+    make(tmp_path, 'a.jpg', 'b.MOV', 'c.mov', 'notes.txt', 'README', '.hidden', 'deep/d.mov', 'e.heic')
+    said = []
+    assert found(tmp_path, tmp_path, tmp_path / 'notes.txt', report=said.append) == ['a.jpg', 'e.heic', 'notes.txt']
+    assert said == ['left out by their ending: 4 files (2 .mov, 1 .txt, 1 without one)']
+    found(tmp_path, tmp_path, recursive=True, report=said.append)
+    assert said[1] == 'left out by their ending: 5 files (3 .mov, 1 .txt, 1 without one)'
+    found(tmp_path, tmp_path / 'a.jpg', report=said.append)
+    assert len(said) == 2
+
+
 def test_recursive_looks_into_folders_by_name_and_follows_no_link_to_one(tmp_path):
     make(tmp_path, 'b.jpg', 'a/2.jpg', 'a/1.jpg', 'a/deep/x.png', 'c/notes.txt', '.git/y.jpg')
     os.symlink('..', str(tmp_path / 'a' / 'loop'))

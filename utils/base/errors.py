@@ -82,4 +82,9 @@ def require_packages(flag: str, packages: Dict[str, str], requirements: str) -> 
     missing = [name for package, name in packages.items() if importlib.util.find_spec(package) is None]
     if missing:
         raise InputError(f'{flag} needs {" and ".join(missing)}, which this Python does not have. Type '
-                         f'{shlex.quote(sys.executable)} -m pip install -r {shlex.quote(from_root(requirements))}')
+                         f'{install_command(requirements)}')
+
+
+def install_command(requirements: str) -> str:
+    """The shell command that installs a file of optional requirements."""
+    return f'{shlex.quote(sys.executable)} -m pip install -r {shlex.quote(from_root(requirements))}'

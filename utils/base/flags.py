@@ -3,8 +3,15 @@ import argparse
 import functools
 from typing import Any, Optional
 
-from utils.base.defaults import MAX_BAD_IMAGES, MAX_MEGAPIXELS, PRECISION_MODES, PRECISION_MODES_V2, VAL_SIZE
-from utils.base.parser import count, megapixels, share, typed_name, typed_path, typed_split
+from utils.base.defaults import (
+    LONGEST_SIDE,
+    MAX_BAD_IMAGES,
+    MAX_MEGAPIXELS,
+    PRECISION_MODES,
+    PRECISION_MODES_V2,
+    VAL_SIZE,
+)
+from utils.base.parser import count, longest_side, megapixels, share, typed_name, typed_path, typed_split
 
 
 def add_val_size(group: Any) -> None:
@@ -59,6 +66,25 @@ def add_reading(group: Any) -> None:
     add_bad_images(group)
     group.add_argument('--records', type=typed_path, metavar='DIR',
                        help='read the images from a packed dataset (bash run.sh -m utils.records pack)')
+
+
+def add_orientation(group: Any) -> None:
+    group.add_argument('--exif_orientation', choices=('apply', 'ignore'), metavar='apply|ignore',
+                       help='turn images upright as their EXIF data say, or take them as they are stored (default: '
+                            "ignore for AVA.txt, as AVA's raters saw them so, apply for other labels; of --records "
+                            'what they were packed with)')
+
+
+def add_longest_side(group: Any, default: str) -> None:
+    group.add_argument('--longest_side', type=longest_side, metavar='PIXELS|none',
+                       help='images more than 1.25 times as long are brought to this length first, by means of areas; '
+                            f'none for models of noise and sharpness, which a mean removes (default: {default})')
+
+
+def add_image_form(group: Any) -> None:
+    add_orientation(group)
+    add_longest_side(group, f"{LONGEST_SIDE} for AVA.txt, else the median of the training images; of --records what "
+                            'they were packed with')
 
 
 def add_val_records(group: Any) -> None:

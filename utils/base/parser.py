@@ -49,6 +49,14 @@ share = number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
 not_negative = number(float, lambda x: x >= 0, 'a number from 0')
 
 
+def longest_side(text: str) -> int:
+    """A length in pixels; 0 for 'none'."""
+    return 0 if text == 'none' else _length(text)
+
+
+_length = number(int, lambda n: 1 <= n <= 10 ** 5, 'none or a whole number from 1 to 100000')
+
+
 def part(text: str) -> Tuple[int, int]:
     """(I, N) of a text I/N, I from 1 to N."""
     found = re.fullmatch(r'0*([1-9]\d{0,8})/0*([1-9]\d{0,8})', text)

@@ -257,7 +257,7 @@ def large_images(checked: Checked) -> Details:
 def rotated(checked: Checked) -> Details:
     for name, facts in checked.dataset.facts.items():
         if name not in checked.reasons and facts.orientation != 1:
-            yield name, f'has the EXIF orientation {facts.orientation}, which training and scoring ignore'
+            yield name, f'has the EXIF orientation {facts.orientation}, which --exif_orientation applies or ignores'
 
 
 def unlike_ava(checked: Checked) -> Details:
@@ -282,7 +282,7 @@ REMARKS: Tuple[Check, ...] = (
     ('other_content', 'images of another kind than their names', other_content),
     ('one_colour', 'images of one colour', one_colour),
     ('large_image', f'images of more than {LARGE // 10 ** 6} megapixels', large_images),
-    ('rotated', 'images with an EXIF rotation, which is ignored', rotated),
+    ('rotated', 'images with an EXIF rotation', rotated),
     ('unlike_ava', 'the labels beside those of AVA', unlike_ava),
 )
 

@@ -91,6 +91,7 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
         names = [name or _composed_in(composed, image_id) for name, image_id in zip(names, ids)]
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
+        _refuse_endings(listing, ids, base_images_path)
         raise _no_images(base_images_path, f'none of the {len(names)} labelled images', ids)
     folder = os.path.join(base_images_path, '')
     paths = [folder + (name or image_names.file_names(image_id)[0]) for name, image_id in zip(names, ids)]
@@ -247,6 +248,16 @@ def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
 def _composed_in(composed: Dict[str, str], image_id: str) -> Optional[str]:
     """The file of an id among files by their names in composed letters."""
     return composed.get(_name_in(composed, unicodedata.normalize('NFC', image_id)) or '') if composed else None
+
+
+def _refuse_endings(listing: Container[str], ids: Sequence[str], base_images_path: str) -> None:
+    """Raise InputError where labelled files are there whose ending is that of no kind of image that is read."""
+    there = [image_id for image_id in ids if image_id in listing]
+    if there:
+        endings = sorted({os.path.splitext(image_id)[1] or 'none' for image_id in there})
+        raise InputError(f'{base_images_path}: {len(there)} of the {len(ids)} labelled images are there, with the '
+                         f'ending {", ".join(endings[:3])}, which is not read. Convert them to JPEG or PNG, and '
+                         'correct their names in the labels')
 
 
 def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:

@@ -6,27 +6,22 @@ from typing import Any, Optional
 import tensorflow as tf
 
 from utils.base.defaults import MAX_MEGAPIXELS
+from utils.base.preprocessing import REDUCED_FROM
 from utils.data.epoch_plan import resize_before_crop
-from utils.data.image_kinds import GIF, JPEG, PNG, start_of
+from utils.data.image_headers import OTHER_BMP
+from utils.data.image_kinds import BMP, GIF, JPEG, PNG, start_of
 
 # A few hundred bytes can claim billions of pixels, and are decoded into as many; this many take 300 MB.
 MAX_PIXELS = MAX_MEGAPIXELS * 10 ** 6
 SHRINK = 8, 4, 2  # by which a JPEG can be decoded smaller, the largest first
-
-
-def pixels_in_header(contents: tf.Tensor) -> tf.Tensor:
-    """Height times width, int64, as the header of a JPEG, PNG or GIF says; 0 for any other file.
-
-    Nothing is refused that decode_jpeg accepts.
-    """
-    head = _head(contents)
-    return tf.cond(_is(head, JPEG), lambda: tf.reduce_prod(_jpeg_sides(contents)),
-                   lambda: _pixels_of_others(head))
+TOO_LARGE = 'more than'
+_HEAD = 34  # bytes: those of a BMP's header up to its compression
+_MIRRORED = {0: [3, 4, 7, 8], 1: [2, 3, 6, 7]}  # axis -> EXIF orientations, those from 5 on after transposing
 
 
 def _head(contents: tf.Tensor) -> tf.Tensor:
-    """The first 24 bytes of a file, zeros added where it is shorter: tf.strings.substr can crash on short strings."""
-    return tf.strings.join([tf.strings.substr(contents, 0, 24), b'\0' * 24])
+    """The first bytes of a file, zeros added where it is shorter: tf.strings.substr can crash on short strings."""
+    return tf.strings.join([tf.strings.substr(contents, 0, _HEAD), b'\0' * _HEAD])
 
 
 def _is(head: tf.Tensor, kind: str) -> tf.Tensor:
@@ -34,51 +29,102 @@ def _is(head: tf.Tensor, kind: str) -> tf.Tensor:
     return tf.equal(tf.strings.substr(head, 0, len(start)), start)
 
 
-def _jpeg_sides(contents: tf.Tensor) -> tf.Tensor:
-    """Height and width, int64 [2]."""
-    return tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64)
+def _sides(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """Height and width, int64 [2], as the header of a JPEG, PNG, GIF or BMP says; 0 for any other file.
+
+    Nothing is refused that can be decoded.
+    """
+    return tf.cond(_is(head, JPEG), lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64),
+                   lambda: _sides_of_others(head))
 
 
-def _pixels_of_others(head: tf.Tensor) -> tf.Tensor:
-    def area(position: int, dtype: tf.DType, little_endian: bool) -> tf.Tensor:
-        sides = tf.io.decode_raw(tf.strings.substr(head, position, 2 * dtype.size), dtype, little_endian)
-        return tf.reduce_prod(tf.cast(sides, tf.int64))
+def _number(head: tf.Tensor, position: int, dtype: tf.DType, *, count: int = 1,
+            little_endian: bool = True) -> tf.Tensor:
+    """`count` numbers of a header, int64 [count]."""
+    part = tf.strings.substr(head, position, count * dtype.size)
+    return tf.cast(tf.io.decode_raw(part, dtype, little_endian), tf.int64)
 
+
+def _sides_of_others(head: tf.Tensor) -> tf.Tensor:
     return tf.case([
-        (_is(head, PNG), lambda: area(16, tf.int32, little_endian=False)),
-        (_is(head, GIF), lambda: area(6, tf.uint16, little_endian=True)),
-    ], default=lambda: tf.constant(0, tf.int64))
+        (_is(head, PNG), lambda: _number(head, 16, tf.int32, count=2, little_endian=False)[::-1]),
+        (_is(head, GIF), lambda: _number(head, 6, tf.uint16, count=2)[::-1]),
+        (_is(head, BMP), lambda: tf.abs(_number(head, 18, tf.int32, count=2)[::-1])),  # rows from the top: below 0
+    ], default=lambda: tf.zeros([2], tf.int64))
 
 
-def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS, at_least: Optional[int] = None) -> tf.Tensor:
+def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS,
+                  longest_side: Optional[int] = None) -> tf.Tensor:
     """An image file as uint8 [H, W, 3], RGB; fails as decode_jpeg does, and beyond `max_pixels`.
 
-    With `at_least`, a JPEG whose shorter side is more than twice as long is decoded to a half, a quarter or an
-    eighth of its size, the smallest with a shorter side of at least that length: faster, but the pixels differ.
+    With `longest_side`, an image whose longest side is more than preprocessing.REDUCED_FROM times as long has exactly
+    this one; all others have the pixels that they have without.
     """
-    pixels = pixels_in_header(contents)
+    head = _head(contents)
+    sides = _sides(contents, head)
+    pixels = tf.reduce_prod(sides)
 
     def refuse() -> tf.Tensor:
-        claim = tf.strings.join([f'more than {max_pixels / 10 ** 6:g} megapixels: ', tf.strings.as_string(pixels)])
+        claim = tf.strings.join([f'{TOO_LARGE} {max_pixels / 10 ** 6:g} megapixels: ', tf.strings.as_string(pixels)])
         with tf.control_dependencies([tf.debugging.Assert(pixels <= max_pixels, [claim])]):
             return tf.zeros([0, 0, 3], tf.uint8)
 
     def accept() -> tf.Tensor:
-        return _decode_smaller(contents, at_least) if at_least else tf.image.decode_jpeg(contents, channels=3)
+        if not longest_side:
+            return _decode_whole(contents, head)
+        return tf.cond(tf.reduce_max(sides) > int(longest_side * REDUCED_FROM),
+                       lambda: _decode_reduced(contents, head, sides, longest_side),
+                       lambda: _decode_whole(contents, head))
 
     # Few operations run for an intact image: each costs microseconds, and there are many images.
     return tf.cond(pixels <= max_pixels, accept, refuse)
 
 
-def _decode_smaller(contents: tf.Tensor, at_least: int) -> tf.Tensor:
-    decode_by = functools.partial(tf.image.decode_jpeg, contents, channels=3)
+def _decode_whole(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    return tf.cond(_is(head, BMP), lambda: _decode_bmp(contents, head),
+                   lambda: tf.image.decode_jpeg(contents, channels=3))
+
+
+def _decode_bmp(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
+    """A BMP of 24 or 32 bits without compression; decode_bmp itself would read a palette's indices as pixels."""
+    header, bits, compression = _number(head, 14, tf.int32), _number(head, 28, tf.uint16), _number(head, 30, tf.int32)
+    is_read = tf.reduce_all([header >= 40, tf.equal(bits, 24) | tf.equal(bits, 32), tf.equal(compression, 0)])
+    with tf.control_dependencies([tf.debugging.Assert(is_read, [OTHER_BMP])]):
+        contents = tf.identity(contents)
+    # Two operations: one that takes the channels from the file keeps those of the first file.
+    return tf.cond(tf.equal(bits, 32)[0], lambda: tf.image.decode_bmp(contents, channels=4)[:, :, :3],
+                   lambda: tf.image.decode_bmp(contents, channels=3))
+
+
+def _decode_reduced(contents: tf.Tensor, head: tf.Tensor, sides: tf.Tensor, longest_side: int) -> tf.Tensor:
+    """An image whose longest side becomes `longest_side`, each pixel the mean of the area that it covers.
+
+    A JPEG is decoded to a half, a quarter or an eighth first, as far as it stays larger: several times faster.
+    """
+    longest = tf.reduce_max(sides)
 
     def jpeg() -> tf.Tensor:
-        side = tf.reduce_min(_jpeg_sides(contents))
-        return tf.case([(side > at_least * ratio, functools.partial(decode_by, ratio=ratio)) for ratio in SHRINK],
-                       default=decode_by)
+        decode_by = functools.partial(tf.image.decode_jpeg, contents, channels=3)
+        return tf.case([(longest > longest_side * ratio, functools.partial(decode_by, ratio=ratio))
+                        for ratio in SHRINK], default=decode_by)
 
-    return tf.cond(_is(_head(contents), JPEG), jpeg, decode_by)
+    image = tf.cond(_is(head, JPEG), jpeg, lambda: _decode_whole(contents, head))
+    target = tf.maximum(1, tf.cast(tf.round(sides * longest_side / longest), tf.int32))
+    reduced = tf.compat.v1.image.resize_area(image[tf.newaxis], target)[0]
+    return tf.cast(tf.round(reduced), tf.uint8)
+
+
+def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
+    """The upright image of one that is stored in EXIF's `orientation`, int32 []; of 1 it is the image itself."""
+    def turn() -> tf.Tensor:
+        found = tf.cond(orientation >= 5, lambda: tf.transpose(image, [1, 0, 2]), lambda: image)
+        for axis, orientations in _MIRRORED.items():
+            is_mirrored = tf.reduce_any(tf.equal(orientation, orientations))
+            found = tf.cond(is_mirrored, functools.partial(tf.reverse, found, [axis]),
+                            functools.partial(tf.identity, found))
+        return found
+
+    return tf.cond(orientation > 1, turn, lambda: image)
 
 
 def scale(pixels: Any) -> Any:
@@ -86,27 +132,34 @@ def scale(pixels: Any) -> Any:
     return (pixels - 127.5) / 127.5
 
 
-def decode(contents: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+def decode(contents: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels: int = MAX_PIXELS, *,
+           longest_side: Optional[int] = None, orientation: Optional[tf.Tensor] = None) -> tf.Tensor:
     """An image file as float32 [size, size, 3] in [0, 255], RGB.
 
-    'bilinear' is TF 1's own (legacy) resize. 'nearest' has half-pixel centres, as in Pillow, which gives other
-    people's models the scores that their makers published; TF 1's own nearest does not.
+    A much larger one is brought to `longest_side`, see decode_pixels(); with `orientation`, EXIF's, int32 [], it is
+    turned upright; then it is resized. 'bilinear' is TF 1's own (legacy) resize. 'nearest' has half-pixel centres, as
+    in Pillow, which gives other people's models the scores that their makers published; TF 1's own nearest does not.
     """
-    image = decode_pixels(contents, max_pixels=max_pixels)
+    image = decode_pixels(contents, max_pixels=max_pixels, longest_side=longest_side)
+    if orientation is not None:
+        image = turned(image, orientation)
     if resize == 'nearest':
         return tf.cast(tf.compat.v2.image.resize(image, [size, size], method='nearest'), tf.float32)
     return tf.compat.v1.image.resize_images(image, [size, size])
 
 
-def read_image(path: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+def read_image(path: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels: int = MAX_PIXELS, *,
+               longest_side: Optional[int] = None, orientation: Optional[tf.Tensor] = None) -> tf.Tensor:
     """An image as float32 [size, size, 3] in [0, 255]: decode() of the file at `path`."""
-    return decode(tf.io.read_file(path), size, resize, max_pixels)
+    return decode(tf.io.read_file(path), size, resize, max_pixels, longest_side=longest_side, orientation=orientation)
 
 
 def read_training_image(path: tf.Tensor, *, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor, image_size: int,
-                        resize: str = 'bilinear', max_pixels: int = MAX_PIXELS) -> tf.Tensor:
+                        resize: str = 'bilinear', max_pixels: int = MAX_PIXELS, longest_side: Optional[int] = None,
+                        orientation: Optional[tf.Tensor] = None) -> tf.Tensor:
     """An image as float32 [image_size, image_size, 3] in [-1, 1]: resized, cropped, flipped, scaled."""
-    image = read_image(path, resize_before_crop(image_size), resize, max_pixels)
+    image = read_image(path, resize_before_crop(image_size), resize, max_pixels, longest_side=longest_side,
+                       orientation=orientation)
     crop = tf.slice(image, tf.stack([top, left, 0]), [image_size, image_size, 3])
     return scale(tf.cond(flip, lambda: tf.reverse(crop, [1]), lambda: crop))
 

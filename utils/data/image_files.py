@@ -8,16 +8,15 @@ from typing import Any, BinaryIO, Deque, Iterator, Optional, Sequence, Tuple, Un
 import numpy as np
 import tensorflow as tf
 
-from utils.base.errors import InputError
+from utils.base.errors import InputError, install_command
 from utils.base.preprocessing import Preprocessing
-from utils.data import decoding, pipeline
-from utils.data.image_kinds import BMP, GIF, JPEG, PNG, WEBP, kind_of
+from utils.data import decoding, image_headers, pipeline
+from utils.data.image_kinds import AVIF, HEIC, TENSORFLOW_READS, kind_of
 from utils.data.image_set import CARD
 
-KINDS = 'JPEG, PNG, GIF, BMP or WebP'
-_READ = JPEG, PNG, GIF, BMP, WEBP
+KINDS = 'JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF'
 MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any image within MAX_PIXELS needs
-_TENSORFLOW_READS = JPEG, PNG, GIF
+PHOTOS = 'requirements-photos.txt'
 
 Found = Union[np.ndarray, InputError]
 
@@ -29,15 +28,19 @@ class ImageReader:
                  session_config: Optional[tf.compat.v1.ConfigProto] = None) -> None:
         with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
             self._data = tf.compat.v1.placeholder(tf.string, ())
-            self._image = decoding.scale(decoding.decode(self._data, preprocessing.image_size, preprocessing.resize))
+            self._orientation = tf.compat.v1.placeholder(tf.int32, ())
+            self._image = decoding.scale(decoding.decode(
+                self._data, preprocessing.image_size, preprocessing.resize, longest_side=preprocessing.longest_side,
+                orientation=self._orientation))
+        self.preprocessing, self._turns = preprocessing, preprocessing.orientation == 'apply'
         self._session = pipeline.host_session(graph, session_config)
 
     def read(self, path: str) -> np.ndarray:
         """The image as float32 [S, S, 3] in [-1, 1]; the first frame of a file that holds several.
 
-        What TensorFlow does not read (BMP, WebP, an animated GIF) is read by Pillow and passed on as a PNG, so that it
-        is resized in the same way. Neither applies EXIF's rotation. InputError where neither can read the file, or its
-        header says more than MAX_PIXELS.
+        What TensorFlow does not read (WebP, TIFF, HEIC, AVIF, a moving GIF, some BMP) is read by Pillow and passed on
+        as a PNG, so that it is resized in the same way. InputError where neither can read the file, or its header says
+        more than MAX_PIXELS.
         """
         return self.read_with_data(path)[1]
 
@@ -45,19 +48,18 @@ class ImageReader:
         """The bytes that were decoded, the file's own or those of a PNG, and the image of read()."""
         data, kind = _contents(path)
         reason = 'TensorFlow 1.15 does not read this kind'
-        if kind in _TENSORFLOW_READS:
+        if kind in TENSORFLOW_READS:
             try:
                 return data, self._decoded(data)
             except tf.errors.OpError as error:
                 reason = decoding.reason(error)
         try:
-            png = _as_png(data)
+            png = as_png(data, turn=self._turns)
             return png, self._decoded(png)
         except ImportError as error:
-            reason += ', and Pillow, which may, is not installed'
-            raise _undecodable(path, kind, reason) from error
+            raise _undecodable(path, kind, f'{reason}, and {_not_installed(kind, error)}') from error
         except Exception as error:  # Pillow fails in many ways on damaged files
-            if kind not in _TENSORFLOW_READS:
+            if kind not in TENSORFLOW_READS:
                 reason = ' '.join(str(error).split()) or type(error).__name__
             raise _undecodable(path, kind, reason) from error
 
@@ -85,7 +87,8 @@ class ImageReader:
         self._session.close()
 
     def _decoded(self, data: bytes) -> np.ndarray:
-        return self._session.run(self._image, {self._data: data})
+        orientation = image_headers.orientation_in(data) if self._turns else 1
+        return self._session.run(self._image, {self._data: data, self._orientation: orientation})
 
     def _read_or_error(self, path: str) -> Found:
         try:
@@ -95,8 +98,16 @@ class ImageReader:
 
 
 def open_with_pillow(stream: BinaryIO) -> Any:
-    """Pillow's image of a file, its first frame, not yet decoded; ValueError beyond MAX_PIXELS."""
+    """Pillow's image of a file, its first frame, not yet decoded; ValueError beyond MAX_PIXELS.
+
+    ImportError where a HEIC or AVIF needs pillow-heif, which turns them upright itself.
+    """
     from PIL import Image
+    if kind_of(stream.read(24)) in (HEIC, AVIF):
+        import pillow_heif
+        pillow_heif.register_heif_opener()
+        pillow_heif.register_avif_opener()
+    stream.seek(0)
     image = Image.open(stream)
     pixels = image.size[0] * image.size[1]
     if pixels > decoding.MAX_PIXELS:
@@ -104,13 +115,19 @@ def open_with_pillow(stream: BinaryIO) -> Any:
     return image
 
 
+def upright(image: Any) -> Any:
+    """Pillow's image, turned as its EXIF data say; Pillow itself turns a TIFF when it decodes it."""
+    from PIL import ImageOps
+    return image if image.format == 'TIFF' else ImageOps.exif_transpose(image)
+
+
 def _contents(path: str) -> Tuple[bytes, str]:
-    """The bytes of a file and its kind; InputError where it is none of _READ."""
+    """The bytes of a file and its kind; InputError where it is none of KINDS."""
     try:
         with open(path, 'rb') as stream:
             start = stream.read(24)
             kind = kind_of(start)
-            if kind is None or kind not in _READ:
+            if kind is None:
                 raise InputError(f'{path}: not a {KINDS} file')
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_BYTES:
@@ -122,10 +139,31 @@ def _contents(path: str) -> Tuple[bytes, str]:
         raise InputError(f'cannot read {path}: {error.strerror}') from error
 
 
-def _as_png(data: bytes) -> bytes:
-    """The image in `data` as an RGB PNG, read by Pillow."""
+def read_as_png(path: str, *, turn: bool, compress_level: int = 0) -> bytes:
+    """as_png() of the file at `path`; InputError where Pillow cannot read it."""
+    data, kind = _contents(path)
+    try:
+        return as_png(data, turn=turn, compress_level=compress_level)
+    except ImportError as error:
+        raise _undecodable(path, kind, _not_installed(kind, error)) from error
+    except Exception as error:  # Pillow fails in many ways on damaged files
+        raise _undecodable(path, kind, ' '.join(str(error).split()) or type(error).__name__) from error
+
+
+def _not_installed(kind: str, error: ImportError) -> str:
+    package = 'pillow-heif' if kind in (HEIC, AVIF) and error.name != 'PIL' else 'Pillow'
+    return f'{package}, which reads this kind, is not installed: {install_command(PHOTOS)}'
+
+
+def as_png(data: bytes, *, turn: bool, compress_level: int = 0) -> bytes:
+    """The image in `data` as an RGB PNG, read by Pillow; with `turn` upright, as EXIF data say."""
+    image = open_with_pillow(io.BytesIO(data))
+    if turn:
+        image = upright(image)
+    if image.mode.startswith('I;16'):
+        image = image.point(lambda value: value / 256).convert('L')
     buffer = io.BytesIO()
-    open_with_pillow(io.BytesIO(data)).convert('RGB').save(buffer, 'PNG', compress_level=0)
+    image.convert('RGB').save(buffer, 'PNG', compress_level=compress_level)
     return buffer.getvalue()
 
 

@@ -1,17 +1,24 @@
 """The facts in an image file's header, read without decoding: kind, size in pixels, rotation, whether it is whole."""
 import hashlib
+import io
 import os
 import re
 import stat
 import struct
-from typing import BinaryIO, NamedTuple, Optional, Tuple
+from concurrent import futures
+from typing import Any, BinaryIO, Callable, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple
 
-from utils.data.image_kinds import BY_ENDING, GIF, JPEG, PNG, kind_of
+import numpy as np
 
+from utils.data.image_kinds import BMP, BY_ENDING, GIF, JPEG, PNG, kind_of
+
+AT_ONCE = 256  # files that a thread reads
 HEAD, TAIL = 1 << 14, 1 << 12  # bytes that are read first: of most files they hold all that is needed
 _FRAMES = frozenset([0xc0, 0xc1, 0xc2, 0xc9, 0xca])  # frame headers of JPEGs that libjpeg decodes
 _OTHER_FRAMES = frozenset(range(0xc0, 0xd0)) - _FRAMES - {0xc4, 0xc8, 0xcc}  # lossless, hierarchical
 _END, _SCAN, _APP1 = 0xd9, 0xda, 0xe1
+_LONG = 4  # EXIF's type of 4 bytes
+OTHER_BMP = 'a BMP other than one of 24 or 32 bits without compression'
 _BARE = frozenset([0x01, 0xd8, *range(0xd0, 0xd8)])  # markers without a segment
 
 
@@ -53,6 +60,55 @@ def read(path: str) -> Facts:
         return Facts(problem=f'found nothing to read ({error.strerror})', cause='unreadable')
 
 
+def of_each(function: Callable[[str], Any], paths: Sequence[str]) -> Iterator[Any]:
+    """`function` of each file, in order, by several threads: disks answer many requests faster than one by one."""
+    groups = [paths[first:first + AT_ONCE] for first in range(0, len(paths), AT_ONCE)]
+    with futures.ThreadPoolExecutor(4 * len(os.sched_getaffinity(0))) as pool:
+        for group in pool.map(lambda some: [function(path) for path in some], groups):
+            yield from group
+
+
+def orientations(paths: Iterable[str]) -> np.ndarray:
+    """The EXIF orientation of each file, 1 to 8, int32 [N]; 1 where there is none, or no file that can be read."""
+    return np.array(list(of_each(_orientation_of_file, list(paths))), np.int32)
+
+
+def orientation_in(data: bytes) -> int:
+    """The EXIF orientation of a JPEG or PNG, 1 to 8; 1 where there is none."""
+    return _read_orientation(io.BytesIO(data))
+
+
+def _orientation_of_file(path: str) -> int:
+    try:
+        if stat.S_ISREG(os.stat(path).st_mode):
+            with open(path, 'rb') as stream:
+                return _read_orientation(stream)
+    except OSError:
+        pass
+    return 1
+
+
+def _read_orientation(stream: BinaryIO) -> int:
+    head = stream.read(HEAD)
+    if kind_of(head) == PNG:
+        return _png_orientation(stream)
+    return _whole_headers(stream, head)[0].orientation if kind_of(head) == JPEG else 1
+
+
+def _png_orientation(stream: BinaryIO) -> int:
+    """The orientation in a PNG's chunk eXIf, which may stand before or behind the pixels."""
+    position = 8
+    while True:
+        stream.seek(position)
+        start = stream.read(8)
+        if len(start) < 8 or start[4:] == b'IEND':
+            return 1
+        length = struct.unpack('>I', start[:4])[0]
+        if start[4:] == b'eXIf':
+            return _orientation(stream.read(length))
+        position += 12 + length
+
+
 def kind_by_name(path: str) -> Optional[str]:
     """The kind that a file's name says."""
     return BY_ENDING.get(os.path.splitext(path)[1].lower())
@@ -80,21 +136,23 @@ def _facts(stream: BinaryIO, size: int) -> Facts:
         return _jpeg_facts(facts, stream, head)
     if kind == PNG and len(head) >= 24:
         width, height = struct.unpack('>II', head[16:24])
-        return facts._replace(height=height, width=width)
+        return facts._replace(height=height, width=width, orientation=_png_orientation(stream))
     if kind == GIF and len(head) >= 10:
         width, height = struct.unpack('<HH', head[6:10])
         return facts._replace(height=height, width=width)
-    if kind in (PNG, GIF):
+    if kind == BMP and len(head) >= 34:
+        width, height, _, bits, compression = struct.unpack('<iiHHI', head[18:34])
+        facts = facts._replace(height=abs(height), width=width)
+        is_read = bits in (24, 32) and not compression and struct.unpack('<I', head[14:18])[0] >= 40
+        return facts if is_read else facts._replace(problem=f'found {OTHER_BMP}', cause='no image')
+    if kind in (PNG, GIF, BMP):
         return facts._replace(problem=f'found {kind} content without its size', cause='truncated')
-    return facts._replace(problem=f'found {kind or "unknown"} content, expected a JPEG, PNG or GIF',
+    return facts._replace(problem=f'found {kind or "unknown"} content, expected a JPEG, PNG, GIF or BMP',
                           cause='no image')
 
 
 def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
-    jpeg = _headers(head)
-    if not jpeg.scan and len(head) == HEAD:  # a long profile or preview comes first
-        head += stream.read()
-        jpeg = _headers(head)
+    jpeg, head = _whole_headers(stream, head)
     marker, bits, height, width = jpeg.frame
     facts = facts._replace(height=height, width=width, orientation=jpeg.orientation,
                            scan_bytes=facts.size - jpeg.scan if jpeg.scan else 0)
@@ -107,6 +165,15 @@ def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
     if not _has_end(stream, facts.size, jpeg.scan):
         return facts._replace(problem='found a JPEG without its end', cause='truncated')
     return facts
+
+
+def _whole_headers(stream: BinaryIO, head: bytes) -> Tuple[_Jpeg, bytes]:
+    """The headers of a JPEG, and its start as far as it was read for them."""
+    jpeg = _headers(head)
+    if not jpeg.scan and len(head) == HEAD:  # a long profile or preview comes first
+        head += stream.read()
+        jpeg = _headers(head)
+    return jpeg, head
 
 
 def _has_end(stream: BinaryIO, size: int, scan: int) -> bool:
@@ -150,8 +217,10 @@ def _orientation(exif: bytes) -> int:
             return 1
         start = struct.unpack_from(order + 'I', exif, 4)[0]
         for entry in range(struct.unpack_from(order + 'H', exif, start)[0]):
-            tag, _, _, value = struct.unpack_from(order + 'HHIH', exif, start + 2 + 12 * entry)
+            position = start + 2 + 12 * entry
+            tag, kind = struct.unpack_from(order + 'HH', exif, position)
             if tag == 0x0112:
+                value = struct.unpack_from(order + ('I' if kind == _LONG else 'H'), exif, position + 8)[0]
                 return value if 1 <= value <= 8 else 1
     except struct.error:
         pass

@@ -1,8 +1,9 @@
 """Names of images: which are safe, and how blanks and other letters are written in a column of AVA's lines."""
+import os
 import re
 from typing import List
 
-from utils.data.image_kinds import ENDINGS
+from utils.data.image_kinds import BY_ENDING, ENDINGS, JPEG, PNG
 
 _PLAIN = bytes(set(range(0x21, 0x7f)) - {ord('%')})  # printable ASCII without blank and '%' stands as it is
 _ESCAPES = re.compile('(?:%[0-9A-Fa-f]{2})+')
@@ -37,5 +38,11 @@ def decode(column: str) -> str:
 
 
 def file_names(image_id: str) -> List[str]:
-    """The names that the file of `image_id` may have, preferred first: its own, where it ends like an image file."""
-    return [image_id] if image_id.lower().endswith(ENDINGS) else [image_id + ending for ending in ENDINGS]
+    """The names that the file of `image_id` may have, preferred first: its own, where it ends like an image file.
+
+    That of a kind which TensorFlow may not read, such as a.webp, may be converted to a.png.
+    """
+    stem, ending = os.path.splitext(image_id)
+    if ending.lower() not in BY_ENDING:
+        return [image_id + ending for ending in ENDINGS]
+    return [image_id] if BY_ENDING[ending.lower()] in (JPEG, PNG) else [image_id, f'{stem}.png']

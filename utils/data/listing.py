@@ -1,29 +1,35 @@
 """The files that typed paths mean: files, folders, patterns, and a list on standard input."""
+import collections
 import contextlib
 import glob
 import os
 import sys
-from typing import BinaryIO, Iterable, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, BinaryIO, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
+from utils.base.text import printable
 from utils.data.image_kinds import BY_ENDING
 
 STANDARD_INPUT = '-'
 
 
-def find(paths: Iterable[str], *, recursive: bool = False) -> Iterator[str]:
+def find(paths: Iterable[str], *, recursive: bool = False,
+         report: Optional[Callable[[str], Any]] = None) -> Iterator[str]:
     """The files that `paths` mean, in their order.
 
     A file means itself, a folder its images by name, with those of its subfolders where `recursive`; a pattern
     such as '*.jpg' for what it matches, and '-' for the names in listed(). What holds no image, cannot be listed or
-    matches nothing means itself: reading it as an image says why.
+    matches nothing means itself: reading it as an image says why. `report`, such as print, gets a sentence on the
+    files of folders that are left out by their ending.
     """
+    left_out: Dict[str, int] = collections.Counter()
     for path in paths:
-        if path == STANDARD_INPUT:
-            for name in listed(sys.stdin.buffer):
-                yield from _expanded(name, recursive)
-        else:
-            for match in _matches(path):
-                yield from _expanded(match, recursive)
+        names = listed(sys.stdin.buffer) if path == STANDARD_INPUT else _matches(path)
+        for name in names:
+            yield from _expanded(name, recursive, left_out)
+    if report and left_out:
+        counts = sorted(left_out.items(), key=lambda each: (-each[1], each[0]))
+        report(f'left out by their ending: {sum(left_out.values())} files '
+               f'({", ".join(f"{number} {ending}" for ending, number in counts)})')
 
 
 def listed(stream: BinaryIO) -> List[str]:
@@ -45,17 +51,20 @@ def _matches(path: str) -> Sequence[str]:
     return sorted(glob.glob(path, recursive=True)) or [path]
 
 
-def _expanded(path: str, recursive: bool) -> Iterator[str]:
+def _expanded(path: str, recursive: bool, left_out: Dict[str, int]) -> Iterator[str]:
     found = False
-    for file in _inside(path, recursive):
+    for file in _inside(path, recursive, left_out):
         found = True
         yield file
     if not found:
         yield path
 
 
-def _inside(folder: str, recursive: bool) -> Iterator[str]:
-    """The images in a folder, by name; hidden names are left out, and links to folders are not followed."""
+def _inside(folder: str, recursive: bool, left_out: Dict[str, int]) -> Iterator[str]:
+    """The images in a folder, by name; hidden names are left out, and links to folders are not followed.
+
+    `left_out` counts other files by their ending.
+    """
     names: List[str] = []
     with contextlib.suppress(OSError):
         names = sorted(name for name in os.listdir(folder) if not name.startswith('.'))
@@ -63,6 +72,8 @@ def _inside(folder: str, recursive: bool) -> Iterator[str]:
         path = os.path.join(folder, name)
         if os.path.isdir(path):
             if recursive and not os.path.islink(path):
-                yield from _inside(path, recursive)
+                yield from _inside(path, recursive, left_out)
         elif name.lower().endswith(tuple(BY_ENDING)):
             yield path
+        else:
+            left_out[printable(os.path.splitext(name)[1].lower()) or 'without one'] += 1

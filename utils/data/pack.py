@@ -12,9 +12,10 @@ from utils.base.defaults import MAX_BAD_IMAGES
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.base.progress import bar
-from utils.data import ava, packed, splits
+from utils.data import ava, decoding, image_files, image_headers, image_kinds, packed, splits
 from utils.data.bad_images import BadImages
-from utils.data.decoding import MAX_PIXELS, read_image
+from utils.data.decoding import MAX_PIXELS, decode
+from utils.data.image_kinds import JPEG, PNG
 from utils.data.pipeline import UNKNOWN, Pipeline, Row, host_session
 
 SHARD_IMAGES = 1024
@@ -43,13 +44,13 @@ def pack(ratings: ava.Ratings, folder: str, preprocessing: Preprocessing, *, use
         return _finished_before(folder, settings)
     bad = BadImages(ratings.count, share=max_bad_images, what='packed')
     os.makedirs(folder, exist_ok=True)
-    pipeline = _pipeline(settings['side'], preprocessing.resize, form, max_pixels)
+    reader = _Reader(settings, preprocessing)
     counter = bar(ratings.count, 'packing')
     shards, reasons = [], {}
-    with contextlib.closing(pipeline), contextlib.closing(counter):
+    with contextlib.closing(reader), contextlib.closing(counter):
         for number, first in enumerate(range(0, ratings.count, shard_images)):
             part = ratings.take(slice(first, first + shard_images))
-            shard = _finished_shard(folder, number, settings) or _write_shard(folder, number, part, settings, pipeline)
+            shard = _finished_shard(folder, number, settings) or _write_shard(folder, number, part, settings, reader)
             for row, reason in shard.pop('bad').items():
                 bad.add(first + int(row), str(part.paths[int(row)]), reason)
                 reasons[str(first + int(row))] = reason
@@ -79,14 +80,73 @@ def _require_same(folder: str, found: Dict[str, Any], settings: Dict[str, Any]) 
                          '--output')
 
 
-def _pipeline(side: int, resize: str, form: str, max_pixels: int) -> Pipeline:
+def _pipeline(settings: Dict[str, Any], how: Preprocessing) -> Pipeline:
     def read_row(row: Row) -> Tuple[tf.Tensor]:
-        pixels = tf.cast(tf.round(read_image(row['path'], side, resize, max_pixels)), tf.uint8)
-        if form == 'jpeg':
-            return tf.image.encode_jpeg(pixels, quality=JPEG_QUALITY, chroma_downsampling=False),
-        return pixels,
+        return _stored(tf.io.read_file(row['path']), settings, how, row.get('orientation')),
 
-    return Pipeline(read_row, ['path'], batchsize=BATCH, max_pixels=max_pixels)
+    names = ['path', *(['orientation'] if how.orientation == 'apply' else [])]
+    return Pipeline(read_row, names, batchsize=BATCH, max_pixels=settings['max_pixels'])
+
+
+def _stored(contents: tf.Tensor, settings: Dict[str, Any], how: Preprocessing,
+            orientation: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """What is stored of an image file: pixels uint8 [side, side, 3], or a JPEG of them."""
+    image = decode(contents, settings['side'], how.resize, settings['max_pixels'], longest_side=how.longest_side,
+                   orientation=orientation)
+    pixels = tf.cast(tf.round(image), tf.uint8)
+    if settings['form'] == 'jpeg':
+        return tf.image.encode_jpeg(pixels, quality=JPEG_QUALITY, chroma_downsampling=False)
+    return pixels
+
+
+class _Reader:
+    """Reads images for a packed dataset: by the pipeline, and what TensorFlow does not read by Pillow."""
+
+    def __init__(self, settings: Dict[str, Any], how: Preprocessing) -> None:
+        self._settings, self._how = settings, how
+        self._pipeline = _pipeline(settings, how)
+        self._one: Any = None
+        self.reasons: Dict[int, str] = {}  # why an image of the last rows() is unreadable
+
+    def rows(self, part: ava.Ratings) -> Iterator[Tuple[int, bytes]]:
+        """The number of each readable image and its bytes; those that Pillow reads come last."""
+        left = set(range(part.count))
+        for numbers, images in self._pipeline.good_rows(_columns(part, self._settings)):
+            left.difference_update(numbers.tolist())
+            yield from zip(numbers.tolist(), map(_bytes, images))
+        self.reasons = {}
+        for number in sorted(left):
+            path = str(part.paths[number])
+            try:
+                if image_kinds.kind_of_file(path) in (None, JPEG, PNG):  # as training and scoring decide on these
+                    raise InputError(self._pipeline.why_unreadable(path) or UNKNOWN)
+                yield number, self._by_pillow(path)
+            except (InputError, tf.errors.OpError) as error:
+                self.reasons[number] = decoding.reason(error) if isinstance(error, tf.errors.OpError) else str(error)
+
+    def _by_pillow(self, path: str) -> bytes:
+        png = image_files.read_as_png(path, turn=self._how.orientation == 'apply')
+        if self._one is None:
+            with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
+                data = tf.compat.v1.placeholder(tf.string, ())
+                stored = _stored(data, self._settings, self._how)
+            self._one = host_session(graph, None).make_callable(stored, [data])
+        return _bytes(self._one(png))
+
+    def close(self) -> None:
+        self._pipeline.close()
+
+
+def _bytes(image: Any) -> bytes:
+    return image if isinstance(image, bytes) else image.tobytes()
+
+
+def _columns(part: ava.Ratings, settings: Dict[str, Any]) -> Dict[str, Any]:
+    """What the pipeline reads of the images `part`."""
+    columns = {'path': part.paths}
+    if settings['orientation'] == 'apply':
+        columns['orientation'] = image_headers.orientations(part.paths)
+    return columns
 
 
 def _note_of(folder: str, number: int) -> str:
@@ -109,13 +169,13 @@ def _finished_shard(folder: str, number: int, settings: Dict[str, Any]) -> Optio
 
 
 def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str, Any],
-                 pipeline: Pipeline) -> Dict[str, Any]:
+                 reader: _Reader) -> Dict[str, Any]:
     path = os.path.join(folder, packed.shard_name(number))
     cure = ('Free space and run the same command again, which continues after the last finished shard, or choose '
             'another --output')
     try:
         with files.new_file(path) as temporary:
-            rows, reasons = _write_records(temporary, part, pipeline)
+            rows, reasons = _write_records(temporary, part, reader)
             _verify_records(temporary, part, rows)
             shard = {'file': os.path.basename(path), 'bytes': os.path.getsize(temporary),
                      'sha256': files.sha256(temporary), 'bad': reasons,
@@ -126,20 +186,17 @@ def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str
     return shard
 
 
-def _write_records(path: str, part: ava.Ratings, pipeline: Pipeline) -> Tuple[List[Span], Dict[str, str]]:
+def _write_records(path: str, part: ava.Ratings, reader: _Reader) -> Tuple[List[Span], Dict[str, str]]:
     """Write the readable images; the spans of all, and by row why the others are unreadable."""
     rows: List[Span] = [(-1, 0, 0)] * part.count
     position = 0
     with tf.io.TFRecordWriter(path) as writer:
-        for numbers, images in pipeline.good_rows({'path': part.paths}):
-            for row, image in zip(numbers, images):
-                data = image if isinstance(image, bytes) else image.tobytes()
-                example = _example(data, part, row)
-                writer.write(example)
-                rows[row] = position + _HEADER + example.index(data), len(data), zlib.crc32(data)
-                position += _HEADER + len(example) + _FOOTER
-    missing = [row for row, (offset, _, _) in enumerate(rows) if offset < 0]
-    return rows, {str(row): pipeline.why_unreadable(part.paths[row]) or UNKNOWN for row in missing}
+        for row, data in reader.rows(part):
+            example = _example(data, part, row)
+            writer.write(example)
+            rows[row] = position + _HEADER + example.index(data), len(data), zlib.crc32(data)
+            position += _HEADER + len(example) + _FOOTER
+    return rows, {str(row): reason for row, reason in reader.reasons.items()}
 
 
 def _example(data: bytes, part: ava.Ratings, row: int) -> bytes:
@@ -165,7 +222,7 @@ def _read_records(path: str) -> Iterator[bytes]:
 
 def _verify_records(path: str, part: ava.Ratings, rows: List[Span]) -> None:
     """Raise InputError unless the disk returns what was written."""
-    written = [row for row, (offset, _, _) in enumerate(rows) if offset >= 0]
+    written = sorted((row for row, span in enumerate(rows) if span[0] >= 0), key=lambda row: rows[row][0])
     try:
         examples = [tf.train.Example.FromString(record) for record in _read_records(path)]
         features = [example.features.feature for example in examples]

@@ -28,7 +28,7 @@ from utils.data.passes import Pass
 FORMAT = 'NIMA packed photographs, 1'
 MANIFEST = 'manifest.json'
 AHEAD = 2  # batches that are prepared while one is used
-PIXELS = 'image_size', 'resize'  # the pre-processing that the stored pixels depend on
+PIXELS = 'image_size', 'resize', 'orientation', 'longest_side'  # the pre-processing that the stored pixels depend on
 
 
 class Location(NamedTuple):
@@ -47,7 +47,7 @@ def side_of(use: str, image_size: int) -> int:
 
 def pixel_settings(preprocessing: Preprocessing) -> Dict[str, Any]:
     """The part of the pre-processing that packed images depend on, as the manifest has it."""
-    return {name: value for name, value in preprocessing.as_json().items() if name in PIXELS}
+    return {name: getattr(preprocessing, name) for name in PIXELS}
 
 
 def with_defaults(settings: Dict[str, Any]) -> Dict[str, Any]:
@@ -144,7 +144,7 @@ class Packed:
         words = {'photographs': 'the number of images', 'labels_sha256': "the labels' SHA-256"}
         for name, wanted in expected.items():
             found = self.manifest[name]
-            if found != wanted:
+            if found != wanted and (found or wanted):  # no longest side is 0 or None
                 raise InputError(f'{flag}: {self.folder} was packed with {words.get(name, name)} {found}, this run '
                                  f'needs {wanted}. Type the folder, labels, --val_size and image size that belong '
                                  f'together, or {_pack_anew()}')

@@ -9,7 +9,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from utils.base import memory
+from utils.base.errors import command_of
 from utils.data import decoding
+from utils.data.image_kinds import JPEG, PNG, kind_of_file
 from utils.data.passes import Pass
 
 PREFETCH_BATCHES = 2
@@ -21,7 +23,7 @@ UNKNOWN = 'an error that did not occur again'  # why an image was unreadable tha
 # What a column of a pass holds for an image.
 COLUMNS: Dict[str, Tuple[tf.DType, Tuple[int, ...]]] = {
     'path': (tf.string, ()), 'top': (tf.int32, ()), 'left': (tf.int32, ()), 'flip': (tf.bool, ()),
-    'distribution': (tf.float32, (10,))}
+    'orientation': (tf.int32, ()), 'distribution': (tf.float32, (10,))}
 
 Row = Dict[str, tf.Tensor]
 
@@ -142,7 +144,10 @@ class Pipeline:
             return _iterator(numbered.apply(tf.data.experimental.ignore_errors()).batch(self._batchsize))
 
     def why_unreadable(self, path: Any) -> Optional[str]:
-        """Why an image cannot be decoded, as a clause; None where it can."""
+        """Why an image cannot be decoded, as a clause; None where it can.
+
+        Of a kind that TensorFlow does not read it says what to do.
+        """
         if self._decode_one is None:
             with self._graph.as_default(), tf.device('/cpu:0'):
                 self._path = tf.compat.v1.placeholder(tf.string, ())
@@ -150,7 +155,11 @@ class Pipeline:
         try:
             self._session.run(self._decode_one, feed_dict={self._path: path})
         except tf.errors.OpError as error:
-            return decoding.reason(error)
+            reason = decoding.reason(error)
+            kind = None if reason.startswith(decoding.TOO_LARGE) else kind_of_file(os.fsdecode(path))
+            return reason if kind in (None, JPEG, PNG) else (
+                f'{kind} content that TensorFlow does not read: convert the images once with '
+                f'{command_of("utils/check_dataset.py")} --convert DIR')
         return None
 
     def close(self) -> None:

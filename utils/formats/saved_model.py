@@ -38,12 +38,16 @@ def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Preproce
 
     BYTES_SIGNATURE takes image files, string [N] (JPEG, PNG, GIF), PIXELS_SIGNATURE float32 [N, S, S, 3] in
     [-1, 1]. Both give SHARES [N, 10], MEAN [N] in 1 to 10 and STD [N] of the votes, all float32. `graph_def` is one of
-    frozen.freeze() for any batch size; `preprocessing` says S and the resize.
+    frozen.freeze() for any batch size; `preprocessing` says S, the resize and the longest side.
     """
-    size, resize = preprocessing.image_size, preprocessing.resize
+    size = preprocessing.image_size
+
+    def read(data: tf.Tensor) -> tf.Tensor:
+        return scale(decode(data, size, preprocessing.resize, longest_side=preprocessing.longest_side))
+
     with tf.Graph().as_default() as graph:
         files = tf.compat.v1.placeholder(tf.string, [None], BYTES)
-        decoded = tf.map_fn(lambda data: scale(decode(data, size, resize)), files, tf.float32, back_prop=False)
+        decoded = tf.map_fn(read, files, tf.float32, back_prop=False)
         # One network for both: where pixels are fed, what comes before them does not run.
         pixels = tf.compat.v1.placeholder_with_default(decoded, [None, size, size, 3], PIXELS)
         distributions, = tf.import_graph_def(graph_def, {INPUT + ':0': pixels}, [OUTPUT + ':0'], name='network')

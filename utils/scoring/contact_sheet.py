@@ -73,12 +73,11 @@ def _draw_one(sheet: Any, pen: Any, corner: Tuple[int, int], scored: Scored, row
 
 def _thumbnail(file: str) -> Any:
     """The image within SIDE x SIDE, as its EXIF data turns it; None where Pillow does not read it."""
-    from PIL import ImageOps
     try:
         with open(file, 'rb') as stream:
             image = image_files.open_with_pillow(stream)
             image.draft('RGB', (SIDE, SIDE))  # lets a JPEG be decoded small
-            image = ImageOps.exif_transpose(image).convert('RGB')
+            image = image_files.upright(image).convert('RGB')
             image.thumbnail((SIDE, SIDE))
             return image
     except Exception:  # Pillow fails in many ways on unreadable files

@@ -10,6 +10,7 @@ from utils.base.flags import (
     add_dataset_paths,
     add_device,
     add_engine,
+    add_longest_side,
     add_npu,
     add_reading,
     add_skip_bad_labels,
@@ -84,6 +85,7 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_checkpoint_folder(model)
     model.add_argument('--batchsize', type=count, default=32, metavar='N',
                        help='images a step; the scores do not depend on it (default: 32)')
+    add_longest_side(model, "the checkpoint's; 640, AVA's, where it has none")
     add_device(model)
     add_engine(model)
     add_npu(parser)
@@ -103,8 +105,9 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('images', nargs='+', metavar='PATH',
-                        help='an image (JPEG, PNG, GIF; with Pillow also BMP and WebP), a folder of them, a '
-                             "pattern in quotes such as '*.jpg', or - for a list on standard input, one name a line")
+                        help='an image (JPEG, PNG, GIF, BMP; with requirements-photos.txt also WebP, TIFF, HEIC and '
+                             "AVIF), a folder of them, a pattern in quotes such as '*.jpg', or - for a list on "
+                             'standard input, one name a line')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
     parser.add_argument('--shard', type=part, metavar='I/N',
                         help='score only the I-th of every N images, I from 1 to N: a part for each of N machines')

@@ -10,13 +10,18 @@ from utils import data_loader
 from utils.base.errors import InputError
 from utils.base.progress import progress, write
 from utils.base.text import printable
-from utils.data import image_files, listing, packed, splits
+from utils.data import fitting, image_files, listing, packed, splits
 from utils.data.image_set import ImageSet, Reading
 from utils.device import device
 from utils.device.device import Run
 from utils.scoring import engines, score_tables
 from utils.scoring.engines import Choice, Engine
 from utils.scoring.score_tables import Scored
+
+
+def say(text: str) -> None:
+    """Print a line on standard error."""
+    write(f'{text}\n', sys.stderr)
 
 
 def select(found: Iterable[str], shard: Optional[Tuple[int, int]], output: score_tables.Output) -> List[str]:
@@ -27,7 +32,7 @@ def select(found: Iterable[str], shard: Optional[Tuple[int, int]], output: score
     part = listing.shard(everything, shard)
     if len(part) < len(everything) or output.means:
         before = sum(printable(file) in output.means for file in part)
-        write(f'{len(everything)} files: {len(part)} in this part, {before} of them scored before\n', sys.stderr)
+        say(f'{len(everything)} files: {len(part)} in this part, {before} of them scored before')
     return score_tables.still_to_score(part, output)
 
 
@@ -39,10 +44,14 @@ class Scorer:
     """
 
     def __init__(self, path: str, *, batchsize: int = 32, device_name: str = 'auto', threads: Optional[int] = None,
-                 npu: Optional[Dict[str, Any]] = None, engine: Choice = Choice()) -> None:  # noqa: B008  a constant
-        """`device_name` is 'auto', 'cpu', 'gpu' or 'npu'; `threads` of the CPU are by default one for each core."""
+                 npu: Optional[Dict[str, Any]] = None, engine: Choice = Choice(),  # noqa: B008  a constant
+                 longest_side: Optional[int] = None) -> None:
+        """`device_name` is 'auto', 'cpu', 'gpu' or 'npu'; `threads` of the CPU are by default one for each core.
+
+        `longest_side` is in place of the checkpoint's, see preprocessing.py.
+        """
         self.failed: List[str] = []  # files that could not be scored
-        self._path, self._batchsize, self._choice = path, batchsize, engine
+        self._path, self._batchsize, self._choice, self._longest_side = path, batchsize, engine, longest_side
         self._device, self._threads, self._npu = device_name, threads, npu
         self._workers = threads or device.usable_cores()
         self._opened = contextlib.ExitStack()
@@ -77,7 +86,7 @@ class Scorer:
             for number, (file, found) in enumerate(progress(read, len(files), 'scoring'), 1):
                 if isinstance(found, InputError):
                     self.failed.append(file)
-                    write(f'{found}\n', sys.stderr)
+                    say(str(found))
                 else:
                     waiting.append((file, found))
                 if waiting and (len(waiting) == self._batchsize or number == len(files)):
@@ -89,8 +98,12 @@ class Scorer:
         with contextlib.redirect_stdout(sys.stderr):
             run = self._opened.enter_context(device.open_run(self._device, threads=self._threads, npu=self._npu))
             engine = engines.load(self._path, self._choice, run, self._batchsize, report=print)
+            how = engine.preprocessing
+            if self._longest_side is not None:
+                how = how._replace(longest_side=self._longest_side)
+            how = how.for_photographs(self._path, print)
             run.initialise()
-        reader = image_files.ImageReader(engine.preprocessing, session_config=run.host_config)
+        reader = image_files.ImageReader(how, session_config=run.host_config)
         return engine, self._opened.enter_context(contextlib.closing(reader))
 
 
@@ -120,4 +133,7 @@ def evaluate(path: str, validation: Validation, run: Run, choice: Choice) -> Tup
     with contextlib.closing(batches):
         steps = -(-images.ratings.count // batchsize)
         predicted = np.concatenate([engine.predict(batch) for batch, _ in progress(batches, steps, 'scoring')])
+    affected = '' if opened else fitting.affected(images.readable, engine.preprocessing)  # their headers are in memory
+    if affected:
+        print(affected)
     return {**metadata, 'preprocessing': engine.preprocessing.as_json()}, predicted

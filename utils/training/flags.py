@@ -9,6 +9,7 @@ from utils.base.flags import (
     add_dataset_paths,
     add_device,
     add_distribute,
+    add_image_form,
     add_npu,
     add_reading,
     add_skip_bad_labels,
@@ -139,6 +140,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                           'has one, are all in training or all in validation (default: each image for itself)')
     add_skip_bad_labels(run)
     add_reading(run)
+    add_image_form(run)
     add_val_records(run)
     run.add_argument('--seed', type=seed, default=0, metavar='N',
                      help='seed of weights, order and augmentation; the same seed gives the same run (default: 0)')

@@ -1,0 +1,156 @@
+"""Kinds of images beside JPEG and PNG: in training by conversion or packing, in predict.py as they are."""
+import contextlib
+import os
+import sys
+
+import numpy as np
+import pytest
+from conftest import Dataset, image_set
+from PIL import Image, features
+
+from utils import check_dataset, data_loader
+from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
+from utils.data import ava, image_files, image_kinds, pack, packed
+from utils.data.bad_images import BadImages
+from utils.data.image_set import ImageSet, Reading
+
+SIZE = 32
+HOW = Preprocessing(SIZE, orientation='apply')
+pytestmark = pytest.mark.skipif(not features.check('webp'), reason='this Pillow was built without WebP')
+
+
+@pytest.fixture(scope='module')
+def mixed(tmp_path_factory):
+    """An image of each kind with a label, and the same pixels as PNG in same/."""
+    dataset = Dataset(tmp_path_factory.mktemp('mixed'))
+    dataset.labels = dataset.folder / 'labels.csv'
+    dataset.images.mkdir(parents=True)
+    (dataset.folder / 'same').mkdir()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    random, lines = np.random.RandomState(0), ['image,mean,std']
+    for number, (name, mode, more) in enumerate([
+            ('a.bmp', 'RGB', {}), ('b.bmp', 'RGBA', {}), ('c.bmp', 'P', {}), ('d.webp', 'RGB', {'lossless': True}),
+            ('e.webp', 'RGB', {'lossless': True, 'exif': exif}), ('f.gif', 'P', {}), ('g.gif', 'P', {'save_all': True}),
+            ('h.tif', 'RGB', {}), ('i.tiff', 'L', {}), ('j.png', 'RGB', {})]):
+        pixels = random.randint(0, 256, (40, 48, 3)).astype(np.uint8)
+        image = Image.fromarray(pixels).convert(mode)
+        same = image.convert('RGB').transpose(Image.ROTATE_270) if name == 'e.webp' else image.convert('RGB')
+        if 'save_all' in more:
+            more = {**more, 'append_images': [Image.fromarray(pixels[::-1]).convert('P')]}
+        image.save(str(dataset.images / name), **more)
+        same.save(str(dataset.folder / 'same' / (name[0] + '.png')))
+        lines.append(f'{name},{number % 8 + 2},1')
+    dataset.labels.write_text('\n'.join(lines) + '\n')
+    return dataset
+
+
+def batch(images, how=HOW):
+    with contextlib.closing(data_loader.val_batches(images, 16, Reading(how))) as found:
+        return np.concatenate([each for each, _ in found])
+
+
+@pytest.fixture(scope='module')
+def expected(mixed):
+    labels = ava.read_labels(str(mixed.labels))
+    paths = np.array([str(mixed.folder / 'same' / (name[0] + '.png')) for name in labels.ids], object)
+    return batch(image_set(ava.Ratings(labels.ids, paths, labels.distributions)))
+
+
+def test_training_names_what_it_does_not_read_and_the_cure(mixed, expected, capsys):
+    ratings = ava.read(str(mixed.labels), str(mixed.images))
+    assert ratings.count == 10
+    images = ImageSet(ratings, BadImages(10, share=0.9, what='validation'))
+    found = batch(images)
+    unread = {os.path.basename(path): reason for _, path, reason in images.bad.known()}
+    assert sorted(unread) == ['c.bmp', 'd.webp', 'e.webp', 'g.gif', 'h.tif', 'i.tiff']
+    assert all('--convert DIR' in reason for reason in unread.values())
+    assert unread['d.webp'].startswith('WebP content that TensorFlow does not read: convert')
+    np.testing.assert_array_equal(found, expected[~images.bad.mask])
+
+
+def test_check_dataset_converts_them_once(mixed, expected, tmp_path, capsys):
+    done = tmp_path / 'done'
+    flags = [*mixed.flags, '--val_size', '1', '--list', str(tmp_path / 'list.tsv'), '--convert', str(done)]
+    before = sorted(os.listdir(str(mixed.images)))
+    check_dataset.main(flags)
+    assert f'{done}: 4 images as they are, 6 converted to PNG\n' in capsys.readouterr().out
+    assert sorted(os.listdir(str(done))) == ['a.bmp', 'b.bmp', 'c.png', 'd.png', 'e.png', 'f.gif', 'g.png', 'h.png',
+                                             'i.png', 'j.png']
+    assert sorted(os.listdir(str(mixed.images))) == before
+    np.testing.assert_array_equal(batch(image_set(ava.read(str(mixed.labels), str(done)))), expected)
+    with pytest.raises(InputError, match='exists already'):
+        check_dataset.main(flags)
+
+
+def test_two_images_that_would_become_one(mixed, tmp_path):
+    (tmp_path / 'images').mkdir()
+    for name in ('h.tif', 'd.webp'):
+        (tmp_path / 'images' / f'x{name[1:]}').write_bytes((mixed.images / name).read_bytes())
+    (tmp_path / 'two.csv').write_text('image,mean,std\nx.tif,5,1\nx.webp,6,1\n')
+    with pytest.raises(InputError, match='x.tif and x.webp would both become x.png'):
+        check_dataset.main(['--ava_dataset_path', str(tmp_path / 'two.csv'), '--base_images_path',
+                            str(tmp_path / 'images'), '--list', str(tmp_path / 'list.tsv'), '--convert',
+                            str(tmp_path / 'done')])
+    assert not (tmp_path / 'done').exists()
+
+
+@pytest.mark.parametrize('form', ['raw', 'jpeg'])
+def test_packing_reads_them(mixed, expected, tmp_path, form):
+    ratings = ava.read(str(mixed.labels), str(mixed.images))
+    manifest = pack.pack(ratings, str(tmp_path), HOW, use='scoring', form=form, shard_images=4)
+    assert manifest['bad'] == {}
+    opened = packed.open_fitting(str(tmp_path), ratings, HOW, use='scoring', flag='--records')
+    found = batch(image_set(ratings, packed=opened))
+    most = 0.5 if form == 'raw' else 60
+    np.testing.assert_allclose(found, expected, rtol=0, atol=most / 127.5 + 1e-6)
+
+
+def test_packing_counts_what_nobody_reads(mixed, tmp_path):
+    (tmp_path / 'images').mkdir()
+    for name in ('a.bmp', 'd.webp'):
+        (tmp_path / 'images' / name).write_bytes((mixed.images / name).read_bytes())
+    (tmp_path / 'images' / 'h.tif').write_bytes((mixed.images / 'h.tif').read_bytes()[:60])
+    (tmp_path / 'three.csv').write_text('image,mean,std\nh.tif,5,1\nd.webp,6,1\na.bmp,7,1\n')
+    ratings = ava.read(str(tmp_path / 'three.csv'), str(tmp_path / 'images'))
+    manifest = pack.pack(ratings, str(tmp_path / 'packed'), HOW, use='scoring', form='raw', max_bad_images=0.5)
+    assert list(manifest['bad']) == ['0'] and 'unreadable TIFF' in manifest['bad']['0']
+
+
+def test_labelled_files_with_another_ending_are_named(tmp_path):
+    (tmp_path / 'photo.cr2').write_bytes(b'raw')
+    (tmp_path / 'labels.csv').write_text('image,mean,std\nphoto.cr2,5,1\nother.cr2,5,1\n')
+    with pytest.raises(InputError) as error:
+        ava.read(str(tmp_path / 'labels.csv'), str(tmp_path))
+    assert str(error.value) == (
+        f'{tmp_path}: 1 of the 2 labelled images are there, with the ending .cr2, which is not read. Convert them to '
+        'JPEG or PNG, and correct their names in the labels')
+
+
+def test_heic_and_avif_are_read_by_their_content(tmp_path, monkeypatch):
+    pillow_heif = pytest.importorskip('pillow_heif', reason='pillow-heif is in requirements-photos.txt')
+    pillow_heif.register_heif_opener()
+    pillow_heif.register_avif_opener()
+    rows, columns = np.mgrid[:40, :64]
+    pixels = np.stack([rows * 5, columns * 3, 255 - rows * 4], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(str(tmp_path / 'same.png'))
+    for kind, codec in (('HEIC', 'HEIF'), ('AVIF', 'AVIF')):
+        Image.fromarray(pixels).save(str(tmp_path / f'{kind}.jpg'), codec, quality=95)
+        assert image_kinds.kind_of_file(str(tmp_path / f'{kind}.jpg')) == kind
+    with contextlib.closing(image_files.ImageReader(HOW)) as reader:
+        same = reader.read(str(tmp_path / 'same.png'))
+        for kind in ('HEIC', 'AVIF'):
+            assert np.abs(reader.read(str(tmp_path / f'{kind}.jpg')) - same).mean() < 0.03
+        monkeypatch.setitem(sys.modules, 'pillow_heif', None)
+        with pytest.raises(InputError, match=r'HEIC.jpg: unreadable HEIC .* and pillow-heif, which reads this kind, is '
+                                             r'not installed: .* -m pip install -r .*requirements-photos\.txt'):
+            reader.read(str(tmp_path / 'HEIC.jpg'))
+
+
+def test_a_grey_tiff_of_16_bits_is_scaled(tmp_path):
+    grey = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(np.uint16)
+    Image.fromarray(grey).save(str(tmp_path / 'a.tif'))
+    Image.fromarray((grey // 256).astype(np.uint8)).save(str(tmp_path / 'a.png'))
+    with contextlib.closing(image_files.ImageReader(HOW)) as reader:
+        np.testing.assert_array_equal(reader.read(str(tmp_path / 'a.tif')), reader.read(str(tmp_path / 'a.png')))
