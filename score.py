@@ -169,11 +169,11 @@ def shrunk(image: Any, longest_side: Optional[int]) -> Any:
     """The image as RGB; one whose longest side exceeds 1.25 times `longest_side` is brought to that by averaging.
 
     A model was trained on images of about this size: straight from a camera, the same image gets another score. None
-    leaves all as they are.
+    and 0 leave all as they are.
     """
     width, height = image.size
     longest = max(width, height)
-    if longest_side is None or longest <= SHRINK_BEYOND * longest_side:
+    if not longest_side or longest <= SHRINK_BEYOND * longest_side:
         return as_rgb(image)
     for ratio in (8, 4, 2):  # a JPEG is decoded smaller, by averaging too, and faster
         if longest >= ratio * longest_side:

@@ -133,7 +133,8 @@ def test_a_large_image_is_averaged_and_one_within_a_quarter_more_is_not(tmp_path
     found = score.read(str(tmp_path / 'large.png'), longest_side=80)
     assert found.shape == (60, 80, 3) and np.abs(found - areas).max() <= 1  # rounded once for each direction
     np.testing.assert_array_equal(score.read(str(tmp_path / 'within.png'), longest_side=80), within)
-    np.testing.assert_array_equal(score.read(str(tmp_path / 'large.png'), longest_side=None), large)
+    for any_size in (None, 0):
+        np.testing.assert_array_equal(score.read(str(tmp_path / 'large.png'), longest_side=any_size), large)
     assert score.read(str(tmp_path / 'within.png'), longest_side=79).shape == (63, 79, 3)
 
 
