@@ -20,6 +20,8 @@ FORWARD = 5, 10, 16, 20, 32, 50, 100
 ENGINES = {'tf': ('tf', False), 'openvino': ('openvino', False), 'openvino --fast': ('openvino', True)}
 LEAST = {'tf': 2, 'openvino': 5, 'openvino --fast': 5}  # times the original's way
 EVAL, PREDICT, NETWORK = 'scoring', 'predict.py', 'network alone'
+LARGE = f'{PREDICT}, 12 megapixels'
+LARGE_SIDE, LARGE_COUNT, LARGE_LEAST = 4000, 16, 3  # of LARGE: pixels, images a turn, times without longest_side
 RUNTIME, TORCH = f'{NETWORK}, ONNX Runtime', f'{NETWORK}, PyTorch'
 BASELINES = {'the original': False, 'the original, freed memory kept': True}
 Work = Callable[[int], Any]  # does so many images
@@ -100,15 +102,16 @@ def one_by_one(paths: Any, scores: Any, size: int) -> Any:
         ).batch(ORIGINAL_BATCH))
 
 
-def predicting(folder: str, way: str) -> Work:
+def predicting(folder: str, way: str, longest_side: Optional[int] = None) -> Work:
     """predict.py's own generator, over the images again and again."""
-    scored = _scorer(os.path.join(folder, 'model_001.h5'), way).score(_files(folder) * 1000)
+    scored = _scorer(os.path.join(folder, 'model_001.h5'), way, longest_side).score(_files(folder) * 1000)
     return lambda count: [next(scored) for _ in range(count)]
 
 
-def _scorer(model: str, way: str) -> Any:
+def _scorer(model: str, way: str, longest_side: Optional[int] = None) -> Any:
     from utils.scoring import engines, scorer
-    return scorer.Scorer(model, batchsize=STEP, device_name='cpu', engine=engines.Choice(*ENGINES[way]))
+    return scorer.Scorer(model, batchsize=STEP, device_name='cpu', engine=engines.Choice(*ENGINES[way]),
+                         longest_side=longest_side)
 
 
 def _files(folder: str) -> List[str]:
@@ -185,6 +188,7 @@ def measure(*, quick: bool, rounds: Optional[int], torch_python: Optional[str]) 
             speeds.update((way, turns.speeds(each, count)) for way, each in taken.items())
         figures = [*_figures(speeds, f'{rounds} rounds of {count} in turn'),
                    _forward(folder, size, FORWARD[-1:] if quick else FORWARD, rounds),
+                   _large(folder, model, 200 if quick else LARGE_SIDE, rounds),
                    *([] if missing else _differences(folder, model))]
     if missing:
         figures.append(turns.skipped('OpenVINO and ONNX Runtime', f'this Python has no package {missing[0]}'))
@@ -231,6 +235,23 @@ def _forward(folder: str, size: int, batches: Any, rounds: int) -> turns.Figure:
     return turns.reported(f'forward alone, the best batch: {best}', speeds[best], 'images/s',
                           f'images a second by batch, of constant images, {rounds} rounds in turn: '
                           + ', '.join(f'{batch}: {speed:.1f}' for batch, speed in speeds.items()))
+
+
+def _large(folder: str, model: str, side: int, rounds: int) -> turns.Figure:
+    """Images from a camera: brought to the model's longest side, and as they are."""
+    from utils.base.defaults import LONGEST_SIDE
+    from utils.base.preprocessing import ANY_SIZE
+    large = os.path.join(folder, 'large')
+    dataset.make(large, LARGE_COUNT, side)
+    shutil.copy(model, large)
+    ways = {name: turns.process('scoring', 'predicting', folder=large, way='tf', longest_side=longest_side)
+            for name, longest_side in (('reduced', LONGEST_SIDE), ('as they are', ANY_SIZE))}
+    taken = turns.take_turns(ways, rounds, amount=LARGE_COUNT, warm_up=LARGE_COUNT)
+    size = statistics.mean(os.path.getsize(file) for file in _files(large))
+    return turns.compared(LARGE, *(turns.speeds(taken[name], LARGE_COUNT) for name in ways), 'images/s',
+                          f'images a second from JPEG files of {side} pixels and {size / 1e6:.1f} MB (smaller images '
+                          f'enlarged), brought to {LONGEST_SIDE} pixels by decoding at a fraction, and as they are; '
+                          f'{rounds} rounds in turn', least=LARGE_LEAST)
 
 
 def _differences(folder: str, model: str) -> List[turns.Figure]:

@@ -137,7 +137,8 @@ FIGURES = {
     'startup': ['from python3 train.py', '--help', 'reading '], 'training': [
         'step of train.py, packed', 'training on a CPU, freed', 'simulated device busy', 'step: freed memory given',
         'step: PyTorch', 'all operations', 'images a second, --trainable', 'head alone', 'peak memory', 'memory of'],
-    'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'network alone', 'forward alone'],
+    'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'predict.py, 12 mega',
+                'network alone', 'forward alone'],
     'loader': [f'{way}, cores: 1' for way in ('published', 'decode + resize', 'loader, JPEG files', 'packed, raw')],
     'scaling': ['two processes, together', 'projection, 8'], 'kill': ['SIGKILLs']}
 

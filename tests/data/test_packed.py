@@ -204,7 +204,7 @@ def edit(folder, **changes):
 
 def test_the_manifest_may_grow(copied):
     ratings, folder = copied
-    edit(folder, resize=None, orientation='exif', later={'a': 1})  # an absent field has its default
+    edit(folder, resize=None, orientation=None, later={'a': 1})  # an absent field has its default
     assert opened(folder, ratings).manifest['later'] == {'a': 1}
     assert make(ratings, folder, max_bad_images=0.1)['resize'] == 'bilinear'
     with pytest.raises(InputError, match='packed with resize bilinear, this run needs nearest'):

@@ -13,6 +13,7 @@ from utils import nima
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.data import ava
+from utils.data.image_set import Reading
 from utils.model import build, model_file
 from utils.training import features, log
 from utils.training.flags import train_flags
@@ -156,7 +157,9 @@ def test_what_the_features_depend_on_has_another_folder(dataset):
     def key(each):
         return json.dumps(each.identity(), sort_keys=True)
 
-    others = [source._replace(crops=1), source._replace(crops=2), source._replace(crops=2, seed=1),
+    large = Reading(Preprocessing(32, longest_side=40))
+    others = [source._replace(reading=large), source._replace(crops=1), source._replace(crops=2),
+              source._replace(crops=2, seed=1),
               source._replace(reading=reading(64)), source._replace(reading=reading(32, max_pixels=7)),
               source._replace(images=image_set(ratings.take(slice(1, None))))]
     os.utime(str(dataset.images / '1003.jpg'), (1, 1))

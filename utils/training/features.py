@@ -66,7 +66,7 @@ class Source(NamedTuple):
         crops = {'crops': self.crops, 'seed': self.seed} if self.crops else {}
         default = CARD.preprocessing.as_json()
         preprocessing = {name: value for name, value in self.reading.preprocessing.as_json().items()
-                         if name in IN_EVERY_KEY or value != default[name]}
+                         if name in IN_EVERY_KEY or value != default.get(name)}
         # 'fast' was a setting once: features that were cached then are found by the same key.
         return {'photographs': self._files(), 'count': self.count, 'preprocessing': preprocessing,
                 'decoding': {'fast': False, 'max_pixels': self.reading.max_pixels}, **crops}
