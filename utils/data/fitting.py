@@ -10,8 +10,6 @@ from utils.data import image_headers, label_tables, packed
 from utils.data.ava import Ratings
 from utils.data.epoch_plan import resize_before_crop
 
-MEASURED = 1000  # images whose size is read at most, evenly from the list
-
 
 class Typed(NamedTuple):
     """What flags say; None where they were not typed."""
@@ -59,11 +57,9 @@ _DONE = {'apply': 'applied', 'ignore': 'ignored'}
 
 
 def median_longest_side(ratings: Ratings) -> int:
-    """The median of the images' longest sides in pixels, of MEASURED of them; 0 where no header says it."""
-    step = -(-ratings.count // MEASURED)
-    facts = image_headers.of_each(image_headers.read, [str(path) for path in ratings.paths[::step]])
-    sides = [max(each.height, each.width) for each in facts if each.pixels]
-    return int(round(float(np.median(sides)))) if sides else 0
+    """The median of the images' longest sides in pixels; 0 where no header says it."""
+    sides = image_headers.longest_sides(ratings.paths)
+    return int(round(float(np.median(sides)))) if len(sides) else 0
 
 
 def affected(ratings: Ratings, how: Preprocessing) -> str:

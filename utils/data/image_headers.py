@@ -12,7 +12,8 @@ import numpy as np
 
 from utils.data.image_kinds import BMP, BY_ENDING, GIF, JPEG, PNG, kind_of
 
-AT_ONCE = 256  # files that a thread reads
+AT_ONCE = 256    # files that a thread reads
+SAMPLED = 1000   # images of a list whose size is read at most, evenly from it
 HEAD, TAIL = 1 << 14, 1 << 12  # bytes that are read first: of most files they hold all that is needed
 _FRAMES = frozenset([0xc0, 0xc1, 0xc2, 0xc9, 0xca])  # frame headers of JPEGs that libjpeg decodes
 _OTHER_FRAMES = frozenset(range(0xc0, 0xd0)) - _FRAMES - {0xc4, 0xc8, 0xcc}  # lossless, hierarchical
@@ -71,6 +72,13 @@ def of_each(function: Callable[[str], Any], paths: Sequence[str]) -> Iterator[An
 def orientations(paths: Iterable[str]) -> np.ndarray:
     """The EXIF orientation of each file, 1 to 8, int32 [N]; 1 where there is none, or no file that can be read."""
     return np.array(list(of_each(_orientation_of_file, list(paths))), np.int32)
+
+
+def longest_sides(paths: Sequence[Any]) -> np.ndarray:
+    """The longest sides in pixels of SAMPLED of the images, int64, without those whose header does not say it."""
+    some = [str(path) for path in paths[::max(1, -(-len(paths) // SAMPLED))]]
+    sides = [max(facts.height, facts.width) for facts in of_each(read, some)]
+    return np.array([side for side in sides if side], np.int64)
 
 
 def orientation_in(data: bytes) -> int:

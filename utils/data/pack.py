@@ -41,7 +41,7 @@ def pack(ratings: ava.Ratings, folder: str, preprocessing: Preprocessing, *, use
                 'shard_photographs': shard_images}
     files.require_writable(folder, '--output')
     if os.path.exists(os.path.join(folder, packed.MANIFEST)):
-        return _finished_before(folder, settings)
+        return _finished_before(folder, settings, ratings)
     bad = BadImages(ratings.count, share=max_bad_images, what='packed')
     os.makedirs(folder, exist_ok=True)
     reader = _Reader(settings, preprocessing)
@@ -50,7 +50,8 @@ def pack(ratings: ava.Ratings, folder: str, preprocessing: Preprocessing, *, use
     with contextlib.closing(reader), contextlib.closing(counter):
         for number, first in enumerate(range(0, ratings.count, shard_images)):
             part = ratings.take(slice(first, first + shard_images))
-            shard = _finished_shard(folder, number, settings) or _write_shard(folder, number, part, settings, reader)
+            shard = (_finished_shard(folder, number, settings, part)
+                     or _write_shard(folder, number, part, settings, reader))
             for row, reason in shard.pop('bad').items():
                 bad.add(first + int(row), str(part.paths[int(row)]), reason)
                 reasons[str(first + int(row))] = reason
@@ -64,17 +65,18 @@ def pack(ratings: ava.Ratings, folder: str, preprocessing: Preprocessing, *, use
     return manifest
 
 
-def _finished_before(folder: str, settings: Dict[str, Any]) -> Dict[str, Any]:
+def _finished_before(folder: str, settings: Dict[str, Any], ratings: ava.Ratings) -> Dict[str, Any]:
     manifest = packed.read_manifest(folder)
-    _require_same(folder, manifest, settings)
+    _require_same(folder, manifest, settings, ratings)
     print(f'{folder}: packed already, nothing to do')
     return manifest
 
 
-def _require_same(folder: str, found: Dict[str, Any], settings: Dict[str, Any]) -> None:
+def _require_same(folder: str, found: Dict[str, Any], settings: Dict[str, Any], ratings: ava.Ratings) -> None:
     """Raise InputError unless what is packed in `folder` already has these settings."""
     found = packed.with_defaults(found)
-    differs = [name for name, value in settings.items() if found.get(name) != value]
+    differs = [name for name, value in settings.items()
+               if not packed.same_setting(name, found.get(name), value, ratings)]
     if differs:
         raise InputError(f'{folder} holds a packed dataset with other settings ({", ".join(differs)}). Choose another '
                          '--output')
@@ -154,7 +156,8 @@ def _note_of(folder: str, number: int) -> str:
     return os.path.join(folder, packed.shard_name(number) + '.json')
 
 
-def _finished_shard(folder: str, number: int, settings: Dict[str, Any]) -> Optional[Dict[str, Any]]:
+def _finished_shard(folder: str, number: int, settings: Dict[str, Any],
+                    part: ava.Ratings) -> Optional[Dict[str, Any]]:
     """The part of the manifest of a shard that an earlier run finished; None where it did not."""
     try:
         with open(_note_of(folder, number), encoding='utf-8') as stream:
@@ -162,7 +165,7 @@ def _finished_shard(folder: str, number: int, settings: Dict[str, Any]) -> Optio
         shard, before = note['shard'], dict(note['settings'])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    _require_same(folder, before, settings)
+    _require_same(folder, before, settings, part)
     path = os.path.join(folder, shard['file'])
     intact = os.path.isfile(path) and files.sha256(path) == shard['sha256']
     return shard if intact else None

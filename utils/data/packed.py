@@ -18,9 +18,9 @@ from utils.base import errors, memory
 from utils.base.defaults import FORMS
 from utils.base.errors import InputError
 from utils.base.files import sha256
-from utils.base.preprocessing import Preprocessing
+from utils.base.preprocessing import REDUCED_FROM, Preprocessing
 from utils.base.text import short
-from utils.data import ava, splits
+from utils.data import ava, image_headers, splits
 from utils.data.bad_images import BadImages
 from utils.data.epoch_plan import resize_before_crop
 from utils.data.passes import Pass
@@ -48,6 +48,19 @@ def side_of(use: str, image_size: int) -> int:
 def pixel_settings(preprocessing: Preprocessing) -> Dict[str, Any]:
     """The part of the pre-processing that packed images depend on, as the manifest has it."""
     return {name: getattr(preprocessing, name) for name in PIXELS}
+
+
+def same_setting(name: str, found: Any, wanted: Any, ratings: ava.Ratings) -> bool:
+    """Whether two settings give the same pixels: two longest sides do where no image is so long as to be reduced."""
+    if name != 'longest_side' or found == wanted:
+        return bool(found == wanted)
+    sides = [side for side in (found, wanted) if side]
+    return not sides or not is_reduced(ratings, min(sides))
+
+
+def is_reduced(ratings: ava.Ratings, longest_side: int) -> bool:
+    """Whether some image, of those that are sampled, is so long that it is brought to `longest_side`."""
+    return bool(np.any(image_headers.longest_sides(ratings.paths) > int(longest_side * REDUCED_FROM)))
 
 
 def with_defaults(settings: Dict[str, Any]) -> Dict[str, Any]:
@@ -144,7 +157,7 @@ class Packed:
         words = {'photographs': 'the number of images', 'labels_sha256': "the labels' SHA-256"}
         for name, wanted in expected.items():
             found = self.manifest[name]
-            if found != wanted and (found or wanted):  # no longest side is 0 or None
+            if not same_setting(name, found, wanted, ratings):
                 raise InputError(f'{flag}: {self.folder} was packed with {words.get(name, name)} {found}, this run '
                                  f'needs {wanted}. Type the folder, labels, --val_size and image size that belong '
                                  f'together, or {_pack_anew()}')

@@ -19,6 +19,7 @@ from utils.base.errors import InputError
 from utils.base.progress import bar
 from utils.data.bad_images import BadImages
 from utils.data.image_set import CARD, ImageSet, Reading
+from utils.data.packed import is_reduced
 from utils.device.signals import Watch
 
 FORMAT = 'NIMA features, 1'
@@ -65,7 +66,10 @@ class Source(NamedTuple):
         """All that the features depend on: the image files or the packed dataset, and how they are read."""
         crops = {'crops': self.crops, 'seed': self.seed} if self.crops else {}
         default = CARD.preprocessing.as_json()
-        preprocessing = {name: value for name, value in self.reading.preprocessing.as_json().items()
+        how, images = self.reading.preprocessing, self.images
+        if how.longest_side and (images.packed or not is_reduced(images.ratings, how.longest_side)):
+            how = how._replace(longest_side=None)  # the same pixels, and the key of caches from before this field
+        preprocessing = {name: value for name, value in how.as_json().items()
                          if name in IN_EVERY_KEY or value != default.get(name)}
         # 'fast' was a setting once: features that were cached then are found by the same key.
         return {'photographs': self._files(), 'count': self.count, 'preprocessing': preprocessing,
