@@ -1,5 +1,6 @@
 """Image files that predict.py reads: by content, as eval.py reads them, an unreadable one at its own cost."""
 import contextlib
+import io
 import sys
 import threading
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from utils import data_loader
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.data import decoding, image_files
@@ -129,3 +131,19 @@ def test_odd_files_are_read_as_their_manifest_says_or_named(reader, shared):
     for row, (file, found) in zip(rows, reader.read_all(files, workers=2, ahead=4)):
         readable = row[6].startswith('ok') or (row[4].endswith('/ ok') and row[4].startswith('GIF'))
         assert file.endswith(row[0]) and isinstance(found, np.ndarray) == readable, (row[0], found)
+
+
+def test_a_damaged_image_is_readable_or_not_for_all_commands_alike(reader, tmp_path):
+    """Pillow reads some of these, as far as they go; predict.py must not score what training leaves out."""
+    pixels = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
+    paths = []
+    for kind in ('jpg', 'png', 'gif'):
+        whole = io.BytesIO()
+        Image.fromarray(pixels).save(whole, {'jpg': 'JPEG'}.get(kind, kind))
+        for number, content in enumerate((whole.getvalue(), whole.getvalue()[:-1000], whole.getvalue()[:40],
+                                          whole.getvalue()[:1000] + bytes(8) + whole.getvalue()[1008:])):
+            paths.append(str(tmp_path / f'{kind}-{number}.{kind}'))
+            (tmp_path / paths[-1]).write_bytes(content)
+    expected = [verdict is None for verdict in data_loader.verdicts(paths)]
+    assert {True, False} == set(expected)
+    assert expected == [not isinstance(found, InputError) for _, found in reader.read_all(paths, workers=1, ahead=1)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import predict
-from utils.base import percentiles
+from utils.base import files, percentiles
 from utils.base.errors import InputError
 from utils.base.text import printable
 from utils.model import trust
@@ -274,6 +274,49 @@ def test_no_file_is_overwritten(model_free, tmp_path):
     with pytest.raises(InputError, match='^cannot write .*: Is a directory. Choose another --output'):
         model_free('a_1.jpg', '--output', tmp_path, '--format', 'csv', '--resume')
     assert snapshot(tmp_path) == before
+
+
+def test_json_that_is_not_whole_is_named_so(model_free, tmp_path):
+    folder = tmp_path / 'scores'
+    path = folder / 'x.json'
+    model_free('a_3.jpg', 'b_4.jpg', '--output', path)
+    assert os.listdir(str(folder)) == ['x.json'] and len(json.loads(path.read_text())) == 2
+    path.unlink()
+
+    def scored():
+        yield 'a.jpg', HALVES
+        raise InputError('the second')
+    output = score_tables.Output(str(path), 'json', ['file'])
+    with pytest.raises(InputError, match='^the second$'):
+        score_tables.write(scored(), output)
+    assert os.listdir(str(folder)) == ['x.json.partial']
+    with pytest.raises(InputError, match=r'x\.json\.partial exists already: another run is writing .*x\.json, or one '
+                                         r'was stopped\. Remove it or choose another --output$'):
+        model_free('a_3.jpg', '--output', path)
+    (folder / 'x.json.partial').unlink()
+
+    def written_meanwhile():
+        yield 'a.jpg', HALVES
+        path.write_text('mine')
+    with pytest.raises(InputError, match=r'^cannot write .*x\.json\.partial: File exists. The scores are in it: '):
+        score_tables.write(written_meanwhile(), output)
+    assert path.read_text() == 'mine' and len(json.loads((folder / 'x.json.partial').read_text())) == 1
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_a_new_name_replaces_nothing(tmp_path, monkeypatch, links):
+    if not links:
+        def refuse(path, name):
+            raise PermissionError(1, 'Operation not permitted')
+        monkeypatch.setattr(files.os, 'link', refuse)
+    old, new = tmp_path / 'old', tmp_path / 'new'
+    old.write_text('x')
+    files.rename_new(str(old), str(new))
+    assert os.listdir(str(tmp_path)) == ['new'] and new.read_text() == 'x'
+    old.write_text('y')
+    with pytest.raises(OSError):
+        files.rename_new(str(old), str(new))
+    assert (old.read_text(), new.read_text()) == ('y', 'x')
 
 
 def test_a_full_disk(model_free):

@@ -1,6 +1,7 @@
 """What happens around training: logs that cannot be written, the summary of several parts, a collapse."""
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -36,10 +37,33 @@ def test_a_folder_instead_of_a_log(tmp_path, name):
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='this system has no /dev/full')
-def test_a_full_disk(tmp_path):
-    (tmp_path / 'train.csv').symlink_to('/dev/full')
-    with pytest.raises(InputError, match=r'^cannot write .*train\.csv: No space left on device\. '):
-        write(tmp_path)
+def test_a_full_disk_ends_no_training_and_loses_no_row(tmp_path, capsys):
+    epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, ABOUT)
+    epoch_log.check()
+    assert os.listdir(str(tmp_path)) == []
+    epoch_log.write(1, {**LOGS, 'loss': 1})
+    (tmp_path / 'summary.json').unlink()
+    (tmp_path / 'summary.json').symlink_to('/dev/full')
+    for epoch in (2, 3):
+        epoch_log.write(epoch, {**LOGS, 'loss': epoch})
+        assert capsys.readouterr().err == (
+            f'warning: cannot write {tmp_path}/summary.json: No space left on device. Free space or choose another '
+            '--TMP_LOG_PATH; the checkpoints so far are intact. The training goes on, and the log has epoch '
+            f'{epoch} once it can be written\n')
+    (tmp_path / 'summary.json').unlink()
+    epoch_log.write(4, {**LOGS, 'loss': 4})
+    assert json.loads((tmp_path / 'summary.json').read_text())['losses'] == [1, 2, 3, 4]
+    assert [row['epoch'] for row in log.read_csv(str(tmp_path / 'train.csv'))] == [1, 2, 3, 4]
+
+
+def test_a_folder_that_goes_away_is_made_again(tmp_path):
+    folder = tmp_path / 'log'
+    folder.mkdir()
+    epoch_log = log.EpochLog(str(folder), 'a' * 32, ABOUT)
+    epoch_log.write(1, LOGS)
+    shutil.rmtree(str(folder))
+    epoch_log.write(2, LOGS)
+    assert [row['epoch'] for row in log.read_csv(str(folder / 'train.csv'))] == [2]
 
 
 def test_the_summary_of_a_resumed_run_is_that_of_all_its_epochs(tmp_path):

@@ -63,6 +63,20 @@ def new_file(path: str) -> Iterator[str]:
     _flush_folder(folder)
 
 
+def rename_new(path: str, name: str) -> None:
+    """Give the file `path` the `name` that nothing has; OSError where something has, or that fails."""
+    try:
+        os.link(path, name)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        raise
+    except OSError:  # a disk without links
+        if os.path.lexists(name):
+            raise
+        os.rename(path, name)
+    else:
+        os.remove(path)
+
+
 def write(path: str, content: Any) -> None:
     """Write bytes, a memoryview or text (UTF-8) into `path`, whole or not at all; OSError where that fails."""
     with new_file(path) as temporary, open(temporary, 'wb') as stream:

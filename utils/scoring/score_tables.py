@@ -138,24 +138,36 @@ class Output(NamedTuple):
 
 
 def write(scored: Iterable[Scored], output: Output) -> None:
-    """Write each row as it comes. The file is made with the first one."""
+    """Write each row as it comes. The file is made with the first one.
+
+    A JSON array, which is none without its end, is written into NAME.partial, which gets its name when it is whole.
+    """
     chunks = FORMATS[output.format](rows(scored, output.names), output.names, not output.has_header)
     if output.path is None:
         for chunk in chunks:
             progress.write(chunk, sys.stdout)
         return
+    path = _written(output)
     stream: Optional[TextIO] = None
     try:
         for chunk in chunks:
-            with files.writing(output.path, 'Free space or choose another --output; the lines so far are complete, '
-                                            'but perhaps the last'):
-                stream = stream or _opened(output.path, output.append)
+            with files.writing(path, 'Free space or choose another --output; the lines so far are complete, but '
+                                     'perhaps the last'):
+                stream = stream or _opened(path, output.append)
                 stream.write(chunk)
                 stream.flush()
+        with files.writing(path, 'The scores are in it: rename it'):
+            if path != output.path:
+                files.rename_new(path, str(output.path))
     finally:
         if stream is not None:
             with contextlib.suppress(OSError):  # each chunk was flushed: closing can only repeat its error
                 stream.close()
+
+
+def _written(output: Output) -> str:
+    """The file that is written into."""
+    return f'{output.path}.partial' if output.format == 'json' else str(output.path)
 
 
 def _opened(path: str, append: bool) -> TextIO:
@@ -172,6 +184,10 @@ def prepare(output: Output) -> Output:
     if path is None:
         return output
     if not os.path.lexists(path):
+        partial = _written(output)
+        if os.path.lexists(partial):
+            raise InputError(f'{partial} exists already: another run is writing {path}, or one was stopped. Remove it '
+                             'or choose another --output')
         files.require_writable(os.path.dirname(path), '--output')
         return output
     if not output.append:

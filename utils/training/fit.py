@@ -128,7 +128,8 @@ def _around(validation: callbacks.Validation, state: TrainingState, metadata: Di
         schedule.patience, log.val_srccs(rows, schedule.first_epoch, state.position.epoch), run.group)]
     if not run.group.is_chief:
         return [validation, *stopping, *scaled]
-    os.makedirs(saving.log_folder, exist_ok=True)
+    with files.writing(saving.log_folder, log.CURE):
+        os.makedirs(saving.log_folder, exist_ok=True)
     bar = callbacks.ProgressBar(state)
     opened.callback(bar.close)
     return [bar, validation, *stopping, callbacks.SaveEpoch(saving, metadata, state.replace_earlier),

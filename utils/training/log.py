@@ -9,12 +9,14 @@ import io
 import json
 import math
 import os
+import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 import numpy as np
 
 from utils import score_utils
 from utils.base import files
+from utils.base.errors import InputError
 from utils.base.text import finite
 
 CSV, SUMMARY = 'train.csv', 'summary.json'
@@ -62,25 +64,38 @@ def duration(seconds: float) -> str:
 
 
 class EpochLog:
-    """train.csv, a row for each epoch, and summary.json, each replaced as a whole after an epoch."""
+    """train.csv, a row for each epoch, and summary.json, each replaced as a whole after an epoch.
+
+    No training ends for its log: where that cannot be written, a warning says so, and the rows come with the next.
+    """
 
     def __init__(self, folder: str, run_id: str, about: Dict[str, Any]) -> None:
         """`about` is what summary.json holds beside the epochs: device, devices, batchsize."""
         self._csv, self._summary = os.path.join(folder, CSV), os.path.join(folder, SUMMARY)
         self._about = {'run': run_id, **about}
+        self._waiting: List[Row] = []  # of epochs whose row could not be written
 
     def check(self) -> None:
-        """Raise InputError where train.csv cannot be written; nothing in it changes."""
-        with files.writing(self._csv, CURE), open(self._csv, 'a'):
-            pass
+        """Raise InputError where a log that is there cannot be written; nothing in it changes."""
+        for path in (self._csv, self._summary):
+            with files.writing(path, CURE), contextlib.suppress(FileNotFoundError), open(path, 'r+'):
+                pass
 
     def write(self, epoch: int, figures: Figures) -> None:
-        """Add a row for `epoch`, counted from 1, with those of `figures` that COLUMNS names; later rows go.
+        """Add a row for `epoch`, counted from 1, with those of `figures` that COLUMNS names; later rows go."""
+        self._waiting.append({'epoch': epoch,
+                              **{name: float(figures[name]) for name in COLUMNS[1:] if name in figures}})
+        try:
+            before = read_csv(self._csv)
+            first = self._waiting[0]['epoch']
+            self._replace([*(row for row in before if row.get('epoch', math.inf) < first), *self._waiting])
+            self._waiting = []
+        except (InputError, OSError) as error:
+            print(f'warning: {error}. The training goes on, and the log has epoch {epoch} once it can be written',
+                  file=sys.stderr, flush=True)
 
-        InputError where a file cannot be written.
-        """
-        rows = [row for row in read_csv(self._csv) if row.get('epoch', math.inf) < epoch]
-        rows.append({'epoch': epoch, **{name: float(figures[name]) for name in COLUMNS[1:] if name in figures}})
+    def _replace(self, rows: List[Row]) -> None:
+        """InputError where a file cannot be written."""
         text = io.StringIO()
         writer = csv.DictWriter(text, COLUMNS, restval='', lineterminator='\n', extrasaction='ignore')
         writer.writeheader()
