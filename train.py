@@ -34,20 +34,20 @@ def build(flags, preprocessing, weights, run):
 def train(stage, start, path, group):
     """Train a stage from `start` on, with the pre-trained weights of `path` where it is new; returns its History."""
     from utils import data_loader, nima
-    from utils.data import fitting
-    from utils.data.splits import Test
+    from utils.data import fitting, splits
     from utils.device import device, signals
-    from utils.training import fit
+    from utils.training import fit, resume
     from utils.training.plan import Head, Saving, Schedule, open_data
-    flags, say = stage.flags, group.report
-    schedule = Schedule(start.first_epoch + flags.epochs, flags.train_size, flags.batchsize, flags.seed,
-                        flags.validate_every, flags.scale_lr, flags.rate_schedule, start.first_epoch, flags.patience,
-                        flags.loss_scale == 'dynamic')
+    flags, say, first = stage.flags, group.report, start.first_epoch
+    schedule = Schedule(first + flags.epochs, flags.train_size, flags.batchsize, flags.seed, flags.validate_every,
+                        flags.scale_lr, flags.rate_schedule, first, flags.patience, flags.loss_scale == 'dynamic')
     saving = Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, flags.checkpoint_steps, flags.keep, flags.keep_best)
     parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
-                                   test=Test(flags.test_labels, flags.test_split), group=flags.group, report=say)
+                                   test=splits.Test(flags.test_labels, flags.test_split), group=flags.group,
+                                   report=say)
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
+    flags.learning_rate, tests_rates = resume.rate(start, flags.learning_rate)
     weights = start.file if start.begins_stage else None if start.file or path is None else nima.read_weights(path)
     typed = fitting.Typed(flags.exif_orientation, flags.longest_side)
     preprocessing = typed.require(start.preprocessing, start.path) if start.preprocessing else fitting.fit(
@@ -61,9 +61,10 @@ def train(stage, start, path, group):
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
         content = fit.describe(stage, data, start, run)
         model = build(flags, preprocessing, weights, run)
-        cached = flags.trainable == 'head' and flags.crops != 'fresh'
+        head = Head(flags.features, flags.crops, start.file is None and (weights is None or weights.head is None),
+                    flags.head_start == 'closed_form', tests_rates)
         return fit.fit(model, start, content, data, schedule=schedule, saving=saving, run=run, watch=watch,
-                       head=Head(flags.features, flags.crops) if cached else None)
+                       head=head if flags.trainable == 'head' and flags.crops != 'fresh' else None)
 
 
 def main(argv=None):
@@ -73,10 +74,8 @@ def main(argv=None):
     from utils.model import checkpoint, trust
     name = flags.weights or WEIGHTS_NAME
     path = None if name == 'none' else os.path.join(flags.TMP_WEIGHTS_PATH or from_root(TMP_WEIGHTS_PATH), name)
-    # imports run meanwhile
     trust.start_trials(checkpoint.latest(flags.TMP_MODEL_PATF) if flags.resume else [path] if path else [])
-
-    from utils.demo import dataset
+    from utils.demo import dataset  # while the trials run
     from utils.device import device
     from utils.training import loop, resume
 

@@ -65,6 +65,11 @@ def part(text: str) -> Tuple[int, int]:
     return int(found.group(1)), int(found.group(2))
 
 
+def rate_or_auto(text: str) -> Union[float, str]:
+    """A number above 0, or 'auto'."""
+    return text if text == 'auto' else number(float, lambda x: x > 0, 'a number above 0, or auto')(text)
+
+
 def crops(text: str) -> Union[int, str]:
     """A number of crops, or 'fresh'."""
     if text == 'fresh':

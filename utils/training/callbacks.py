@@ -19,6 +19,8 @@ from utils.training import log
 from utils.training.plan import Saving, Schedule, rate_factor
 from utils.training.state import TrainingState
 
+FINE_SRCC = 0.3  # from which on an EMD worse than the constant prediction's is not just the beginning
+
 Logs = Optional[Dict[str, Any]]
 
 
@@ -121,7 +123,13 @@ class Validation(tf.keras.callbacks.Callback):
         elif score_utils.is_collapsed(predicted):
             print('warning: the model predicts the same distribution for every validation image, to the third decimal. '
                   'If the next epoch does not change that, use a lower --learning_rate')
-        return log.validation_figures(true, predicted)
+        figures = log.validation_figures(true, predicted)
+        if figures['val_emd_r2'] > figures['val_constant_emd_r2'] and figures['val_srcc'] > FINE_SRCC:
+            print(f'warning: the images are ranked (val_srcc {figures["val_srcc"]:.4f}), but the predicted '
+                  f'distributions are worse than the same one for every image (val_emd_r2 '
+                  f'{figures["val_emd_r2"]:.4f}, constant {figures["val_constant_emd_r2"]:.4f}). Use '
+                  'a lower --learning_rate')
+        return figures
 
 
 class SaveEpoch(tf.keras.callbacks.Callback):

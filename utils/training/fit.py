@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import uuid
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
 import tensorflow as tf
 
@@ -19,7 +19,8 @@ from utils.device.device import Group, Run
 from utils.device.signals import Watch
 from utils.model import checkpoint
 from utils.model.metadata import unknown, versions
-from utils.training import callbacks, features, log, loop, loss_scaling, resume
+from utils.training import callbacks, log, loop, loss_scaling, resume
+from utils.training.head import prepare
 from utils.training.plan import Data, Head, Saving, Schedule
 from utils.training.recipe import Stage
 from utils.training.state import TrainingState
@@ -76,7 +77,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     """Train a new model from `start` to the last of the epochs; returns the History of the epochs that ended.
 
     `metadata` are those of describe(). With `head` the head alone is trained, on cached features, see
-    features.py. SystemExit, with the state saved, where `watch` has seen a signal.
+    head.py. SystemExit, with the state saved, where `watch` has seen a signal.
     """
     group, train = run.group, data.train.ratings
     resume.check(start, metadata, train.count, report=group.report)
@@ -95,7 +96,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     if group.is_chief:
         _mend_log(saving.log_folder, start, metadata)
     if head:
-        trained, data = _on_features(model, head, data, metadata, schedule, run, watch)
+        trained, data = prepare(model, head, data, metadata, schedule, run, watch)
         inference, predict_batch = nima.inference_model(trained), schedule.batchsize
     schedule = schedule._replace(train_size=min(schedule.train_size, train.count))
     state = TrainingState(start.position, metadata, schedule, saving, watch=watch, replaces=start.replaces, group=group,
@@ -205,22 +206,6 @@ def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, me
                      f'{group.size * batchsize} images a step; each has BatchNorm statistics of its own, those of '
                      'rank 0 are saved')
     group.broadcast(model.weights)
-
-
-def _on_features(model: tf.keras.Model, head: Head, data: Data, metadata: Dict[str, Any], schedule: Schedule, run: Run,
-                 watch: Watch) -> Tuple[tf.keras.Model, Data]:
-    """The head of `model`, to be trained, and the data with its features."""
-    if run.group.size > 1:
-        raise InputError(f'--trainable head trains on one device, found {run.group.size}. Start one process')
-    npu = metadata['run']['flags'].get('npu') or {}
-    how = features.Computing(
-        head.folder, schedule.batchsize, run.device,
-        {name: npu[name] for name in ('precision_mode', 'precision_mode_v2', 'modify_mixlist')
-         if name in npu}, watch, print)
-    network, train, val = features.for_head(
-        model, features.Source(data.train, data.reading, head.crops, schedule.seed),
-        features.Source(data.val, data.reading, None, schedule.seed), how)
-    return network, data._replace(train=train, val=val)
 
 
 def _ids_of_epochs(data: Data, schedule: Schedule) -> Callable[[int], List[str]]:

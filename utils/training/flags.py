@@ -28,6 +28,7 @@ from utils.base.parser import (
     parse_flags,
     pattern,
     rate,
+    rate_or_auto,
     rate_schedule,
     seed,
     share,
@@ -37,6 +38,8 @@ from utils.base.parser import (
 )
 from utils.training import recipe
 from utils.training.recipe import Stage
+
+RATE, HEAD_RATE = 1e-4, 0.01  # the model card's, and one that improves on the closed form, measured on 4,000 images
 
 
 def _loss_scale(text: str) -> Union[float, str]:
@@ -52,12 +55,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
                        help='pre-trained MobileNet without top, or a NIMA model, whose head, resize and padding are '
                             'used too: a name in TMP_WEIGHTS_PATH, a path, or none for random weights (default: the '
                             'line in train.py)')
-    model.add_argument('--dropout', type=share, default=DROPOUT, metavar='P',
-                       help=f'dropout rate before the last layer (default: {DROPOUT})')
+    model.add_argument('--dropout', type=share, metavar='P',
+                       help=f'dropout rate before the last layer (default: {DROPOUT}, of a head on cached features 0)')
     model.add_argument('--optimizer', choices=('sgd', 'adam'), default='sgd',
                        help="sgd is the model card's, adam that of the published code (default: sgd)")
-    model.add_argument('--learning_rate', type=rate, default=1e-4, metavar='R',
-                       help='initial learning rate (default: 1e-4)')
+    model.add_argument('--learning_rate', type=rate_or_auto, metavar='R|auto',
+                       help='initial learning rate; auto, with --trainable head, tries some on the cached features '
+                            f'(default: {RATE:g}, of a head on cached features {HEAD_RATE:g})')
     model.add_argument('--momentum', type=share, default=0.9, metavar='M',
                        help='Nesterov momentum of SGD (default: 0.9)')
     model.add_argument('--decay', type=not_negative, default=1e-6, metavar='D',
@@ -85,6 +89,9 @@ def _add_trainable(parser: argparse.ArgumentParser) -> None:
                       help='with --trainable head: cache the features of K random crops of each training image and use '
                            'one crop an epoch in turn; or cache nothing and draw fresh crops in each epoch, with '
                            'BatchNorm on the statistics of the batch (default: the features of the whole image)')
+    head.add_argument('--head_start', choices=('closed_form', 'random'), default='closed_form',
+                      help="with --trainable head and weights without a head: start from the ridge regression to the "
+                           'mean score on the cached features, or from random weights (default: closed_form)')
     head.add_argument('--features', type=typed_path, metavar='DIR',
                       help='with --trainable head: folder of the cached features, 4 KB for each crop (default: '
                            'features/ in TMP_LOG_PATH)')
@@ -99,6 +106,8 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
     if flags.head_rate_factor != 1 and flags.optimizer != 'sgd':
         return ("--head_rate_factor needs --optimizer sgd: it scales the last layer's gradient, and Adam divides by "
                 "the gradient's size again")
+    if flags.learning_rate == 'auto' and (flags.trainable != 'head' or flags.crops == 'fresh'):
+        return '--learning_rate auto needs --trainable head and cached features, on which it tries rates: type a rate'
     for name in ('crops', 'features'):
         if getattr(flags, name) is not None and flags.trainable != 'head':
             return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
@@ -179,6 +188,10 @@ def train_stages(argv: Optional[Sequence[str]] = None) -> List[Stage]:
 def _flags(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The flags; --demo changes the defaults of those that were not typed."""
     flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
+    on_features = flags.trainable == 'head' and flags.crops != 'fresh'
+    # Dropout on frozen features is a ridge penalty on their squares, mean included: far more than validation asks for.
+    flags.dropout = (0.0 if on_features else DROPOUT) if flags.dropout is None else flags.dropout
+    flags.learning_rate = flags.learning_rate or (HEAD_RATE if on_features else RATE)
     wrong = _alone(flags)
     if wrong:
         parser.error(wrong)

@@ -60,6 +60,9 @@ class Head(NamedTuple):
 
     folder: str                   # of the cache
     crops: Optional[int] = None   # random crops of each training image; None for the whole image
+    is_new: bool = False          # has random weights, not those of a file
+    from_closed_form: bool = True  # where it is new
+    tests_rates: bool = False     # the learning rate is chosen by head.choose_rate()
 
 
 def open_data(parts: Parts, preprocessing: Preprocessing, *, max_pixels: int, max_bad: float,

@@ -97,6 +97,13 @@ def _stopped_early(start: Start, patience: Optional[int]) -> bool:
     return patience is not None and run.get('stopped_early', False) and run.get('flags', {}).get('patience') == patience
 
 
+def rate(start: Start, typed: Any) -> Tuple[float, bool]:
+    """The learning rate, with 'auto' the stored one of a resumed stage, or any; and whether it is yet to be chosen."""
+    is_new = start.file is None or start.begins_stage
+    chosen = typed if typed != 'auto' else 1.0 if is_new else start.run['flags']['learning_rate']
+    return chosen, typed == 'auto' and is_new
+
+
 def report_done(start: Start, stage: Stage, report: Report) -> None:
     """Report that no epoch is left of a run whose last stage is `stage`."""
     patience = stage.flags.patience

@@ -1,0 +1,105 @@
+"""Training the head alone on cached features: its start in closed form, and a learning rate from a short test."""
+from typing import Any, Callable, Dict, Tuple
+
+import numpy as np
+import tensorflow as tf
+
+from utils import score_utils
+from utils.base.errors import InputError
+from utils.data.image_set import ImageSet
+from utils.device.device import Run
+from utils.device.signals import Watch
+from utils.training import closed_form, features
+from utils.training.plan import Data, Head, Schedule
+
+RATES = tuple(float(f'{10 ** (exponent / 2):.0e}') for exponent in range(-10, 3))  # 1e-05, 3e-05, ... 1e+01
+TEST_STEPS = 200  # of each rate at most
+
+Report = Callable[[str], Any]
+
+
+def prepare(model: tf.keras.Model, head: Head, data: Data, metadata: Dict[str, Any], schedule: Schedule, run: Run,
+            watch: Watch) -> Tuple[tf.keras.Model, Data]:
+    """The head of `model`, ready to be trained, and the data with its features.
+
+    A new head starts from the closed form where `head` says so. A learning rate that was chosen by test is put into
+    the flags of `metadata`.
+    """
+    if run.group.size > 1:
+        raise InputError(f'--trainable head trains on one device, found {run.group.size}. Start one process')
+    flags = metadata['run']['flags']
+    npu = flags.get('npu') or {}
+    how = features.Computing(
+        head.folder, schedule.batchsize, run.device,
+        {name: npu[name] for name in ('precision_mode', 'precision_mode_v2', 'modify_mixlist')
+         if name in npu}, watch, print)
+    network, train, val = features.for_head(
+        model, features.Source(data.train, data.reading, head.crops, schedule.seed),
+        features.Source(data.val, data.reading, None, schedule.seed), how)
+    if head.is_new:
+        _start(network, train, val, head, schedule.seed, print)
+    if head.tests_rates:
+        flags['learning_rate'] = choose_rate(network, train, schedule.batchsize, schedule.seed, print)
+    return network, data._replace(train=train, val=val)
+
+
+def _readable(images: ImageSet) -> Tuple[np.ndarray, np.ndarray]:
+    """Features [N, F], with crops those of the first, and distributions [N, 10] of the images that can be read."""
+    assert images.features is not None
+    good = ~images.bad.mask
+    rows = images.features[0]
+    return (rows if good.all() else rows[good]), images.readable.distributions
+
+
+def _start(network: tf.keras.Model, train: ImageSet, val: ImageSet, head: Head, seed: int, report: Report) -> None:
+    """Report the closed form's validation SRCC, the baseline of the training, and set the head to it where asked."""
+    (rows, distributions), (val_rows, true) = _readable(train), _readable(val)
+    if len(rows) < 2 * closed_form.FOLDS:
+        report(f'closed form: left out, as there are fewer than {2 * closed_form.FOLDS} training images')
+        return
+    found = closed_form.fit(rows, score_utils.mean_score(distributions), seed=seed)
+    srcc = score_utils.srcc(score_utils.mean_score(true), found.predict(val_rows.astype(np.float64)))
+    starts = ', from which the head starts' if head.from_closed_form else ''
+    report(f'closed form (ridge regression on the features): val_srcc {score_utils.shown(srcc, 4)}{starts}; penalty '
+           f'{found.penalty:.2g}, by cross-validation on the training images, SRCC {found.srcc:.4f}')
+    if head.from_closed_form:
+        network.layers[-1].set_weights(closed_form.dense(found, rows, distributions))
+
+
+def choose_rate(network: tf.keras.Model, train: ImageSet, batchsize: int, seed: int, report: Report) -> float:
+    """The rate of RATES that lowers the loss of a tenth of the training images most, trained on the others.
+
+    Each rate trains for one epoch, at most TEST_STEPS, from the same weights, which the network has afterwards too.
+    The optimiser gets the rate.
+    """
+    rows, distributions = _readable(train)
+    order = np.random.RandomState(seed).permutation(len(rows))
+    held, rest = np.sort(order[:max(1, len(rows) // 10)]), order[max(1, len(rows) // 10):]
+    steps = min(TEST_STEPS, len(rest) // batchsize)
+    if not steps:
+        raise InputError(f'--learning_rate auto: {len(rest)} training images are too few for a step of {batchsize}. '
+                         'Type a rate or a lower --batchsize')
+    network._make_train_function()  # makes the optimiser's variables
+    variables = [*network.weights, *network.optimizer.weights]
+    before, losses = tf.keras.backend.batch_get_value(variables), []
+    for rate in RATES:
+        tf.keras.backend.set_value(network.optimizer.lr, rate)
+        for step in range(steps):
+            batch = rest[step * batchsize:(step + 1) * batchsize]
+            network.train_on_batch(rows[batch], distributions[batch])
+        losses.append(_loss(network, rows[held], distributions[held]))
+        tf.keras.backend.batch_set_value(list(zip(variables, before)))
+    losses = [loss if np.isfinite(loss) else np.inf for loss in losses]
+    chosen = RATES[int(np.argmin(losses))]
+    report(f'--learning_rate auto: {chosen:g}, EMD {min(losses):.4f} after {steps} steps on images left out, of '
+           + ', '.join(f'{rate:g} {loss:.4f}' for rate, loss in zip(RATES, losses)))
+    tf.keras.backend.set_value(network.optimizer.lr, chosen)
+    return chosen
+
+
+def _loss(network: tf.keras.Model, rows: np.ndarray, distributions: np.ndarray) -> float:
+    """The loss without dropout, by the weights alone: the network is built for training."""
+    kernel, bias = (array.astype(np.float64) for array in network.layers[-1].get_weights())
+    logits = rows.astype(np.float64) @ kernel + bias
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return score_utils.emd(distributions, shares / shares.sum(axis=1, keepdims=True), r=2)
