@@ -41,10 +41,11 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
     from utils.acceptance import fixture, kit, references, report
     from utils.acceptance.outcome import Outcome
     from utils.device import device
+    from utils.device.npu_options import NpuOptions
     group = device.join('auto', flags.device)
     with group.watching(), device.open_run(flags.device, threads=flags.threads, npu=flags.npu, group=group) as run:
-        plan = kit.Plan(fixture.SMALL if flags.small else fixture.FULL,
-                        references.precision_of(run.device, flags.npu), flags.speed or run.device != 'cpu')
+        precision = references.precision_of(run.device, NpuOptions(**flags.npu))
+        plan = kit.Plan(fixture.SMALL if flags.small else fixture.FULL, precision, flags.speed or run.device != 'cpu')
         own = kit.check_all(plan, run, report=_progress if group.is_chief else None)
         ranks = [[Outcome(**each) for each in rank]
                  for rank in group.gather_objects([outcome.as_json() for outcome in own])]

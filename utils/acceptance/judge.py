@@ -100,15 +100,12 @@ def _updates(beyond: List[str], apart: Apart, found: Figures, reference: Referen
 
 
 def _memory(beyond: List[str], apart: Apart, found: Figures, reference: Reference) -> str:
-    value = _values(found, 'momentum and decay')['step 2']
-    right = _values(reference.figures, 'momentum and decay')['step 2']
-    second = right - fixture.MOMENTUM  # the part of the second gradient, at the rate that decay makes lower
-    causes = {second: 'momentum is lost', 0: 'there are no velocities',
-              fixture.MOMENTUM + second * (1 + fixture.DECAY): 'decay is ignored'}
+    value, momentum, rate = _values(found, 'momentum and decay')['second step'], fixture.MOMENTUM, 1 / (
+        1 + fixture.DECAY)
+    causes = {rate: 'momentum is lost', 0: 'there are no velocities', momentum + 1: 'decay is ignored'}
     nearest = min(causes, key=lambda each: abs(each - value))
-    if abs(nearest - value) < abs(value - right) / 4:
-        return f'{value:.3f}, expected {right:.3f}. Likely cause: {causes[nearest]}'
-    return f'{value:.3f}, expected {right:.3f}. Likely cause: the second step of the optimiser'
+    cause = causes[nearest] if abs(nearest - value) < 0.1 else 'the second step of the optimiser'
+    return f'{value:.3f} times the first velocity, expected {momentum + rate:.3f}. Likely cause: {cause}'
 
 
 def _averages(beyond: List[str], apart: Apart, found: Figures, reference: Reference) -> Optional[str]:

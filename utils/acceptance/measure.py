@@ -1,5 +1,5 @@
 """What the kit runs on the device, and the figures of it."""
-from typing import Dict, List, NamedTuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import numpy as np
 
@@ -16,6 +16,7 @@ class Training(NamedTuple):
 
     losses: List[float]
     states: Dict[int, State]  # by the number of steps made
+    again: Optional[State] = None  # after the first step's gradients were applied twice
 
 
 def train(network: Network, size: Size, first: int, stop: int, read_after: List[int]) -> Training:
@@ -27,6 +28,23 @@ def train(network: Network, size: Size, first: int, stop: int, read_after: List[
         losses.append(float(network.model.train_on_batch(*fixture.batch(step, size.image_size))))
     states[stop] = network.read()
     return Training(losses, states)
+
+
+def train_all(network: Network, size: Size, in_the_middle: Callable[[State], Any] = id) -> Training:
+    """Make all STEPS from the first weights; `in_the_middle` is called after MIDDLE of them.
+
+    After the first step comes another one from the first weights, on the same batch, with the velocities of the first:
+    its gradients are those of the first step, so that momentum and decay alone decide what becomes of the velocities.
+    """
+    begin = train(network, size, 0, 1, [0])
+    network.set(begin.states[1]._replace(weights=begin.states[0].weights))
+    network.model.train_on_batch(*fixture.batch(0, size.image_size))
+    again = network.read()
+    network.set(begin.states[1])
+    half = train(network, size, 1, MIDDLE, [])
+    in_the_middle(half.states[MIDDLE])
+    rest = train(network, size, MIDDLE, fixture.STEPS, [])
+    return Training(begin.losses + half.losses + rest.losses, {**begin.states, **half.states, **rest.states}, again)
 
 
 def forward(network: Network, size: Size) -> Dict[str, np.ndarray]:
@@ -43,14 +61,14 @@ def of_activations(activations: Dict[str, np.ndarray]) -> Figures:
 def of_training(training: Training) -> Figures:
     """The figures of the first gradients, of the updates and of the steps."""
     states = training.states
-    start, first, second, last = (states[step] for step in (0, 1, 2, fixture.STEPS))
+    start, first, last = (states[step] for step in (0, 1, fixture.STEPS))
     changes = {name: last.weights[name] - start.weights[name] for name in start.weights}
     trained = [name for name in changes if fixture.is_trained(name)]
     return {
         'loss': {'step 1': figures.number(training.losses[0], training.losses[0])},
         'gradients': {name: figures.change(_gradient(start, first, name)) for name in trained},
         'updates': {name: _update(start, first, name) for name in trained},
-        'momentum and decay': {'step 2': _memory(first, second)},
+        'momentum and decay': {'second step': _memory(first, training.again or first)},
         'loss curve': {f'step {step}': figures.number(loss, training.losses[0])
                        for step, loss in enumerate(training.losses, 1)},
         'weights': {name: figures.change(changes[name]) for name in trained},
@@ -71,9 +89,9 @@ def _update(before: State, after: State, name: str) -> Figure:
 
 
 def _memory(first: State, second: State) -> Figure:
-    """The share of the first velocity in the second, over all weights: the momentum, and the second gradient's part.
+    """The second velocities over the first, where both steps have the same gradients; 0 for none.
 
-    Without momentum it is smaller by that, without decay the second gradient's part is 1 + decay times as large.
+    They are momentum + 1 / (1 + decay).
     """
     pairs = [(velocity, first.velocities[name]) for name, velocity in second.velocities.items()]
     if not pairs:

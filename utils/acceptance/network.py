@@ -8,7 +8,7 @@ from utils import nima
 from utils.acceptance import fixture
 from utils.acceptance.fixture import Size
 from utils.device.device import Run
-from utils.model import build
+from utils.model import build, keras_file
 
 
 class State(NamedTuple):
@@ -34,20 +34,28 @@ class Network(NamedTuple):
 
     def set_initial(self) -> None:
         """Set the weights by formula and the optimiser's state to zeros."""
-        state = self.model.optimizer.weights if self.model.optimizer else []
-        tf.keras.backend.batch_set_value([
-            *((each, fixture.weight(name, tuple(each.shape.as_list()))) for name, each in self.variables.items()),
-            *((each, np.zeros(each.shape.as_list(), each.dtype.as_numpy_dtype)) for each in state)])
+        self.set(State({name: fixture.weight(name, tuple(each.shape.as_list())) for name, each in
+                        self.variables.items()}, {}, 0))
+
+    def set(self, state: State) -> None:
+        """Set all weights and the optimiser's state; velocities that are not in `state` become 0."""
+        values = [(each, state.weights[name]) for name, each in self.variables.items()]
+        for number, slot in enumerate(self.model.optimizer.weights if self.model.optimizer else ()):
+            zeros = np.zeros(slot.shape.as_list(), slot.dtype.as_numpy_dtype)
+            values.append((slot, state.velocities.get(self._owner(slot), zeros) if number else zeros + state.steps))
+        tf.keras.backend.batch_set_value(values)
+
+    def _owner(self, slot: tf.Variable) -> str:
+        """The name of the weight whose velocity a variable of the optimiser is: .../conv1/kernel/momentum:0."""
+        owners = {each.name.split(':')[0]: name for name, each in self.variables.items()}
+        return owners['/'.join(slot.name.split('/')[-3:-1])]
 
     def read(self) -> State:
-        """All weights and the optimiser's state, in one graph."""
-        variables, state = self.variables, self.model.optimizer.weights
-        arrays = tf.keras.backend.batch_get_value([*variables.values(), *state])
-        of_state = {each.name: array for each, array in zip(state, arrays[len(variables):])}
-        slots = {name: each.name.split(':')[0] + '/momentum:0' for name, each in variables.items()}
-        velocities = {name: array for name, slot in slots.items() for owner, array in of_state.items()
-                      if owner.endswith('/' + slot)}
-        return State(dict(zip(variables, arrays)), velocities, int(arrays[len(variables)]) if state else 0)
+        """All weights and the optimiser's state, in the graph in which a checkpoint reads them."""
+        arrays, state = keras_file.read(self.model), self.model.optimizer.weights
+        weights = dict(zip(self.variables, (array for layer in arrays.weights.values() for array in layer)))
+        velocities = {self._owner(slot): array for slot, array in zip(state[1:], arrays.slots[1:])}
+        return State(weights, velocities, int(arrays.slots[0]) if state else 0)
 
 
 def build_model(size: Size) -> tf.keras.Model:

@@ -7,12 +7,14 @@ from typing import Any, Dict, NamedTuple
 from utils.acceptance import figures
 from utils.acceptance.figures import Figures
 from utils.acceptance.fixture import Size
-from utils.base.defaults import PRECISION_MODES
+from utils.device.npu_options import NpuOptions
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'references.json')
 # By the precision mode of an NPU; a CPU and a GPU compute in float32.
-BOUNDS_OF = {'allow_mix_precision': 'mixed', 'allow_fp32_to_fp16': 'mixed', 'force_fp16': 'float16',
-             'must_keep_origin_dtype': 'float32'}
+BOUNDS_OF = {'allow_mix_precision': 'mixed', 'allow_fp32_to_fp16': 'mixed', 'mixed_float16': 'mixed',
+             'force_fp32': 'mixed', 'cube_fp16in_fp32out': 'mixed', 'force_fp16': 'float16', 'fp16': 'float16',
+             'allow_mix_precision_bf16': 'bfloat16', 'allow_fp32_to_bf16': 'bfloat16', 'mixed_bfloat16': 'bfloat16',
+             'must_keep_origin_dtype': 'float32', 'origin': 'float32'}
 
 
 class Reference(NamedTuple):
@@ -25,17 +27,17 @@ class Reference(NamedTuple):
 
 @functools.lru_cache(maxsize=None)
 def content() -> Dict[str, Any]:
-    """The whole file: `commit` and `made_by`, `host`, and the sizes by their names."""
+    """The whole file: `commits` by part, `host`, `bounds` by precision, `sizes` by name."""
     with open(PATH, encoding='utf-8') as stream:
         return json.load(stream)
 
 
 def of_size(size: Size, precision: str) -> Reference:
-    """The reference of a size with the bounds of 'float32', 'mixed' or 'float16'."""
+    """The reference of a size with the bounds of a precision, such as 'float16'."""
     found = content()['sizes'][size.name]
-    return Reference(figures.from_json(found['figures']), found['bounds'][precision], found['loss_r1'])
+    return Reference(figures.from_json(found['figures']), content()['bounds'][precision], found['loss_r1'])
 
 
-def precision_of(device: str, options: Dict[str, str]) -> str:
-    """Which bounds are those of a device; `options` are the flags of an NPU that were typed."""
-    return BOUNDS_OF[options.get('precision_mode', PRECISION_MODES[0])] if device == 'npu' else 'float32'
+def precision_of(device: str, options: NpuOptions) -> str:
+    """Which bounds are those of a device with these options of an NPU."""
+    return BOUNDS_OF[options.mode] if device == 'npu' else 'float32'

@@ -19,7 +19,7 @@ def content(outcomes: List[List[Outcome]], plan: Plan, run: Run, options: Dict[s
     return finite({
         'passed': all(outcome.status != FAIL for rank in outcomes for outcome in rank),
         'device': run.device, 'ranks': run.group.size, 'network': plan.size.name, 'bounds': plan.precision,
-        'options': options, 'commit_of_references': references.content()['commit'],
+        'options': options, 'commits_of_references': references.content()['commits'],
         'versions': {'nima': VERSION, 'python': platform.python_version(), 'tensorflow': tf.__version__,
                      'numpy': np.__version__, 'machine': platform.machine(), **versions()},
         'checks': [[outcome.as_json() for outcome in rank] for rank in outcomes]})

@@ -1,0 +1,188 @@
+"""The acceptance kit as a whole: on a CPU, in emulated float16, through the stand-in of several releases."""
+import base64
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+from float16 import MODES, emulated
+from test_npu import NPU, adapter, no_device  # noqa: F401  skips where there is no contract
+
+from utils import accept
+from utils.acceptance import fixture, host, kit, ranks, references
+from utils.acceptance.outcome import FAIL, NOT_CHECKED, PASS
+from utils.base.defaults import PRECISION_MODES, PRECISION_MODES_V2
+from utils.device import device, versions
+
+ALONE = {'speed': NOT_CHECKED, 'ranks alike': NOT_CHECKED, 'ranks as one': NOT_CHECKED}
+
+
+def statuses(checks):
+    return {each['check']: each['status'] for each in checks}
+
+
+def test_all_checks_pass_on_a_cpu(tmp_path, capsys):
+    found = accept.main(['--small', '--device', 'cpu', '--json', str(tmp_path / 'kit.json')])
+    assert statuses(found['checks'][0]) == {**dict.fromkeys(kit.CHECKS, PASS), **ALONE}
+    assert json.loads((tmp_path / 'kit.json').read_text()) == found
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == 'device: cpu (asked for)' and lines[-1] == 'PASS: 13 checks, 3 not checked'
+    assert [line.split('  ')[0] for line in lines[3:-1]] == list(kit.CHECKS)
+    assert found['versions']['tensorflow'] == tf.__version__ and found['passed']
+
+
+@pytest.mark.parametrize('mode, nearest', [
+    ('float16', True), *(pytest.param(*each, marks=pytest.mark.slow) for each in
+                         [('float16', False), ('mixed', True), ('mixed', False), ('bfloat16', True)])])
+def test_an_emulated_precision_without_a_fault_passes(mode, nearest):
+    """Rounded to the nearest, and towards 0."""
+    with device.open_run('cpu', threads=2) as run, emulated(mode, nearest):
+        outcomes = kit.check_all(kit.Plan(fixture.SMALL, mode, speed=False), run)
+    assert [each for each in outcomes if each.status == FAIL] == []
+    drift = {each.check: each.deviation for each in outcomes}
+    assert drift['forward pass'] > 1e-4 and drift['gradients'] > 1e-3  # the emulation rounds
+
+
+@pytest.mark.slow
+def test_all_checks_pass_at_full_size():
+    found = accept.main(['--device', 'cpu'])
+    assert statuses(found['checks'][0]) == {**dict.fromkeys(kit.CHECKS, PASS), **ALONE}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('size', [fixture.SMALL, fixture.FULL], ids=lambda size: size.name)
+def test_float16_passes_at_both_sizes(size):
+    with device.open_run('cpu', threads=2) as run, emulated('float16', nearest=False):
+        outcomes = kit.check_all(kit.Plan(size, 'float16', speed=False), run)
+    assert [each for each in outcomes if each.status == FAIL] == []
+
+
+# --- through the stand-in
+
+@pytest.mark.parametrize('adapter', ['r1.2.0', *(pytest.param(each, marks=pytest.mark.slow)  # noqa: F811
+                                                 for each in ('r1.9.0', 'r1.15.0'))], indirect=True)
+def test_the_kit_keeps_the_contract(adapter):  # noqa: F811
+    found = accept.main(['--small', '--device', 'npu', '--precision_mode', 'force_fp16'])
+    assert statuses(found['checks'][0]) == {**dict.fromkeys(kit.CHECKS, PASS), 'ranks alike': NOT_CHECKED,
+                                            'ranks as one': NOT_CHECKED}
+    assert (found['bounds'], found['device']) == ('float16', 'npu')
+    session, *hosts = adapter.reports()
+    assert session['parameters'] == {**NPU, 'precision_mode': 'force_fp16'}
+    assert {each['kind'] for each in hosts} == {'host'} and not any(each['open'] for each in (session, *hosts))
+    own, saving = graphs(session)
+    assert own <= 15
+
+
+def graphs(session):
+    """The graphs of the kit, and those that write a checkpoint, which reads variables."""
+    reads = [step for step in session['steps'] if not step['feeds'] and set(step['types']) <= {
+        'VarHandleOp', 'ReadVariableOp', 'Identity'}]
+    return len(session['steps']) - len(reads), len(reads)
+
+
+# --- what a rank, a host and an installation may have
+
+def test_another_libjpeg_is_named(monkeypatch, tmp_path):
+    reference = references.content()['host']
+    with device.open_run('cpu') as run:
+        right = host.check(reference, str(tmp_path), run.host_config)
+        monkeypatch.setattr(tf.image, 'decode_jpeg', functools.partial(tf.image.decode_jpeg,
+                                                                       dct_method='INTEGER_ACCURATE'))
+        decoding, resizing = host.check(reference, str(tmp_path), run.host_config)
+    assert [each.status for each in right] == [PASS, PASS]
+    assert (decoding.status, decoding.where, resizing.status) == (FAIL, 'image.jpg', PASS)
+    assert decoding.deviation >= 1 and 'a TensorFlow with another libjpeg' in decoding.text
+
+
+def test_the_shipped_png_holds_what_pillow_decodes_of_it():
+    import io
+
+    from PIL import Image
+    reference = references.content()['host']
+    image = Image.open(io.BytesIO(base64.b64decode(reference['files']['image.png'])))
+    assert host.digest(np.asarray(image)) == reference['digests']['image.png'] == reference['digests']['image.jpg']
+
+
+def test_the_references_are_small_and_say_where_they_come_from():
+    assert os.path.getsize(references.PATH) <= 200_000
+    content = references.content()
+    assert content['made_by'] == 'tools/acceptance_references.py'
+    assert {part: len(commit) for part, commit in content['commits'].items()} == dict.fromkeys(
+        ('host', 'bounds', 'small', 'full'), 40)
+    assert set(content['sizes']) == {fixture.SMALL.name, fixture.FULL.name}
+    assert set(references.BOUNDS_OF) == {*PRECISION_MODES, *PRECISION_MODES_V2}
+    assert set(references.BOUNDS_OF.values()) == set(content['bounds']) == set(MODES)
+    for size in content['sizes'].values():
+        for bounds in content['bounds'].values():
+            assert {check: set(named) for check, named in bounds.items()} == {
+                check: set(named) for check, named in size['figures'].items()}
+            assert all(bound > 0 for named in bounds.values() for bound in named.values())
+
+
+def test_a_device_that_raises_an_error_is_a_failure_of_the_check(monkeypatch):
+    def broken(*_):
+        raise tf.errors.InternalError(None, None, 'GeOp1_0GEOP::::DoRunAsync Failed')
+
+    monkeypatch.setattr(kit.measure, 'forward', broken)
+    monkeypatch.setattr(kit, 'build_network', lambda *_: None)
+    with device.open_run('cpu') as run:
+        outcomes = kit.check_all(kit.Plan(fixture.SMALL, 'float32', speed=True), run)
+    found = {outcome.check: outcome for outcome in outcomes}
+    assert found['forward pass'].status == FAIL and 'DoRunAsync Failed' in found['forward pass'].text
+    assert {outcome.status for check, outcome in found.items() if check != 'forward pass'} == {NOT_CHECKED}
+
+
+PLANTED = '''
+import runpy, sys
+from utils.acceptance import fixture
+images = fixture.images
+fixture.images = lambda *given: images(*given)[..., ::-1]
+sys.argv = ['accept', '--small', '--device', 'cpu']
+runpy.run_module('utils.accept', run_name='__main__')
+'''
+
+
+@pytest.mark.slow
+def test_a_failure_is_an_exit_code_and_the_last_line():
+    done = subprocess.run([sys.executable, '-c', PLANTED], cwd=str(ROOT), capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines()[-1] == 'FAIL: forward pass; what fails first is the cause to look for'
+
+
+def test_versions_come_from_the_files_of_the_installation(tmp_path, monkeypatch):
+    for name in versions.CANN_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(versions, 'INSTALLED', str(tmp_path))
+    assert versions.versions() == {'CANN': None, 'driver': None, 'firmware': None}
+    (tmp_path / 'driver').mkdir()
+    (tmp_path / 'driver' / 'version.info').write_text('Version=20.2.0\nascendhal_version=4.0.0\n')
+    (tmp_path / 'opp').mkdir()
+    (tmp_path / 'opp' / 'version.cfg').write_text('# version: 1.0\nruntime_running_version=[7.0.0.5.242:7.0.0]\n')
+    monkeypatch.setenv('ASCEND_OPP_PATH', str(tmp_path / 'opp'))
+    assert versions.versions() == {'CANN': '7.0.0.5.242:7.0.0', 'driver': '20.2.0', 'firmware': None}
+
+
+class TwoRanks(device.Group):
+    """A group of which this process is rank 0; the other rank ends with weights that differ by `apart`."""
+
+    def __init__(self, apart):
+        super().__init__(0, 2)
+        self.apart = apart
+
+    def gather(self, values):
+        return np.array([values, np.add(values, self.apart)])
+
+
+@pytest.mark.parametrize('apart, status', [(0, PASS), (1e-7, FAIL), (np.nan, FAIL)])
+def test_a_rank_with_other_weights_is_named(monkeypatch, apart, status):
+    reference = references.of_size(fixture.SMALL, 'float32')
+    monkeypatch.setattr(ranks, 'train', lambda *_: reference.figures)
+    run = device.Run('npu', None, group=TwoRanks(apart))
+    alike, as_one = ranks.check(None, fixture.SMALL, run, reference)
+    assert (alike.status, as_one.status) == (status, PASS)
+    assert status == PASS or alike.text.startswith('rank 1 holds other weights than rank 0')
