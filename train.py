@@ -49,14 +49,14 @@ def train(stage, start, path, group):
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
     flags.learning_rate, tests_rates = resume.rate(start, flags.learning_rate)
     weights = start.file if start.begins_stage else None if start.file or path is None else nima.read_weights(path)
+    flags.image_size = fitting.input_size(flags.image_size, parts.train, parts.val)
     typed = fitting.Typed(flags.exif_orientation, flags.longest_side)
     preprocessing = typed.require(start.preprocessing, start.path) if start.preprocessing else fitting.fit(
         nima.preprocessing_for(weights, flags.image_size, report=say), typed, parts.train,
         data_loader.dataset_paths(flags.ava_dataset_path)[0], packed_folder=flags.records or flags.val_records,
         report=say)
     data = open_data(parts, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
-                     packed=(flags.records, flags.val_records),
-                     cropped=flags.trainable == 'all' or flags.crops is not None)
+                     packed=(flags.records, flags.val_records), cropped=flags.trainable == 'all' or bool(flags.crops))
     with fit.only_writer(saving, group), signals.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
         content = fit.describe(stage, data, start, run)

@@ -5,6 +5,8 @@ from typing import Any, Dict
 # The model card's numbers, as far as they are the default of a flag and of a function.
 VAL_SIZE = 5000
 IMAGE_SIZE = 224
+MIN_IMAGE_SIZE = 32    # MobileNet's smallest image
+NATIVE = 'native'      # --input: the size of the images
 MAX_IMAGE_SIZE = 4096
 DROPOUT = 0.75
 

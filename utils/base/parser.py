@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
 
-from utils.base.defaults import MAX_IMAGE_SIZE
+from utils.base.defaults import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NATIVE
 
 
 def typed_path(text: str) -> str:
@@ -42,7 +42,7 @@ def number(kind: Callable[[str], Any], accepts: Callable[[Any], bool], expected:
 any_number = number(float, lambda x: True, 'a number')
 count = number(int, lambda n: n >= 1, 'a whole number from 1')
 seed = number(int, lambda n: 0 <= n < 2 ** 32, 'a whole number from 0 to 4294967295')
-size = number(int, lambda n: 32 <= n <= MAX_IMAGE_SIZE,
+size = number(int, lambda n: MIN_IMAGE_SIZE <= n <= MAX_IMAGE_SIZE,
               f"a whole number from 32, MobileNet's smallest image, to {MAX_IMAGE_SIZE}")
 rate = number(float, lambda x: x > 0, 'a number above 0')
 share = number(float, lambda x: 0 <= x < 1, 'a number from 0 up to, but not, 1')
@@ -63,6 +63,11 @@ def part(text: str) -> Tuple[int, int]:
     if not found or int(found.group(1)) > int(found.group(2)):
         raise argparse.ArgumentTypeError(f'found {text!r}, expected I/N with I from 1 to N, such as 1/4')
     return int(found.group(1)), int(found.group(2))
+
+
+def size_or_native(text: str) -> Union[int, str]:
+    """A side of images, or 'native'."""
+    return text if text == NATIVE else size(text)
 
 
 def rate_or_auto(text: str) -> Union[float, str]:

@@ -1,9 +1,9 @@
 """The parts of the pre-processing that depend on the training images: EXIF orientation and size."""
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
-from utils.base.defaults import LONGEST_SIDE
+from utils.base.defaults import LONGEST_SIDE, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NATIVE
 from utils.base.errors import InputError
 from utils.base.preprocessing import ANY_SIZE, Preprocessing
 from utils.data import image_headers, label_tables, packed
@@ -51,6 +51,22 @@ def fit(how: Preprocessing, typed: Typed, train: Ratings, labels: str, *, packed
     source = f' ({source})' if source and typed.longest_side is None else ''
     report(f'images: EXIF orientation {_DONE[made.orientation]}, longest side {made.longest_side or "any"}{source}')
     return made
+
+
+def input_size(typed: Union[int, str], *parts: Ratings) -> int:
+    """The side of the network's input: `typed`, or for NATIVE that of all images, as their headers say.
+
+    InputError where they are not squares of one size that a network can have.
+    """
+    if typed != NATIVE:
+        return int(typed)
+    read = [image_headers.read(path) for ratings in parts for path in ratings.paths]
+    sizes = sorted({(facts.width, facts.height) for facts in read if facts.pixels})
+    if len(sizes) == 1 and sizes[0][0] == sizes[0][1] and MIN_IMAGE_SIZE <= sizes[0][0] <= MAX_IMAGE_SIZE:
+        return sizes[0][0]
+    found = ' and '.join('{} x {}'.format(*size) for size in (sizes[:1] + sizes[-1:] if len(sizes) > 1 else sizes))
+    raise InputError(f'--input {NATIVE}: found images of {found or "no known size"}, expected squares of one size from '
+                     f'{MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels. Type a number, to which all are resized')
 
 
 _DONE = {'apply': 'applied', 'ignore': 'ignored'}

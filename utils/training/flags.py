@@ -32,7 +32,7 @@ from utils.base.parser import (
     rate_schedule,
     seed,
     share,
-    size,
+    size_or_native,
     typed_name,
     typed_path,
 )
@@ -48,9 +48,10 @@ def _loss_scale(text: str) -> Union[float, str]:
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('model and optimiser')
-    model.add_argument('--image_size', type=size, default=IMAGE_SIZE, metavar='S',
-                       help="side of the model's input in pixels; training images are resized to S*256/224 and "
-                            f'cropped (default: {IMAGE_SIZE})')
+    model.add_argument('--image_size', '--input', type=size_or_native, default=IMAGE_SIZE, metavar='S|native',
+                       help="side of the model's input in pixels, with the same weights, or that of the images where "
+                            'all are squares of one size; training images are resized to S*256/224 and cropped '
+                            f'(default: {IMAGE_SIZE})')
     model.add_argument('--weights', type=typed_name, metavar='NAME|PATH|none',
                        help='pre-trained MobileNet without top, or a NIMA model, whose head, resize and padding are '
                             'used too: a name in TMP_WEIGHTS_PATH, a path, or none for random weights (default: the '

@@ -1,0 +1,80 @@
+"""--input: training and scoring at other sizes, with the same weights, as the checkpoint says."""
+import numpy as np
+import pytest
+from conftest import make_dataset, small_mobilenet
+
+import eval as score
+import predict
+import train
+from utils.base.errors import InputError
+from utils.data import ava, fitting
+from utils.model import model_file
+from utils.training.flags import train_flags
+
+SIDE = 40
+
+
+@pytest.fixture(autouse=True, scope='module')
+def network():
+    with small_mobilenet():
+        yield
+
+
+@pytest.fixture
+def squares(tmp_path):
+    """Twelve images of SIDE x SIDE."""
+    from PIL import Image
+    dataset = make_dataset(tmp_path / 'data', 12)
+    for path in dataset.images.iterdir():
+        Image.open(path).resize((SIDE, SIDE)).save(path, quality=95)
+    return dataset
+
+
+def run(dataset, folder, *more):
+    return train.main([*dataset.flags, '--val_size', '4', '--batchsize', '4', '--weights', 'none', '--device', 'cpu',
+                       '--threads', '1', '--epochs', '1', '--TMP_MODEL_PATF', str(folder), *more])
+
+
+def weights_of(path):
+    return model_file.read(str(path)).weights
+
+
+def test_the_native_size_is_that_of_the_images_and_the_checkpoint_carries_it(squares, tmp_path, capsys):
+    run(squares, tmp_path / 'native', '--input', 'native')
+    run(squares, tmp_path / 'typed', '--image_size', str(SIDE))
+    file = model_file.read(str(tmp_path / 'native' / 'model_001.h5'))
+    assert file.own_preprocessing.image_size == file.run['flags']['image_size'] == SIDE
+    other = weights_of(tmp_path / 'typed' / 'model_001.h5')
+    assert all(np.array_equal(a, b) for name in other for a, b in zip(file.weights[name], other[name]))
+    run(squares, tmp_path / 'native', '--input', 'native', '--epochs', '2', '--resume')
+    flags = ['--TMP_MODEL_PATF', str(tmp_path / 'native'), '--checkpoint', 'model_002.h5', '--device', 'cpu']
+    found = score.main([*squares.flags, '--val_size', '4', '--batchsize', '4', *flags])
+    assert np.isfinite(found['emd_r2'])
+    assert predict.main([str(squares.images / '1000.jpg'), *flags]) == 1
+
+
+def test_the_same_weights_serve_another_size(squares, tmp_path, capsys):
+    run(squares, tmp_path / 'small', '--input', '32')
+    start = str(tmp_path / 'small' / 'model_001.h5')
+    run(squares, tmp_path / 'large', '--input', 'native', '--weights', start, '--learning_rate', '1e-30')
+    assert f'trained on images of side 32: images of side {SIDE}' in capsys.readouterr().out
+    before, after = weights_of(start), weights_of(tmp_path / 'large' / 'model_001.h5')
+    for name in ('conv1', 'dense'):
+        assert all(np.array_equal(a, b) for a, b in zip(before[name], after[name]))
+
+
+def test_images_of_several_sizes_have_no_native_one(dataset):
+    ratings = ava.read(str(dataset.labels), str(dataset.images))
+    with pytest.raises(InputError, match=r'^--input native: found images of 48 x 48 and 52 x 48, expected squares of '
+                                         r'one size from 32 to 4096 pixels\. Type a number'):
+        fitting.input_size('native', ratings)
+    with pytest.raises(InputError, match='found images of 49 x 48, expected squares'):
+        fitting.input_size('native', ratings.take([1, 6]))
+    assert fitting.input_size('native', ratings.take([0, 5]), ratings.take([10])) == 48
+    assert fitting.input_size(224, ratings) == 224
+
+
+def test_a_size_that_is_none(capsys):
+    with pytest.raises(SystemExit):
+        train_flags(['--input', 'big'])
+    assert "--image_size/--input: found 'big', expected a whole number from 32" in capsys.readouterr().err
