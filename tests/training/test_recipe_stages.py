@@ -17,7 +17,7 @@ from utils.training.flags import train_flags, train_stages
 from utils.training.plan import rate_factor
 from utils.training.state import TrainingState
 
-NAMES = ['card', 'idealo', 'paper', 'published']
+NAMES = ['card', 'idealo', 'paper', 'published', 'small']
 TWO = {'about': 'two stages', 'source': 'this test', 'reported': 'nothing', 'stages': [
     {'name': 'head', 'flags': {'trainable': 'head', 'epochs': 2, 'learning_rate': 0.1, 'batchsize': 4}},
     {'name': 'all', 'flags': {'epochs': 2, 'optimizer': 'adam', 'learning_rate': 0.01, 'decay': 0.1, 'batchsize': 3,

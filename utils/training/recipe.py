@@ -20,8 +20,8 @@ from utils.base.text import short
 FOLDER = from_root('./recipes')
 TEXTS = 'about', 'source', 'reported'
 # Paths, devices and what names a run are a person's own.
-FLAGS = ('epochs', 'batchsize', 'train_size', 'dropout', 'trainable', 'crops', 'optimizer', 'learning_rate', 'momentum',
-         'decay', 'loss_scale', 'rate_schedule', 'head_rate_factor', 'patience')
+FLAGS = ('epochs', 'batchsize', 'train_size', 'dropout', 'trainable', 'head_start', 'crops', 'optimizer',
+         'learning_rate', 'momentum', 'decay', 'loss_scale', 'rate_schedule', 'head_rate_factor', 'patience')
 
 
 class Recipe(NamedTuple):

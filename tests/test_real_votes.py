@@ -1,0 +1,71 @@
+"""benchmarks/real_votes.py: its labels, its figures, and a row on a part of BIQ2021."""
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from benchmarks import real_votes
+from utils.base.errors import InputError
+from utils.data import ava, splits
+from utils.training.flags import train_stages
+
+
+def make_folder(folder):
+    (folder / real_votes.IMAGES).mkdir(parents=True)
+    for name in ('ss01 (1).jpg', 'ss02 (12).JPG'):
+        (folder / real_votes.IMAGES / name).write_bytes(b'')
+    # The training file has two columns without a name, as its makers' has.
+    (folder / real_votes.PARTS['train']).write_text(
+        'Image Name,MOS,,\nss01 (1).jpg,0.5,,\nss02 (12).jpg,1,,\nss03 (7).jpg,0,,\n')
+    return folder
+
+
+def test_labels_are_on_1_to_10_for_the_files_as_they_are_called(tmp_path):
+    rows = real_votes.read(make_folder(tmp_path / 'biq'), 'train')
+    assert rows == [('ss01 (1).jpg', 5.5), ('ss02 (12).JPG', 10.0)]
+    labels = ava.read_labels(str(real_votes.write(rows, tmp_path / 'labels.csv')))
+    np.testing.assert_allclose(labels.distributions @ np.arange(1, 11), [5.5, 10], atol=1e-6)
+    with pytest.raises(InputError, match=r'found no labels of BIQ2021 .* Give --folder a git clone of https://github'):
+        real_votes.read(tmp_path, 'train')
+
+
+def test_neighbouring_numbers_of_a_subset_are_a_group():
+    names = ['ss01 (128).jpg', 'ss01 (121).jpg', 'ss01 (118).jpg', 'ss02 (128).jpg']
+    groups = [splits.group_of(name, real_votes.NEIGHBOURS) for name in names]
+    assert groups[0] == groups[1] and len(set(groups)) == 3
+
+
+def test_the_figures_of_a_row():
+    names = [f'ss0{1 + number % 3} ({number}).jpg' for number in range(30)]
+    true = np.linspace(2, 8, 30)
+    within = np.where(np.arange(30) % 3 == 1, -true, true)
+    row = real_votes.figures('a', names, true, true ** 3, -true, 1.5)
+    assert row['srcc']['value'] == pytest.approx(1) and row['difference']['value'] == pytest.approx(2)
+    other = real_votes.figures('b', names, true, within, true, 0)
+    assert [round(other[f'srcc_{each}'], 6) for each in real_votes.SUBSETS] == [1, -1, 1]
+    assert '| a | 1.000 [1.000, 1.000] |' in real_votes.described([row, other])
+
+
+@pytest.mark.parametrize('row', sorted(real_votes.ROWS))
+def test_each_row_is_made_of_flags(row):
+    assert train_stages(real_votes.ROWS[row])
+
+
+@pytest.mark.slow
+def test_a_row_is_run_anew_and_scored_again(shared, tmp_path):
+    folder = tmp_path / 'biq'
+    folder.mkdir()
+    (folder / real_votes.IMAGES).symlink_to(shared / 'biq2021_sample' / 'images')
+    for part, name in real_votes.PARTS.items():
+        shutil.copy(str(shared / 'biq2021_sample' / f'{part}.csv'), str(folder / name))
+    for _ in range(2):
+        subprocess.run([sys.executable, '-m', 'benchmarks.real_votes', '--quick', '--folder', folder, '--work',
+                        tmp_path / 'work', '--row', 'head', '--output', tmp_path / 'rows.json'], check=True,
+                       cwd=str(ROOT))
+        rows = json.loads((tmp_path / 'rows.json').read_text())
+        assert [row['row'] for row in rows] == ['closed_form', 'head'] and {row['images'] for row in rows} == {60}
+        assert all(np.isfinite(row['srcc']['value']) for row in rows)
