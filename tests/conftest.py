@@ -22,6 +22,12 @@ settings.register_profile('a busy machine', deadline=None, suppress_health_check
 settings.load_profile('a busy machine')
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup('tests/fuzz')
+    group.addoption('--fuzz_seconds', type=float, default=6, help='for each kind of input (default: 6)')
+    group.addoption('--fuzz_seed', type=int, default=0, help='of the random damage (default: 0)')
+
+
 @pytest.fixture
 def shared():
     """The folder of real photographs, labels, weights and golden predictions."""

@@ -7,6 +7,7 @@ import re
 from typing import Any, Callable, Dict, List, NoReturn, Optional, Sequence, Tuple, Union
 
 from utils.base.defaults import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NATIVE
+from utils.base.text import short
 
 
 def typed_path(text: str) -> str:
@@ -116,7 +117,7 @@ class Parser(argparse.ArgumentParser):
     """Its errors are one sentence, without the list of all flags."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f'{self.prog}: error: {message} (--help lists all flags)\n')
+        self.exit(2, f'{self.prog}: error: {short(message, 1000)} (--help lists all flags)\n')
 
     def unknown(self, arguments: List[str], commands: Sequence[argparse.ArgumentParser]) -> NoReturn:
         """Refuse what is no flag, and name the flag, of this parser or its commands, that may have been meant."""

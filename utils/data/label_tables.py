@@ -24,6 +24,7 @@ from utils.base.scores import SCORES
 from utils.data import distributions, image_names
 
 ENDINGS = ('.csv', '.json')
+MOST_DIGITS = 100
 STD_ROUNDING = 0.02  # points of 1 to 10 by which a std may be beyond the possible, as rounded ones are
 
 _FILE = re.compile('file|filename|file_name|image|image_?id|image_?name|id|name|photo|photograph|picture')
@@ -124,8 +125,8 @@ def _csv_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tup
                 cells = [cell if column == layout.file else cell.replace(',', '.') for column, cell in enumerate(cells)]
             yield line, layout, cells[:width] if not any(cells[width:]) else cells
     except csv.Error as error:
-        raise InputError(f'{path}:{reader.line_num}: found text that is no CSV ({error}), expected {EXPECTED} in each '
-                         'line: save the table as CSV again') from error
+        raise InputError(f'{path}:{last + 1}: found text that is no CSV ({error}), expected {EXPECTED} in each line: '
+                         'close a quote that is open, or save the table as CSV again') from error
 
 
 def _names_columns(cells: Sequence[str]) -> bool:
@@ -147,7 +148,7 @@ def _first_row(cells: Sequence[str], where: str, mean_range: Optional[Range]) ->
 def _json_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tuple[int, Layout, Dict[str, Any]]]:
     """Number, layout and content of each object."""
     try:
-        objects = json.loads(text) if text.strip() else []
+        objects = json.loads(text, parse_int=_whole_number) if text.strip() else []
     except (ValueError, RecursionError) as error:
         raise InputError(f'{path}: found text that is no JSON ({error}), expected a list of objects with {EXPECTED}: '
                          'correct the file') from error
@@ -160,6 +161,11 @@ def _json_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tu
         if keys not in layouts:
             layouts[keys] = _layout({key: key for key in keys}, f'{path}: object {number}', mean_range)
         yield number, layouts[keys], each
+
+
+def _whole_number(digits: str) -> Any:
+    """The number, or its text where it is so long that Python may refuse it: then it is no vote, but may be a name."""
+    return int(digits) if len(digits) < MOST_DIGITS else digits
 
 
 def _key(name: str) -> str:

@@ -24,7 +24,7 @@ from utils.base.defaults import IMAGE_SIZE
 from utils.base.errors import InputError, command_of
 from utils.base.preprocessing import Preprocessing
 from utils.base.scores import SCORES
-from utils.base.text import printable
+from utils.base.text import printable, short
 from utils.model import metadata, trust, trust_network
 
 METADATA = 'nima'  # the attribute's name
@@ -191,8 +191,8 @@ def _opened(path: str, expected: str) -> Iterator[Any]:
                 trust_network.check(trust.parse_json(_text(file.attrs['model_config']), 'a network'))
             yield file
     except trust.DistrustError as distrust:
-        raise InputError(f'{path}: found {distrust}; expected {expected}. Do not use the file, get one from its '
-                         'maker') from distrust
+        raise InputError(f'{path}: found {short(str(distrust), 250)}; expected {expected}. Do not use the file, get '
+                         'one from its maker') from distrust
     except InputError:
         raise
     except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, OverflowError,
@@ -217,8 +217,8 @@ def _what(path: str, error: Exception) -> str:
     if not start.startswith(b'\x89HDF'):
         return 'a file that is not HDF5'
     if isinstance(error, OSError):
-        return f'a truncated or damaged HDF5 file ({str(error).splitlines()[0]})'
-    return f'an HDF5 file without Keras weights ({error})'
+        return f'a truncated or damaged HDF5 file ({short(str(error), 250)})'
+    return f'an HDF5 file without Keras weights ({short(str(error), 250)})'
 
 
 def _text(value: Any) -> str:
