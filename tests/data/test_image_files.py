@@ -67,7 +67,7 @@ def test_the_exif_orientation_is_applied_where_the_preprocessing_says_so(reader,
     ('a.webp', b'RIFF\0\0\0\0WEBPVP8 cut', 'unreadable WebP ('),
     ('a.png', b'\x89PNG\r\n\x1a\n' + bytes(60), 'unreadable PNG (Invalid PNG header'),
     ('a.jpg', b'', 'not a JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF file'),
-    ('a.tif', b'II*\0', 'unreadable TIFF (')])
+    ('a.tif', b'II*\0', 'unreadable TIFF (cannot identify image file)')])
 def test_errors_for_unreadable_files(reader, tmp_path, name, data, reason):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(InputError) as error:
