@@ -22,7 +22,7 @@ def start(*lines, ignored=()):
 
 
 def interruption_signals():
-    return signal.SIGTERM, signal.SIGINT
+    return signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
 def send(process, number):
@@ -34,7 +34,8 @@ def send(process, number):
 
 @pytest.mark.parametrize('first, second, code', [(signal.SIGTERM, signal.SIGINT, 130),
                                                  (signal.SIGINT, signal.SIGTERM, 143),
-                                                 (signal.SIGTERM, signal.SIGTERM, 143)])
+                                                 (signal.SIGTERM, signal.SIGTERM, 143),
+                                                 (signal.SIGHUP, signal.SIGTERM, 143)])
 def test_a_second_signal_ends_a_process_that_is_busy_in_c(first, second, code):
     process = start('with signals.watched():', '    print("busy")', f'    {BUSY}')
     send(process, first)
@@ -45,7 +46,7 @@ def test_a_second_signal_ends_a_process_that_is_busy_in_c(first, second, code):
     assert process.returncode == code and time.monotonic() - sent < 30
 
 
-@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize('number, code', [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_the_first_signal_is_noted_and_interrupts_nothing(number, code):
     process = start('with signals.watched() as watch:', '    print("at work")',
                     '    while watch.signal is None: time.sleep(0.01)', '    print("step ended")',
@@ -74,6 +75,17 @@ def test_a_signal_that_is_ignored_stays_so():
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
     assert process.communicate()[0] == '143\n'
+
+
+def test_a_terminal_that_hangs_up_twice_is_one_signal():
+    process = start('with signals.watched() as watch:', '    print("at work")',
+                    '    while watch.signal is None: time.sleep(0.01)', '    print("step")', '    time.sleep(1)',
+                    'sys.exit(watch.exit_code)')
+    send(process, signal.SIGHUP)
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    process.communicate()
+    assert process.returncode == 129
 
 
 def test_another_signal_is_not_heeded_and_other_threads_watch_nothing():

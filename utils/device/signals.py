@@ -1,4 +1,7 @@
-"""Signals while training: the run stops after its step at the first SIGTERM or SIGINT, at once at the second."""
+"""Signals while training: the run stops after its step at the first SIGTERM, SIGINT or SIGHUP, at once at the second.
+
+A terminal that is closed sends SIGHUP, and often sends it twice: only the first counts.
+"""
 import contextlib
 import os
 import signal
@@ -6,7 +9,7 @@ import sys
 import threading
 from typing import Iterator, List, Optional
 
-SIGNALS = signal.SIGTERM, signal.SIGINT
+SIGNALS = signal.SIGTERM, signal.SIGINT, signal.SIGHUP
 
 
 def exit_code(number: int) -> int:
@@ -15,7 +18,7 @@ def exit_code(number: int) -> int:
 
 
 class Watch:
-    """The first SIGTERM or SIGINT that came, if any."""
+    """The first of SIGNALS that came, if any."""
 
     def __init__(self) -> None:
         self.signal: Optional[int] = None
@@ -29,6 +32,8 @@ class Watch:
         for byte in iter(lambda: os.read(pipe, 1), b''):
             if byte[0] not in SIGNALS:
                 continue
+            if self.signal is not None and byte[0] == signal.SIGHUP:
+                continue
             if self.signal is not None:
                 os._exit(128 + byte[0])  # files are only ever replaced whole, so this does no harm at any moment
             self.signal = byte[0]
@@ -38,7 +43,7 @@ class Watch:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Watch]:
-    """A Watch that notes SIGTERM and SIGINT while the block runs; the second of them ends the process.
+    """A Watch that notes SIGNALS while the block runs; the second of them ends the process.
 
     A handler in Python waits until the running step, on an NPU perhaps a compilation of minutes, has come back. So
     the bytes that the interpreter writes for each signal are read by a thread. A signal that the parent process has
