@@ -114,6 +114,8 @@ def train_generator(batchsize: int, shuffle: bool = True, *, images: Optional[Im
                     first_epoch: int = 0, first_image: int = 0, shard: Tuple[int, int] = ALL) -> Iterator[Batch]:
     """Training batches without end: images float32 [B, S, S, 3] in [-1, 1], vote distributions float32 [B, 10].
 
+    With `reading.as_pixels` the images are uint8 in [0, 255].
+
     The first batch begins at position `first_image` of epoch `first_epoch`, both counted from 0. `shard` is (rank,
     world size): all ranks together read what a single one would, see epoch_plan.training_positions().
 
@@ -209,19 +211,19 @@ def _pipeline(images: ImageSet, batchsize: int, reading: Reading, *, augmented: 
     how, size = reading.preprocessing, reading.preprocessing.image_size
     if images.packed is not None:
         images.packed.note_unreadable(images.bad, images.ratings)
-        return PackedPipeline(images.packed, size, batchsize, drop_remainder)
+        return PackedPipeline(images.packed, size, batchsize, drop_remainder, augmented and reading.as_pixels)
 
     def read_augmented(row: Row) -> Tuple[tf.Tensor, tf.Tensor]:
         return read_training_image(row['path'], top=row['top'], left=row['left'], flip=row['flip'], image_size=size,
                                    resize=how.resize, max_pixels=reading.max_pixels, longest_side=how.longest_side,
-                                   orientation=row.get('orientation')), row['distribution']
+                                   orientation=row.get('orientation'), as_pixels=reading.as_pixels), row['distribution']
 
     def read_plain(row: Row) -> Tuple[tf.Tensor, tf.Tensor]:
         return scale(read_image(row['path'], size, how.resize, reading.max_pixels, longest_side=how.longest_side,
                                 orientation=row.get('orientation'))), row['distribution']
 
     if augmented:
-        memory.fill_pool(POOL_BATCHES * batchsize * size ** 2 * 3 * 4)  # float32
+        memory.fill_pool(POOL_BATCHES * batchsize * size ** 2 * 3 * (1 if reading.as_pixels else 4))  # uint8, float32
     names = ['path', 'distribution', *(['top', 'left', 'flip'] if augmented else []),
              *(['orientation'] if _turns(images, reading) else [])]
     return Pipeline(read_augmented if augmented else read_plain, names, batchsize=batchsize,

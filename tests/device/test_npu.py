@@ -21,6 +21,8 @@ import train
 from utils import data_loader, nima
 from utils.base.defaults import PRECISION_MODES
 from utils.base.errors import InputError
+from utils.base.preprocessing import Preprocessing
+from utils.data import ava, pack
 from utils.device import device, npu, npu_options
 from utils.scoring.flags import eval_flags, predict_flags
 from utils.training import fit
@@ -265,6 +267,24 @@ def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):
     step = main_steps(adapter.reports()[0])[0]
     assert not adapter.CONTROL & set(step['types']) and placeholders(step) == 2
     assert step['feeds'] == ['dense_target:0', 'input_1:0']
+
+
+@pytest.fixture(scope='module')
+def packed_data(data, tmp_path_factory):
+    """The training images of `data`, packed before the stand-in watches sessions."""
+    folder = tmp_path_factory.mktemp('packed') / 'training'
+    ratings = ava.read(str(data.labels), str(data.images))
+    pack.pack(ratings.take(slice(0, 9)), str(folder), Preprocessing(32), use='training', form='raw')
+    return folder
+
+
+def test_a_packed_dataset_is_fed_as_pixels(packed_data, train_on_npu, adapter):
+    train_on_npu('--records', str(packed_data))
+    npu = adapter.reports()[0]
+    step, = (step for step in npu['steps'] if 'pixels:0' in step['feeds'])
+    assert sorted(step['shapes']) == [[4, 10], [4, 32, 32, 3]] and placeholders(step) == len(step['feeds']) == 2
+    assert not adapter.CONTROL & set(step['types'])
+    assert len(npu['steps']) <= 12
 
 
 def test_a_dynamic_loss_scale_is_refused(train_on_npu):

@@ -156,12 +156,16 @@ def read_image(path: tf.Tensor, size: int, resize: str = 'bilinear', max_pixels:
 
 def read_training_image(path: tf.Tensor, *, top: tf.Tensor, left: tf.Tensor, flip: tf.Tensor, image_size: int,
                         resize: str = 'bilinear', max_pixels: int = MAX_PIXELS, longest_side: Optional[int] = None,
-                        orientation: Optional[tf.Tensor] = None) -> tf.Tensor:
-    """An image as float32 [image_size, image_size, 3] in [-1, 1]: resized, cropped, flipped, scaled."""
+                        orientation: Optional[tf.Tensor] = None, as_pixels: bool = False) -> tf.Tensor:
+    """An image as float32 [image_size, image_size, 3] in [-1, 1]: resized, cropped, flipped, scaled.
+
+    With `as_pixels` it is uint8 and not scaled, which is exact where `resize` is 'nearest'.
+    """
     image = read_image(path, resize_before_crop(image_size), resize, max_pixels, longest_side=longest_side,
                        orientation=orientation)
     crop = tf.slice(image, tf.stack([top, left, 0]), [image_size, image_size, 3])
-    return scale(tf.cond(flip, lambda: tf.reverse(crop, [1]), lambda: crop))
+    flipped = tf.cond(flip, lambda: tf.reverse(crop, [1]), lambda: crop)
+    return tf.cast(flipped, tf.uint8) if as_pixels else scale(flipped)
 
 
 def count_decoded(path: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:

@@ -30,6 +30,7 @@ class Reading(NamedTuple):
     preprocessing: Preprocessing = Preprocessing()
     max_pixels: int = MAX_MEGAPIXELS * 10 ** 6  # an image with more, by its header, is unreadable
     session_config: Any = None                  # tf.ConfigProto of the host session that decodes
+    as_pixels: bool = False                     # training batches are uint8 and not scaled, see training/uint8_feed.py
 
 
 CARD = Reading()  # as the model card says

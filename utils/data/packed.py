@@ -196,16 +196,20 @@ def open_fitting(folder: Optional[str], ratings: ava.Ratings, preprocessing: Pre
 class PackedPipeline:
     """Batches from a packed dataset, as pipeline.Pipeline reads them from files, on all cores.
 
-    An image is cropped, flipped and scaled to [-1, 1] on its way from the memory map into the batch.
+    An image is cropped, flipped and scaled to [-1, 1] on its way from the memory map into the batch; with `as_pixels`
+    it is not scaled, and the batch is uint8.
     """
 
-    def __init__(self, packed: Packed, image_size: int, batchsize: int, drop_remainder: bool) -> None:
+    def __init__(self, packed: Packed, image_size: int, batchsize: int, drop_remainder: bool,
+                 as_pixels: bool = False) -> None:
         from utils.data import decoding, pipeline
         memory.keep_freed()
         self._packed, self._size, self._batchsize = packed, image_size, batchsize
         self._drop_remainder = drop_remainder
         packed.open_decoder()
-        self._scaled = decoding.scale(np.arange(256, dtype=np.float32))  # by pixel value
+        self._values = np.arange(256, dtype=np.uint8)  # by pixel value
+        if not as_pixels:
+            self._values = decoding.scale(self._values.astype(np.float32))
         threads = pipeline.usable_threads()
         self._chunk = max(1, -(-batchsize // (2 * threads)))
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
@@ -232,7 +236,7 @@ class PackedPipeline:
                     task.cancel()
 
     def _submit(self, chosen: np.ndarray, augmentation: List[np.ndarray]) -> Tuple[np.ndarray, List[Any]]:
-        images = np.empty((len(chosen), self._size, self._size, 3), np.float32)
+        images = np.empty((len(chosen), self._size, self._size, 3), self._values.dtype)
         starts = range(0, len(chosen), self._chunk)
         return images, [self._pool.submit(self._read, images[start:start + self._chunk],
                                           chosen[start:start + self._chunk],
@@ -255,7 +259,7 @@ class PackedPipeline:
                 if flip:  # three bytes at a time: many times faster than one by one
                     whole = np.ascontiguousarray(pixels).view('V3')
                     pixels = np.ascontiguousarray(whole[:, ::-1]).view(np.uint8).reshape(size, size, 3)
-            np.take(self._scaled, pixels, out=images[number], mode='clip')  # 'raise' would copy the batch's row
+            np.take(self._values, pixels, out=images[number], mode='clip')  # 'raise' would copy the batch's row
 
     def close(self) -> None:
         self._pool.shutdown()

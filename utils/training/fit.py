@@ -19,7 +19,7 @@ from utils.device.device import Group, Run
 from utils.device.signals import Watch
 from utils.model import checkpoint
 from utils.model.metadata import unknown, versions
-from utils.training import callbacks, log, loop, loss_scaling, resume
+from utils.training import callbacks, log, loop, loss_scaling, resume, uint8_feed
 from utils.training.head import prepare
 from utils.training.plan import Data, Head, Saving, Schedule
 from utils.training.recipe import Stage
@@ -98,6 +98,8 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     if head:
         trained, data = prepare(model, head, data, metadata, schedule, run, watch)
         inference, predict_batch = nima.inference_model(trained), schedule.batchsize
+    elif uint8_feed.fits(data.train, data.reading):
+        trained, data = uint8_feed.prepare(model, data, scalings)
     schedule = schedule._replace(train_size=min(schedule.train_size, train.count))
     state = TrainingState(start.position, metadata, schedule, saving, watch=watch, replaces=start.replaces, group=group,
                           ids=_ids_of_epochs(data, schedule))

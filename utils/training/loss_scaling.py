@@ -48,10 +48,19 @@ class LossScaling(tf.keras.callbacks.Callback):
         self._finite_steps = variable(found['finite_steps'], tf.int32, 'finite_steps')
         self._skipped = variable(found['skipped'], tf.int32, 'skipped_steps')
         self._optimizer, self._rule, self._group = model.optimizer, rule, group
-        self._gradients_of, self._updates_of_layers = model.optimizer.get_gradients, model.get_updates_for
+        self._gradients_of = model.optimizer.get_gradients
         self._finite: Optional[tf.Tensor] = None  # whether the step's gradients are, on all ranks
         # In place, as the files name an optimiser's class: SGD stays SGD, and loads everywhere.
-        model.optimizer.get_updates, model.get_updates_for = self._updates, self._held_back
+        model.optimizer.get_updates = self._updates
+        self.hold_back(model)
+
+    def hold_back(self, model: tf.keras.Model) -> None:
+        """Have the layers of `model`, which has the same optimiser, not update themselves in a skipped step.
+
+        BatchNorm's moving averages change by 0 then.
+        """
+        updates_of = model.get_updates_for
+        model.get_updates_for = lambda inputs: [self._held_back(update) for update in updates_of(inputs)]
 
     def state(self) -> Dict[str, float]:
         """The scale, the finite steps since it changed and all steps that were skipped, for the metadata."""
@@ -98,11 +107,7 @@ class LossScaling(tf.keras.callbacks.Callback):
                 self._finite_steps.assign(tf.compat.v1.where(grows, 0, steps)),
                 self._skipped.assign_add(1 - tf.cast(finite, tf.int32))]
 
-    def _held_back(self, inputs: Any) -> List[tf.Operation]:
-        """The updates of layers, BatchNorm's moving averages, which change by 0 where the step is skipped."""
-        return [self._hold_back(update) for update in self._updates_of_layers(inputs)]
-
-    def _hold_back(self, update: Any) -> tf.Operation:
+    def _held_back(self, update: Any) -> tf.Operation:
         operation = getattr(update, 'op', update)
         if operation.type != 'AssignSubVariableOp':
             raise InputError(f'--loss_scale dynamic: a layer of the network updates itself by {operation.type} '
