@@ -1,4 +1,4 @@
-"""The table of docs/models.md: mean scores of five AVA photographs by idealo's aesthetic model, beside the published ones."""
+"""The table of docs/models.md: mean scores of five AVA photographs by idealo's model, beside the published ones."""
 import os
 from typing import Any, Dict, List, Sequence
 
