@@ -155,3 +155,13 @@ def test_a_new_folder_that_cannot_be_written(tmp_path):
             files.new_folder(str(tmp_path / 'new'), '--output'):
         raise OSError(28, 'No space left on device')
     assert names(tmp_path) == ['file']
+
+
+def test_of_several_files_none_is_new_before_all_are_written(tmp_path):
+    paths = {name: str(tmp_path / 'folder' / name) for name in 'abc'}
+    files.write_all({path: b'old' for path in paths.values()})
+    (tmp_path / 'folder' / 'c.tmp').mkdir()  # cannot be written
+    with pytest.raises(IsADirectoryError):
+        files.write_all({path: b'new' for path in paths.values()})
+    assert [(tmp_path / 'folder' / name).read_bytes() for name in 'abc'] == [b'old'] * 3
+    assert names(tmp_path / 'folder') == ['a', 'b', 'c', 'c.tmp']

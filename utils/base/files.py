@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import tempfile
-from typing import Any, Iterator, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from utils.base.errors import InputError
 
@@ -81,6 +81,13 @@ def write(path: str, content: Any) -> None:
     """Write bytes, a memoryview or text (UTF-8) into `path`, whole or not at all; OSError where that fails."""
     with new_file(path) as temporary, open(temporary, 'wb') as stream:
         stream.write(content.encode('utf-8', 'surrogateescape') if isinstance(content, str) else content)
+
+
+def write_all(contents: Dict[str, bytes]) -> None:
+    """Write files by their paths; none gets its name before all are on the disk. OSError where that fails."""
+    with contextlib.ExitStack() as stack:
+        for path, content in contents.items():
+            flush(stack.enter_context(new_file(path)), content)
 
 
 def flush(path: str, content: Any) -> None:

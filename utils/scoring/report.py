@@ -34,7 +34,7 @@ def check(folder: str) -> None:
 def write(folder: str, results: Results, *, typed_log: Optional[str] = None) -> str:
     """Write the report on the first of the models, and the comparison where there are more; returns the page's path.
 
-    An earlier report's files in `folder` are replaced, each at once, others stay. The training curves are taken from
+    An earlier report's files in `folder` are replaced once all of the new ones are on the disk, others stay. The training curves are taken from
     the log beside the checkpoint, from the folder `typed_log` or from the default one, whichever is the model's.
     InputError where a file cannot be written.
     """
@@ -53,12 +53,10 @@ def write(folder: str, results: Results, *, typed_log: Optional[str] = None) -> 
     content['metrics.json'] = json.dumps(finite(as_json(results)), indent=1, allow_nan=False).encode('utf-8')
     content[PAGE] = report_page.page(results, drawn, images, captions).encode('utf-8', 'backslashreplace')
     with files.writing(folder, 'Free space or choose another --report'):
-        os.makedirs(folder, exist_ok=True)
+        files.write_all({os.path.join(folder, name): data for name, data in content.items()})
         for name in os.listdir(folder):  # what is left of a report on more models
             if _OWN.fullmatch(name) and name not in content:
                 os.remove(os.path.join(folder, name))
-        for name, data in content.items():
-            files.write(os.path.join(folder, name), data)
     return os.path.join(folder, PAGE)
 
 
