@@ -159,9 +159,9 @@ def test_a_new_folder_that_cannot_be_written(tmp_path):
 
 def test_of_several_files_none_is_new_before_all_are_written(tmp_path):
     paths = {name: str(tmp_path / 'folder' / name) for name in 'abc'}
-    files.write_all({path: b'old' for path in paths.values()})
+    files.write_all(dict.fromkeys(paths.values(), b'old'))
     (tmp_path / 'folder' / 'c.tmp').mkdir()  # cannot be written
     with pytest.raises(IsADirectoryError):
-        files.write_all({path: b'new' for path in paths.values()})
+        files.write_all(dict.fromkeys(paths.values(), b'new'))
     assert [(tmp_path / 'folder' / name).read_bytes() for name in 'abc'] == [b'old'] * 3
     assert names(tmp_path / 'folder') == ['a', 'b', 'c', 'c.tmp']

@@ -34,8 +34,9 @@ def check(folder: str) -> None:
 def write(folder: str, results: Results, *, typed_log: Optional[str] = None) -> str:
     """Write the report on the first of the models, and the comparison where there are more; returns the page's path.
 
-    An earlier report's files in `folder` are replaced once all of the new ones are on the disk, others stay. The training curves are taken from
-    the log beside the checkpoint, from the folder `typed_log` or from the default one, whichever is the model's.
+    An earlier report's files in `folder` are replaced once all of the new ones are on the disk, others stay. The
+    training curves are taken from the log beside the checkpoint, from the folder `typed_log` or from the default one,
+    whichever is the model's.
     InputError where a file cannot be written.
     """
     first = results.models[0]
