@@ -1,4 +1,4 @@
-"""Start-up: `python3 train.py` on 250,000 labels to its first step, every command's --help, and reading labels."""
+"""Start-up: train.py on 250,000 labels to its first step, eval.py and predict.py of 10 images, --help, label files."""
 import os
 import statistics
 import subprocess
@@ -7,13 +7,14 @@ import tempfile
 import time
 from typing import Any, Callable, Dict, List, Optional
 
-from benchmarks import dataset, step_worker, turns
+from benchmarks import dataset, scoring, step_worker, turns
 
 MODULES = 'check_dataset', 'demo_dataset', 'export', 'labels', 'models', 'records'
 COMMANDS = {**{name: [name] for name in ('train.py', 'eval.py', 'predict.py')},
             **{f'utils/{name}.py': ['-m', f'utils.{name}'] for name in MODULES}}
 MOST_HELP = 0.5  # seconds
 MOST_MORE = 2.0
+FEW, MOST_FOR_FEW = 10, 1.5  # images; times the import and the network
 REAL_LABELS = turns.SHARED / 'ava_labels' / 'AVA_43533.txt'
 
 LEAST = '''import os, sys
@@ -21,6 +22,15 @@ sys.path.insert(0, {root!r})
 from benchmarks import step_worker
 step_worker.built({size})
 os._exit(0)  # as the other does: neither pays for TensorFlow's end
+'''
+NETWORK = '''import os, sys
+sys.path.insert(0, {root!r})
+import tensorflow as tf
+from utils import nima
+tf.keras.backend.set_learning_phase(0)
+base = tf.keras.applications.MobileNet(({size}, {size}, 3), include_top=False, pooling='avg', weights=None)
+nima.with_head(base, 0.75)
+os._exit(0)
 '''
 TRAIN = '''import os, sys
 sys.path.insert(0, {root!r})
@@ -43,7 +53,7 @@ def measure(*, quick: bool, rounds: Optional[int], labels: str) -> List[turns.Fi
         dataset.link(folder, lines, 64 if quick else dataset.LONG_SIDE)
         start = _start(folder, lines, size, rounds)
         read = [_reading(path, rounds) for path in (labels, os.path.join(folder, 'AVA.txt')) if os.path.isfile(path)]
-    return [start, _helps(rounds), *read]
+    return [start, *_few(size, rounds), _helps(rounds), *read]
 
 
 def _start(folder: str, lines: int, size: int, rounds: int) -> turns.Figure:
@@ -58,6 +68,22 @@ def _start(folder: str, lines: int, size: int, rounds: int) -> turns.Figure:
         'seconds of the process, and of one that imports TensorFlow and builds the model with its weights; '
         f'{rounds} rounds in turn, {more:.2f} s more')._replace(goal=f'at most {MOST_MORE:g} s more',
                                                                 met=more <= MOST_MORE)
+
+
+def _few(size: int, rounds: int) -> List[turns.Figure]:
+    """eval.py and predict.py of as few images that starting is all there is."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset.make(folder, FEW, 64 if size < 224 else dataset.LONG_SIDE)
+        model = ['--checkpoint', scoring.model_in(folder, size), '--device', 'cpu']
+        commands = {'least': ['-c', NETWORK.format(root=str(turns.ROOT), size=size)],
+                    'eval.py': ['eval.py', *model, *dataset.paths(folder), '--val_size', str(FEW)],
+                    'predict.py': ['predict.py', *model, os.path.join(folder, 'images')]}
+        found = turns.interleaved({name: lambda words=words: seconds([sys.executable, *words])
+                                   for name, words in commands.items()}, rounds)
+    how = ('seconds of the process, and of one that imports TensorFlow and builds the network without weights; '
+           f'{rounds} rounds in turn')
+    return [turns.compared(f'{name} of {FEW} images', found[name], found['least'], 's', how, most=MOST_FOR_FEW)
+            for name in ('eval.py', 'predict.py')]
 
 
 def _helps(rounds: int) -> turns.Figure:

@@ -1,6 +1,7 @@
 """Checkpoints: names, whole or not at all, what is said when one is missing or broken."""
 import os
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -158,3 +159,19 @@ def test_a_file_that_is_no_model(tmp_path, content, found):
     with pytest.raises(InputError, match=rf'model_007\.h5: found {found}, expected a checkpoint that train\.py or the '
                                          r'import wrote\. Get a complete copy of the \.h5 file'):
         build.for_scoring(model_file.read(str(tmp_path / 'model_007.h5')))
+
+
+def test_the_weights_of_a_file_are_set_without_an_operation_more(model, tmp_path):
+    """Each one would cost as much as building its layer; and Keras initialises none of them once more."""
+    checkpoint.save(model, str(tmp_path / 'model.h5'), METADATA)
+    found = model_file.read(str(tmp_path / 'model.h5'))
+    variables = build.variables_of(model)
+    zeros = {name: [array * 0 for array in arrays] for name, arrays in found.weights.items()}
+    before = len(tf.compat.v1.get_default_graph().get_operations())
+    for arrays in (zeros, found.weights):
+        build.set_weights(variables, arrays, 'model.h5')
+        tf.compat.v1.keras.backend.get_session()
+        assert len(tf.compat.v1.get_default_graph().get_operations()) == before
+    for array, wanted in zip(model.get_weights(), [array for arrays in found.weights.values() for array in arrays]):
+        np.testing.assert_array_equal(array, wanted)
+    assert np.ptp(model.get_weights()[0]) > 0

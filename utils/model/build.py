@@ -1,5 +1,5 @@
 """Keras models from model files, and arrays into Keras models."""
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -66,4 +66,16 @@ def set_weights(variables: Dict[str, List[tf.Variable]], arrays: Dict[str, List[
         if stored != shapes.get(name):
             raise InputError(f'{path}: found shapes {stored} for the layer {name!r}, expected those of its network, '
                              f'{shapes.get(name, "none")}. Use the file as train.py or the import wrote it')
-    tf.keras.backend.batch_set_value([pair for name, layer in variables.items() for pair in zip(layer, arrays[name])])
+    _initialise([pair for name, layer in variables.items() for pair in zip(layer, arrays[name])])
+
+
+def _initialise(values: List[Tuple[tf.Variable, np.ndarray]]) -> None:
+    """Run the variables' own initialisers with these values in place of random ones.
+
+    Keras would initialise them first, and build an assignment for each: as long as building the network takes.
+    """
+    for variable, _ in values:
+        variable._keras_initialized = True  # what get_session() asks for
+    session = tf.compat.v1.keras.backend.get_session()
+    session.run([variable.initializer for variable, _ in values],
+                {variable.initializer.inputs[1]: value for variable, value in values})
