@@ -30,6 +30,11 @@ def exported(request, tmp_path_factory):
     size, resize = request.param
     make_model(folder / 'model.h5', size, resize)
     images = make_dataset(folder / 'data', 2).images
+    exif = Image.Exif()
+    exif[0x0112] = 6  # no export turns images
+    large = Image.fromarray(np.random.RandomState(0).randint(256, size=(900, 1300, 3)).astype(np.uint8))
+    for name, more in (('large.jpg', {'exif': exif}), ('large.png', {}), ('large.bmp', {})):
+        large.save(str(images / name), **more)
     card = export.main([str(folder / 'model.h5'), '--format', 'onnx', '--output', str(folder), '--batchsize', '3',
                         '--photographs', str(images)])
     assert sorted(card['files']) == ['model.onnx', 'model_image.onnx']
@@ -100,14 +105,15 @@ def test_distribution_mean_and_std_are_those_of_the_network_alone(exported):
 def test_the_model_says_how_its_images_are_prepared(exported):
     path, size, resize = exported
     found = {name: json.loads(text) for name, text in session_of(path).get_modelmeta().custom_metadata_map.items()}
-    assert (found['image_size'], found['resize']) == (size, resize)
+    assert (found['image_size'], found['resize'], found['longest_side'], found['orientation']) == (
+        size, resize, 640, 'apply')
     assert found['ava_mean_percentiles'] == AVA_MEANS.tolist()
 
 
 def test_the_report_compares_both_models(exported):
     report = json.loads((exported[0].parent / 'parity.json').read_text())
-    assert report['passed'] and list(report['largest_difference']) == [
+    assert report['passed'] and report['photographs'] == 5 and list(report['largest_difference']) == [
         'ONNX Runtime', 'ONNX Runtime, model_image.onnx']
     card = json.loads((exported[0].parent / 'model_card.json').read_text())
-    assert card['inputs']['model_image.onnx: image'] == 'uint8 [H, W, 3] of any size, RGB'
+    assert card['inputs']['model_image.onnx: image'] == 'uint8 [H, W, 3] of any size, RGB, upright'
     assert card['outputs']['model_image.onnx: std'] == 'float32, standard deviation of the votes'

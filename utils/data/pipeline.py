@@ -43,11 +43,14 @@ def host_session(graph: tf.Graph, session_config: Optional[tf.compat.v1.ConfigPr
     return tf.compat.v1.Session(graph=graph, config=config)
 
 
-def decoder() -> Callable[[bytes], np.ndarray]:
-    """A function from the bytes of a JPEG or PNG to its pixels, uint8 [H, W, 3]; several threads may call it."""
+def decoder(decode: Optional[Callable[[tf.Tensor], tf.Tensor]] = None) -> Callable[[bytes], np.ndarray]:
+    """A function from the bytes of an image file to its pixels, uint8 [H, W, 3]; several threads may call it.
+
+    `decode` does it in a graph; without it JPEG and PNG are decoded.
+    """
     with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
         data = tf.compat.v1.placeholder(tf.string, ())
-        image = tf.image.decode_jpeg(data, channels=3)
+        image = decode(data) if decode else tf.image.decode_jpeg(data, channels=3)
     return host_session(graph, None).make_callable(image, [data])
 
 

@@ -1,5 +1,6 @@
 """ONNX: converting a frozen graph with tf2onnx, checking it, running it with ONNX Runtime or OpenVINO."""
 import contextlib
+import functools
 import logging
 import os
 from typing import Any, Dict, Iterator, Optional, Sequence, Union
@@ -7,7 +8,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Union
 import numpy as np
 
 from utils.base import errors
-from utils.data import pipeline
+from utils.data import decoding, pipeline
 from utils.formats import exporters, frozen, image_model, parity
 from utils.formats.exporters import Export, Request
 from utils.formats.frozen import INPUT, OUTPUT, Scorer, on_pixels
@@ -33,8 +34,8 @@ def export(request: Request) -> Iterator[Export]:
     inputs, outputs = exporters.tensors(request, INPUT, OUTPUT)
     name = os.path.basename(whole)
     yield Export({'ONNX Runtime': on_pixels(onnx_runtime(path, request.threads), request.options.batchsize),
-                  f'ONNX Runtime, {name}': _on_files(whole, request.threads)},
-                 {**inputs, f'{name}: {image_model.IMAGE}': 'uint8 [H, W, 3] of any size, RGB'},
+                  f'ONNX Runtime, {name}': _on_files(whole, request)},
+                 {**inputs, f'{name}: {image_model.IMAGE}': 'uint8 [H, W, 3] of any size, RGB, upright'},
                  {**outputs, **{f'{name}: {output}': what for output, what in image_model.OUTPUTS.items()}},
                  [f'validated with onnx.checker, opset {OPSET}'])
 
@@ -87,9 +88,11 @@ def onnx_runtime(model: Union[str, bytes], threads: Optional[int] = None) -> Sco
     return lambda images: session.run([OUTPUT], {INPUT: images})[0]
 
 
-def _on_files(path: str, threads: Optional[int]) -> parity.Predict:
-    """What ONNX Runtime computes with an image model, from files that TensorFlow has decoded."""
-    session, decode = _session(path, threads), pipeline.decoder()
+def _on_files(path: str, request: Request) -> parity.Predict:
+    """What ONNX Runtime computes with an image model, from files that TensorFlow decodes and reduces."""
+    session = _session(path, request.threads)
+    decode = pipeline.decoder(functools.partial(decoding.decode_pixels,
+                                                longest_side=request.preprocessing.longest_side))
 
     def predict(files: Sequence[bytes], images: np.ndarray) -> np.ndarray:
         return np.stack([session.run([image_model.DISTRIBUTION], {image_model.IMAGE: decode(data)})[0]
