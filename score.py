@@ -254,11 +254,10 @@ def printable(name: str) -> str:
 
 def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The flags."""
-    parser = argparse.ArgumentParser(
-        prog='score.py', allow_abbrev=False,
-        description='Print the mean score, from 1 to 10, that people would give to each image, the standard deviation '
-                    'of their votes, and the percentile of the mean among 43,533 AVA images, as CSV. A file that '
-                    'cannot be scored is reported and does not stop the rest; the exit code is then 1.')
+    parser = argparse.ArgumentParser(prog='score.py', description=(
+        'Print the mean score, from 1 to 10, that people would give to each image, the standard deviation of their '
+        'votes, and the percentile of the mean among 43,533 AVA images, as CSV. A file that cannot be scored is reported '
+        'and does not stop the rest; the exit code is then 1.'))
     parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF; '
                                                                   'HEIC with the package pillow-heif), or a folder')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')

@@ -70,12 +70,14 @@ def set_weights(variables: Dict[str, List[tf.Variable]], arrays: Dict[str, List[
 
 
 def _initialise(values: List[Tuple[tf.Variable, np.ndarray]]) -> None:
-    """Run the variables' own initialisers with these values in place of random ones.
+    """Give the variables these values in place of random ones.
 
-    Keras would initialise them first, and build an assignment for each: as long as building the network takes.
+    Keras would initialise them first, and build more operations for each: as long as building the network takes.
     """
-    for variable, _ in values:
+    assignments, fed = [], {}
+    for variable, value in values:
         variable._keras_initialized = True  # what get_session() asks for
-    session = tf.compat.v1.keras.backend.get_session()
-    session.run([variable.initializer for variable, _ in values],
-                {variable.initializer.inputs[1]: value for variable, value in values})
+        placeholder = tf.compat.v1.placeholder(variable.dtype.base_dtype, value.shape)  # an NPU takes no other feeds
+        assignments.append(tf.raw_ops.AssignVariableOp(resource=variable.handle, value=placeholder))
+        fed[placeholder] = value
+    tf.compat.v1.keras.backend.get_session().run(assignments, fed)
