@@ -39,8 +39,7 @@ except ImportError as missing:
     sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime')
 
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
-ENDINGS = ('.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif',
-           '.avif')                             # of the files that are taken from a folder
+ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'  # in a folder
 KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file's content, whatever its name
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions
 LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25         # AVA's images; see shrunk()
@@ -256,8 +255,8 @@ def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(prog='score.py', description=(
         'Print the mean score, from 1 to 10, that people would give to each image, the standard deviation of their '
-        'votes, and the percentile of the mean among 43,533 AVA images, as CSV. A file that cannot be scored is reported '
-        'and does not stop the rest; the exit code is then 1.'))
+        'votes, and the percentile of the mean among 43,533 AVA images, as CSV. A file that cannot be scored is '
+        'reported and does not stop the rest; the exit code is then 1.'))
     parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF; '
                                                                   'HEIC with the package pillow-heif), or a folder')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
