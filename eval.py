@@ -33,7 +33,7 @@ def main(argv=None):
         report.check(flags.report)
     val, split = data_loader.read_scored(
         flags.val_size, split=flags.split, test=splits.Test(flags.test_labels, flags.test_split),
-        labels=flags.ava_dataset_path, images=flags.base_images_path, skip_bad=flags.skip_bad_labels, report=print)
+        labels=flags.ava_dataset_path, images=flags.base_images_path, options=flags.labels, report=print)
     images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
     validation = scorer.Validation(images, split, flags.batchsize, flags.max_pixels, flags.records)
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:

@@ -43,7 +43,7 @@ def train(stage, start, path, group):
                         flags.scale_lr, flags.rate_schedule, first, flags.patience, flags.loss_scale == 'dynamic')
     saving = Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, flags.checkpoint_steps, flags.keep, flags.keep_best)
     parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                   images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
+                                   images=flags.base_images_path, options=flags.labels,
                                    test=splits.Test(flags.test_labels, flags.test_split), group=flags.group,
                                    report=say)
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)

@@ -48,9 +48,13 @@ def test_real_predictions_give_their_metrics(golden):
     true, pred, expected = golden
     found = score_utils.metrics(true, pred)
     assert set(found) == set(score_utils.LABELS)
+    assert set(found) - set(expected) == {'krcc_mean'}
     for key, value in found.items():
         assert isinstance(value, float)
-        assert value == pytest.approx(expected[key], abs=1e-6), key
+        assert value == pytest.approx(expected.get(key, value), abs=1e-6), key
+    # For normal variables tau is 2 / pi * asin(LCC), and the LCC follows from the SRCC.
+    assert found['krcc_mean'] == pytest.approx(2 / math.pi * math.asin(2 * math.sin(math.pi * found['srcc_mean'] / 6)),
+                                               abs=0.01)
 
 
 def test_ties_and_fives_of_real_votes_survive_rounding_noise(golden):
@@ -188,14 +192,20 @@ def test_accuracy_of_nothing_and_of_nan():
     assert math.isnan(score_utils.accuracy([4, 6], [4, NAN]))
 
 
+def test_krcc_counts_pairs():
+    assert score_utils.krcc([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)  # five pairs agree, one does not
+    assert score_utils.krcc([1, 2, 2], [1, 2, 3]) == pytest.approx(2 / math.sqrt(2 * 3))  # tau-b: one pair is a tie
+    assert math.isnan(score_utils.krcc([1, 2], [3, 3]))
+
+
 # --- all together
 
 
 def test_metrics_of_perfect_predictions():
     true = np.concatenate([one_hot(2, 5, 7), (one_hot(2) + one_hot(5)) / 2])
     assert score_utils.metrics(true, true) == pytest.approx({
-        'srcc_mean': 1, 'lcc_mean': 1, 'srcc_std': 1, 'lcc_std': 1, 'accuracy_gt5': 1, 'accuracy_ge5': 1,
-        'emd_r1': 0, 'emd_r2': 0}, abs=1e-12)
+        'srcc_mean': 1, 'lcc_mean': 1, 'krcc_mean': 1, 'srcc_std': 1, 'lcc_std': 1, 'accuracy_gt5': 1,
+        'accuracy_ge5': 1, 'emd_r1': 0, 'emd_r2': 0}, abs=1e-12)
 
 
 @pytest.mark.parametrize('pred', [np.empty((0, 10)), np.full((3, 10), NAN)])
@@ -217,7 +227,7 @@ def test_the_table_names_every_measure_and_lines_up():
     assert lines[0].split() == ['model', 'constant']
     assert re.split('  +', lines[1]) == ['SRCC of the mean score', '0.000000', 'undefined']
     assert [re.split('  +', line)[0] for line in lines[1:]] == list(score_utils.LABELS.values())
-    assert re.split('  +', lines[7]) == ['EMD, r=1', f'{6 / 8:.6f}', '0.063300']
+    assert re.split('  +', lines[8]) == ['EMD, r=1', f'{7 / 8:.6f}', '0.063300']
     assert len({len(line) for line in lines}) == 1
 
 

@@ -15,7 +15,7 @@ if __package__ in (None, ''):  # started as a file: Python looks in utils/ first
 
 from utils.base import errors  # noqa: E402
 from utils.base.defaults import from_root  # noqa: E402
-from utils.base.flags import add_dataset_paths, add_split, add_val_size  # noqa: E402
+from utils.base.flags import add_dataset_paths, add_label_options, add_split, add_val_size  # noqa: E402
 from utils.base.parser import make_parser, parse_flags, typed_path  # noqa: E402
 
 
@@ -26,6 +26,7 @@ def _flags(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--headers_only', action='store_true',
                         help='a first look: headers and ends of files instead of decoding them')
     add_split(parser)
+    add_label_options(parser, skip=False, two_files=False)
     add_val_size(parser)
     paths = parser.add_argument_group('paths (typed ones count from the current folder)')
     add_dataset_paths(paths)
@@ -59,7 +60,7 @@ def main(argv: Optional[List[str]] = None) -> List[Any]:
     if flags.write_clean:
         ava_lines.require_new(flags.write_clean, '--write_clean')
     dataset = findings.open_dataset(*data_loader.dataset_paths(flags.ava_dataset_path, flags.base_images_path),
-                                    split=flags.split, val_size=flags.val_size)
+                                    split=flags.split, val_size=flags.val_size, options=flags.labels)
     if not flags.headers_only:
         print('Remarks such as "Corrupt JPEG data" come from the JPEG library, for good and damaged files alike.',
               flush=True)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from utils.base import memory
 from utils.base.defaults import VAL_SIZE, from_root
 from utils.base.errors import InputError
+from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.data import ava, image_headers, splits
 from utils.data.bad_images import BadImages
 from utils.data.cached import FeaturesPipeline
@@ -60,19 +61,22 @@ class Parts(NamedTuple):
 
 
 def read_parts(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, labels: Optional[str] = None,
-               images: Optional[str] = None, skip_bad: bool = False, to_train: int = 1,
+               images: Optional[str] = None, options: LabelOptions = AS_USUAL, to_train: int = 1,
                test: splits.Test = splits.Test(), group: Optional[str] = None,  # noqa: B008  a constant
                report: Optional[Callable[[str], Any]] = None) -> Parts:
     """The training, validation and test ratings of a label file and its images, by default the edited paths.
 
     The `test` images are taken out first. splits.choose() says what `split`, `val_size`, `to_train` and `group` mean;
-    `report`, such as print, also gets the split's hash.
+    where `options` name a second label file, that has the validation images. `report`, such as print, also gets the
+    split's hash.
     """
     labels, images = dataset_paths(labels, images)
-    ratings, tested = ava.read(labels, images, skip_bad=skip_bad, report=report), None
+    val = ava.read(options.val_path, images, options, report=report) if options.val_path else None
+    ratings, tested = val.take([]) if val and not to_train else ava.read(labels, images, options, report=report), None
     if test.source:
-        ratings, tested = splits.test_images(ratings, test, images, labels=labels, skip_bad=skip_bad, report=report)
-    train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, group=group, report=report)
+        ratings, tested = splits.test_images(ratings, test, images, labels=labels, options=options, report=report)
+    train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, group=group,
+                               report=report) if val is None else splits.of_two_files(ratings, val, val_size, to_train)
     if report and tested is not None:
         report(f'{tested.count} test images are kept out of training and validation, hash '
                f'{splits.split_hash(tested)[:splits.SHORT]}')
@@ -82,28 +86,28 @@ def read_parts(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, 
 
 
 def read_split(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, labels: Optional[str] = None,
-               images: Optional[str] = None, skip_bad: bool = False, to_train: int = 1,
+               images: Optional[str] = None, options: LabelOptions = AS_USUAL, to_train: int = 1,
                report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, ava.Ratings]:
     """The training and the validation ratings of read_parts()."""
-    parts = read_parts(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad, to_train=to_train,
+    parts = read_parts(val_size, split=split, labels=labels, images=images, options=options, to_train=to_train,
                        report=report)
     return parts.train, parts.val
 
 
 def read_scored(val_size: Optional[int] = None, *, split: str = splits.LAST,
                 test: splits.Test = splits.Test(),  # noqa: B008  a constant
-                labels: Optional[str] = None, images: Optional[str] = None, skip_bad: bool = False,
+                labels: Optional[str] = None, images: Optional[str] = None, options: LabelOptions = AS_USUAL,
                 report: Optional[Callable[[str], Any]] = None) -> Tuple[ava.Ratings, str]:
     """The ratings that an evaluation scores, of the `test` images or else of validation, and the split's name or path.
 
     There need be no training images.
     """
     if test.source is None:
-        return read_parts(val_size, split=split, labels=labels, images=images, skip_bad=skip_bad, to_train=0,
+        return read_parts(val_size, split=split, labels=labels, images=images, options=options, to_train=0,
                           report=report).val, split
     labels, images = dataset_paths(labels, images)
-    ratings = None if test.labels else ava.read(labels, images, skip_bad=skip_bad, report=report)
-    _, found = splits.test_images(ratings, test, images, labels=labels, skip_bad=skip_bad, to_train=0, report=report)
+    ratings = None if test.labels else ava.read(labels, images, options, report=report)
+    _, found = splits.test_images(ratings, test, images, labels=labels, options=options, to_train=0, report=report)
     if report:
         report(splits.describe(test.source, found))
     return found, test.source

@@ -107,7 +107,7 @@ def _write_bins(flags: Any) -> Dict[str, Any]:
     from utils.data.image_set import ImageSet
     from utils.formats import msame
     _, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                    images=flags.base_images_path, skip_bad=flags.skip_bad_labels, to_train=0,
+                                    images=flags.base_images_path, options=flags.labels, to_train=0,
                                     report=print)
     images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
     return msame.write_bins(flags.file, flags.output, images, split=flags.split, max_pixels=flags.max_pixels,

@@ -1,30 +1,29 @@
-"""Labels in CSV or JSON -> lines of AVA.txt. Existing files stay as they are.
+"""A table of labels -> lines of AVA.txt. Existing files stay as they are.
 
-    bash run.sh -m utils.labels FILE -o AVA.txt [--range LOW HIGH] [--shuffle N] [--skip_bad_labels]
+    bash run.sh -m utils.labels FILE -o AVA.txt [--range WORST BEST] [--std S] [--shuffle N] [--skip_bad_labels] [...]
 
-utils/data/label_tables.py says which columns a table may have.
+docs/datasets.md shows which tables are read.
 """
 import argparse
 from typing import List, Optional, Sequence
 
 from utils.base import errors
-from utils.base.flags import add_skip_bad_labels
-from utils.base.parser import any_number, make_parser, parse_flags, seed, typed_path
+from utils.base.flags import add_label_options
+from utils.base.parser import make_parser, parse_flags, seed, typed_path
 
 
 def _flags(argv: Optional[Sequence[str]]) -> argparse.Namespace:
-    parser = make_parser('Turn labels in CSV or JSON into lines of AVA.txt: file names with ten votes, with a mean and '
-                         'a standard deviation, or with a mean alone.')
-    parser.add_argument('file', type=typed_path, metavar='FILE', help='table, .csv or .json')
+    parser = make_parser('Turn a table of labels into lines of AVA.txt: file names with ten votes, with a mean and a '
+                         'standard deviation, with a mean alone, or one row for each rating. What was read of it is '
+                         'reported.')
+    parser.add_argument('file', type=typed_path, metavar='FILE',
+                        help='table: .csv, .tsv, .json, .jsonl, .xlsx, or .txt with a table in it')
     parser.add_argument('-o', '--output', type=typed_path, required=True, metavar='AVA.txt',
                         help='label file to write; must not exist')
-    parser.add_argument('--range', type=any_number, nargs=2, metavar=('LOW', 'HIGH'),
-                        help="lowest and highest possible mean, such as 0 100 (default: as in the column's name, "
-                             'mean_0_100, else 1 10)')
     parser.add_argument('--shuffle', type=seed, metavar='N',
                         help='shuffle the lines with this seed, so that the last ones, for validation, are like the '
                              'others (default: the order of FILE)')
-    add_skip_bad_labels(parser)
+    add_label_options(parser, two_files=False)
     return parse_flags(parser, argv)
 
 
@@ -34,21 +33,27 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     import numpy as np
 
-    from utils.data import ava, ava_lines, label_tables
+    from utils.base.scores import SCORES
+    from utils.data import ava, ava_lines, label_tables, panel
 
-    if not label_tables.is_table(flags.file):
-        raise errors.InputError(f'{flags.file} is no table: its name must end with .csv or .json. Rename it')
     ava_lines.require_new(flags.output, '--output')
-    names, votes, bad = label_tables.parse(ava.read_text(flags.file), flags.file, skip_bad=flags.skip_bad_labels,
-                                           mean_range=(flags.range[0], flags.range[1]) if flags.range else None)
+    if not label_tables.is_one(flags.file):
+        raise errors.InputError(f'{flags.file} is no table: it has lines of AVA.txt, or none that can be read. Use '
+                                'it as it is, or give a table, such as .csv')
+    table = label_tables.read(flags.file, flags.labels)
+    names, votes, bad = table.names, table.votes, table.bad
     if not names:
         raise ava.no_labels(flags.file, bad)
+    for sentence in table.about:
+        print(sentence)
     order = np.arange(len(names))
     if flags.shuffle is not None:
         order = np.random.RandomState(flags.shuffle).permutation(len(names))
     ava_lines.write_new(flags.output, [ava_lines.to_line(index, names[row], votes[row])
                                        for index, row in enumerate(order, 1)], '--output')
     left_out = f', {len(bad)} left out, first line {bad[0][0]}: {bad[0][1]}' if bad else ''
+    means = votes @ SCORES / votes.sum(axis=1)
+    print(f'{flags.file}: {panel.text(panel.agreement(means, table.panel))}')
     print(f'{flags.output}: {len(names)} labels{left_out}')
     return len(names)
 

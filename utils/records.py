@@ -13,7 +13,7 @@ from utils.base.flags import (
     add_bad_images,
     add_dataset_paths,
     add_image_form,
-    add_skip_bad_labels,
+    add_label_options,
     add_split,
     add_val_size,
 )
@@ -46,7 +46,7 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_image_form(packing)
     add_val_size(packing)
     add_split(packing)
-    add_skip_bad_labels(packing)
+    add_label_options(packing)
     add_bad_images(packing)
     add_dataset_paths(packing)
 
@@ -68,7 +68,7 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
         from utils.data import fitting, pack
         labels = data_loader.dataset_paths(flags.ava_dataset_path)[0]
         train, val = data_loader.read_split(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
-                                            images=flags.base_images_path, skip_bad=flags.skip_bad_labels,
+                                            images=flags.base_images_path, options=flags.labels,
                                             to_train=int(flags.use == 'training'), report=print)
         how = fitting.fit(Preprocessing(flags.image_size, flags.resize),
                           fitting.Typed(flags.exif_orientation, flags.longest_side), train if train.count else val,

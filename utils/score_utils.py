@@ -19,6 +19,7 @@ GOOD = 5.0  # the score that parts good from bad images in AVA's two-class accur
 LABELS = {
     'srcc_mean': 'SRCC of the mean score',
     'lcc_mean': 'LCC of the mean score',
+    'krcc_mean': 'KRCC of the mean score',
     'srcc_std': 'SRCC of the standard deviation',
     'lcc_std': 'LCC of the standard deviation',
     'accuracy_gt5': 'accuracy, good is a mean above 5',
@@ -53,6 +54,14 @@ def lcc(true: Any, pred: Any) -> float:
         return math.nan
     from scipy.stats import pearsonr
     return float(pearsonr(*_rounded_pair(true, pred))[0])
+
+
+def krcc(true: Any, pred: Any) -> float:
+    """Kendall's rank correlation, tau-b, in [-1, 1]; NaN where undefined_reason says why."""
+    if undefined_reason(true, pred) is not None:
+        return math.nan
+    from scipy.stats import kendalltau
+    return float(kendalltau(*_rounded_pair(true, pred))[0])
 
 
 def undefined_reason(true: Any, pred: Any) -> Optional[str]:
@@ -107,6 +116,7 @@ def metrics(true: Any, pred: Any) -> Dict[str, float]:
     return {
         'srcc_mean': srcc(*means),
         'lcc_mean': lcc(*means),
+        'krcc_mean': krcc(*means),
         'srcc_std': srcc(*stds),
         'lcc_std': lcc(*stds),
         'accuracy_gt5': accuracy(*means),

@@ -103,3 +103,29 @@ def test_a_deviation_far_from_the_ends_gives_a_normal_distribution():
 def test_the_least_and_the_largest_deviation(mean, std, expected):
     shares = distributions.from_means_and_stds(np.array([mean]), np.array([std]))[0]
     np.testing.assert_allclose(shares, [expected.get(score, 0) for score in range(1, 11)], rtol=0, atol=1e-9)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.floats(1, 10), st.floats(0.1, 3))
+def test_a_mean_alone_has_one_peak_and_at_most_this_deviation(mean, most):
+    shares = distributions.from_means_alone(np.array([mean]), most)
+    found_mean, found_std = moments(shares)
+    assert abs(found_mean[0] - mean) < 1e-8
+    free = moments(distributions.from_means(np.array([mean])))[1]
+    least = distributions.std_range(np.array([mean]))[0]
+    assert found_std[0] == pytest.approx(max(min(most, free[0]), least[0]), abs=1e-6)
+    steps = np.diff(shares[0])
+    rising = np.flatnonzero(steps > 1e-9)
+    falling = np.flatnonzero(steps < -1e-9)
+    assert not len(rising) or not len(falling) or rising.max() < falling.min()
+
+
+def test_a_mean_alone_never_rises_towards_the_far_end():
+    shares = distributions.from_means_alone(np.array([1.1, 9.9]), 1.4)
+    assert (np.diff(shares[0]) < 0).all() and (np.diff(shares[1]) > 0).all()
+    assert shares[0][1] > 0.05  # where a std of 1.4 would put all else on 10
+
+
+def test_a_vote_between_two_scores_is_divided():
+    shares = distributions.between_scores(np.array([1, 2.25, 10]))
+    assert shares.tolist() == [[1] + [0] * 9, [0, 0.75, 0.25] + [0] * 7, [0] * 9 + [1]]

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from utils import labels
 from utils.base.errors import InputError
+from utils.base.label_options import LabelOptions
 from utils.data import ava, distributions
 
 VOTES = [0, 1, 5, 17, 38, 36, 15, 6, 5, 1]
 TEN = ','.join(f'v{score}' for score in range(1, 11))
 VOTES_CSV = ','.join(map(str, VOTES))
+SKIP = LabelOptions(skip_bad=True, max_bad=0.9)
 
 
 @pytest.fixture
@@ -51,7 +53,7 @@ def means(path, **kwargs):
     'image,' + ','.join(map(str, range(1, 11))) + f'\n"a b.jpg",{VOTES_CSV}\n\n',
     'image,' + ','.join(map(str, range(10))) + f'\n\n"a b.jpg",{VOTES_CSV},,\n',
     'v10,' + ','.join(f'vote_{score}' for score in range(1, 10)) + f',photo\n1,{",".join(map(str, VOTES[:9]))},a b.jpg',
-    f'file,mean,std,{TEN}\na b.jpg,9,0,{VOTES_CSV}\n',  # votes count more than a mean
+    f'file,mean,std,{TEN}\na b.jpg,5.637,0,{VOTES_CSV}\n',  # votes count more than a mean
 ])
 def test_ten_votes_in_many_tables(table, text):
     read = ava.read_labels(table(text))
@@ -81,8 +83,8 @@ def test_a_mean_alone_on_its_range(table, text, name, expected):
     path = table(text, name)
     assert list(means(path)) == ['a.jpg', 'b.jpg', 'c.jpg']
     np.testing.assert_allclose(list(means(path).values()), expected, rtol=0, atol=1e-9)
-    np.testing.assert_allclose(ava.read_labels(path).distributions, distributions.from_means(np.array(expected)),
-                               atol=1e-9)
+    np.testing.assert_allclose(ava.read_labels(path).distributions, distributions.from_means_alone(np.array(expected),
+                                                              distributions.ASSUMED_STD), atol=1e-9)
 
 
 @pytest.mark.parametrize('text, name', [
@@ -106,14 +108,15 @@ def test_the_results_of_predict_are_labels(table):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('file,mean\na.jpg,55\n', ":2: found the mean '55', expected a number from 1 to 10: correct it, or state the range "
-                              "of all means in the column's name, as in mean_0_100, or convert the file with bash "
-                              f'{ROOT}/run.sh -m utils.labels FILE --range LOW HIGH -o AVA.txt'),
+    ('file,mean_1_10\na.jpg,55\n', ":2: found the mean '55', expected a number from 1 to 10: correct it, or state the "
+                                   "range of all means, in the column's name, as in mean_0_100, or with --range"),
     ('file,mean\na.jpg,high\n', ":2: found the mean 'high', expected a number from 1 to 10"),
     ('file,mean\na.jpg,nan\n', ":2: found the mean 'nan', expected"),
-    ('file,mean\n../a.jpg,5\n', ":2: found the file name '../a.jpg', expected a name without '/', "),
-    ('file,mean\n/etc/a.jpg,5\n', ":2: found the file name '/etc/a.jpg'"),
-    ('file,mean\n,5\n', ":2: found the file name ''"),
+    ('file,mean\n../a.jpg,6\n', ":2: found the file name '../a.jpg', expected one in the folder of images or its "
+                                "sub-folders, without '..' and NUL: correct or delete the line"),
+    ('file,mean\nb.jpg,6\n/etc/a.jpg,6\n', ":3: found the file name '/etc/a.jpg'"),
+    ('file,mean\na//b.jpg,6\n', ":2: found the file name 'a//b.jpg'"),
+    ('file,mean\n,6\n', ":2: found the file name ''"),
     ('file,mean\na.jpg,5\n\nb.jpg,6\na.jpg,7\n', ":5: found 'a.jpg' again, which line 2 has too, expected each name"),
     ('file,mean\na.jpg\n', ':2: found 1 columns, expected as many as in the first line: correct or delete the line'),
     ('file,mean,std\na.jpg,5.5,0.1\n', ":2: found the standard deviation '0.1', expected one from 0.5 to 4.5, as votes "
@@ -129,7 +132,7 @@ def test_the_results_of_predict_are_labels(table):
     ('mean,std\n1,2\n', ':1: found the columns mean, std, expected a file name'),
     ('file,mean,score\na.jpg,1,2\n', ':1: found 2 columns for the mean, mean, score, expected one: rename the others'),
     ('a.jpg,1,2,3\n', ':1: found 4 columns without names, expected a file name and ten votes'),
-    ('file,mean_9_0\na.jpg,1\n', ':1: found a range of means from 9 to 0, expected the lowest first'),
+    ('file,mean_9_9\na.jpg,9\n', ':1: found a range from 9 to 9, expected two different numbers: the values of the '),
     ('', ': found no lines, expected a file name and ten votes'),
     ('file,mean\n', ': found no lines, expected a file name and ten votes'),
     (b'\x89PNG\r\n\x1a\n', ': found a PNG image, expected UTF-8 text with a file name and ten votes'),
@@ -142,16 +145,17 @@ def test_a_csv_that_cannot_be_used(table, text, message):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('{"a.jpg": 5}', ': found JSON that is no list of objects, expected objects with a file name and ten votes'),
+    ('[5]', ': found JSON that is no list of objects, expected objects with a file name and ten votes'),
+    ('{"a.jpg": 5}', ': found means from 5 to 5, expected to know their scale, as none exceeds 5: type --range 1 5,'),
     ('[{"file": "a.jpg", "mean": 5}', ': found text that is no JSON (Expecting'),
     ('[' * 100000, ': found text that is no JSON ('),
     ('[]', ': found no lines, expected'),
     ('[{"file": "a.jpg", "label": [1, 2]}]', ": object 1: found '[1, 2]' for the votes, expected a list of ten "),
     ('[{"file": "a.jpg", "mean": true}]', ": object 1: found the mean 'True', expected a number from 1 to 10"),
     ('[{"file": "a.jpg", "mean": 1e999}]', ": object 1: found the mean 'inf', expected"),
-    ('[{"file": "a.jpg", "mean": 5}, {"file": ["x"], "mean": 5}]', ": object 2: found the file name '', expected"),
-    ('[{"file": "a\\ud800.jpg", "mean": 5}]', ': object 1: found the file name '),
-    ('[{"file": "a.jpg", "mean": 5}, {"file": "a.jpg", "mean": 5}]', ": object 2: found 'a.jpg' again, which object 1"),
+    ('[{"file": "a.jpg", "mean": 5}, {"file": ["x"], "mean": 6}]', ": object 2: found the file name '', expected"),
+    ('[{"file": "a\\ud800.jpg", "mean": 6}]', ': object 1: found the file name '),
+    ('[{"file": "a.jpg", "mean": 5}, {"file": "a.jpg", "mean": 6}]', ": object 2: found 'a.jpg' again, which object 1"),
     ('[{"image": "a.jpg"}]', ': object 1: found the columns image, expected a file name and'),
 ])
 def test_json_that_cannot_be_used(table, text, message):
@@ -160,11 +164,27 @@ def test_json_that_cannot_be_used(table, text, message):
 
 
 def test_bad_lines_are_left_out_where_asked(table):
-    read = ava.read_labels(table('file,mean\na.jpg,5\nb.jpg,55\nc.jpg,6\n'), skip_bad=True)
+    read = ava.read_labels(table('file,mean\na.jpg,5\nb.jpg,55\nc.jpg,6\n'), SKIP)
     assert read.ids.tolist() == ['a.jpg', 'c.jpg']
     assert [line for line, _ in read.bad] == [3]
-    text = error_of(ava.read_labels, table('file,mean\nb.jpg,55\n'), skip_bad=True)
+    text = error_of(ava.read_labels, table('file,mean_1_10\nb.jpg,55\n'), LabelOptions(skip_bad=True, max_bad=1))
     assert 'found no usable line (line 2: found the mean' in text
+
+
+def test_more_bad_lines_than_are_allowed_stop(table):
+    lines = [f'{number}.jpg,{5 + number % 4}' for number in range(198)]
+    two = table('\n'.join(['file,mean', *lines, 'x.jpg,high', 'y.jpg,high']))
+    assert [line for line, _ in ava.read_labels(two, LabelOptions(skip_bad=True)).bad] == [200, 201]
+    three = table('\n'.join(['file,mean', *lines[1:], 'x.jpg,high', 'y.jpg,high', 'z.jpg,high']))
+    assert error_of(ava.read_labels, three, LabelOptions(skip_bad=True)).startswith(
+        f"{three}: 3 of 200 lines cannot be used, more than --max_bad_labels 0.01 allows; the first is line 199: found "
+        "the mean 'high', ")
+    assert len(ava.read_labels(three, LabelOptions(skip_bad=True, max_bad=0.015)).bad) == 3
+
+
+def test_skipping_is_not_offered_where_the_first_line_fails(table):
+    assert '--skip_bad_labels' not in error_of(ava.read_labels, table('file,mean\na.jpg,high\nb.jpg,6\n'))
+    assert '--skip_bad_labels' in error_of(ava.read_labels, table('file,mean\nb.jpg,6\na.jpg,high\n'))
 
 
 @settings(max_examples=150, deadline=None,
@@ -175,7 +195,7 @@ def test_junk_is_one_sentence_or_labels(table, junk, name):
     path = table(junk, name)
     for skip_bad in (False, True):
         try:
-            read = ava.read_labels(path, skip_bad=skip_bad)
+            read = ava.read_labels(path, LabelOptions(skip_bad=skip_bad, max_bad=1))
         except InputError as error:
             assert str(error).startswith(path) and '\n' not in str(error)
         else:
@@ -194,7 +214,7 @@ def test_labels_come_back_as_they_were(table, tmp_path, values, more, capsys):
     path = table('file,mean\n' + ''.join(f'{name},{value}\n' for name, value in zip(NAMES, values)))
     output = str(tmp_path / 'new' / 'AVA.txt')
     assert labels.main([path, '-o', output, *more]) == 6
-    assert capsys.readouterr().out == f'{output}: 6 labels\n'
+    assert capsys.readouterr().out.splitlines()[-1] == f'{output}: 6 labels'
     low, high = map(float, more[1:]) if more else (1, 10)
     expected = [1 + 9 * (value - low) / (high - low) for value in values]
     assert list(means(output)) == NAMES
@@ -217,7 +237,7 @@ def test_votes_stay_as_typed_and_lines_are_shuffled_by_seed(table, tmp_path):
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(table, tmp_path):
-    path = table('a.jpg,5\nb.jpg,55\n')
+    path = table('a.jpg,6\nb.jpg,high\n')
     (tmp_path / 'AVA.txt').write_text('of an earlier day')
     before = snapshot(tmp_path)
     assert error_of(labels.main, [path, '-o', str(tmp_path / 'AVA.txt'), '--skip_bad_labels']) == (
@@ -226,7 +246,7 @@ def test_nothing_is_overwritten_and_nothing_half_written(table, tmp_path):
     assert error_of(labels.main, [path, '-o', str(tmp_path / 'new.csv')]).startswith(
         f'--output: {tmp_path}/new.csv would be read as a table. ')
     assert error_of(labels.main, [str(tmp_path / 'AVA.txt'), '-o', str(tmp_path / 'new.txt')]).startswith(
-        f'{tmp_path}/AVA.txt is no table: its name must end with .csv or .json')
+        f'{tmp_path}/AVA.txt is no table: it has lines of AVA.txt, or none that can be read. ')
     assert error_of(labels.main, [table(f'file,{TEN}\na.jpg,{VOTES_CSV}', 'v.csv'), '-o', str(tmp_path / 'new.txt'),
                                   '--range', '0', '9']).endswith('expected one of the two: leave --range out')
     os.remove(str(tmp_path / 'v.csv'))
@@ -234,12 +254,13 @@ def test_nothing_is_overwritten_and_nothing_half_written(table, tmp_path):
 
 
 def test_the_command(table, tmp_path):
-    path, command = table('a.jpg,5\nb.jpg,55\n'), [sys.executable, '-m', 'utils.labels']
+    path, command = table('a.jpg,6\nb.jpg,high\n'), [sys.executable, '-m', 'utils.labels']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
-    done = subprocess.run([*command, path, '-o', 'AVA.txt', '--skip_bad_labels'], cwd=str(tmp_path),
-                          env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, path, '-o', 'AVA.txt', '--skip_bad_labels', '--max_bad_labels', '0.5'],
+                          cwd=str(tmp_path), env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, '')
-    assert done.stdout.startswith(f'{tmp_path}/AVA.txt: 1 labels, 1 left out, first line 2: found the mean')
+    assert done.stdout.splitlines()[-1].startswith(
+        f'{tmp_path}/AVA.txt: 1 labels, 1 left out, first line 2: found the mean')
     done = subprocess.run([*command, path, '-o', 'AVA.txt'], cwd=str(tmp_path), env=environment, capture_output=True,
                           text=True)
     assert done.returncode == 1 and done.stderr.startswith('labels: error: ') and done.stderr.count('\n') == 1

@@ -19,6 +19,7 @@ from PIL import Image
 
 from utils import data_loader, models, nima
 from utils.base.errors import InputError
+from utils.base.label_options import LabelOptions
 from utils.base.preprocessing import Preprocessing
 from utils.data import ava, image_files
 from utils.model import bounds, checkpoint, trust, trust_network
@@ -137,7 +138,7 @@ def test_labels(cases, tmp_path):
         path.write_bytes(data)
         with judged(cases, number):
             try:
-                found = ava.read_labels(str(path), skip_bad=draw.random() < 0.5)
+                found = ava.read_labels(str(path), LabelOptions(skip_bad=draw.random() < 0.5, max_bad=1))
             except InputError as error:
                 assert str(path) in str(error), (number, str(error))
                 assert 'int_max_str' not in str(error) and '32770' not in str(error), (number, str(error))

@@ -11,7 +11,19 @@ from utils.base.defaults import (
     PRECISION_MODES_V2,
     VAL_SIZE,
 )
-from utils.base.parser import count, longest_side, megapixels, share, typed_name, typed_path, typed_split
+from utils.base.label_options import AS_USUAL, ASSUMED_STD, MAX_BAD_LABELS
+from utils.base.parser import (
+    any_number,
+    count,
+    longest_side,
+    megapixels,
+    rate,
+    share,
+    typed_name,
+    typed_path,
+    typed_split,
+    typed_text,
+)
 
 
 def add_val_size(group: Any) -> None:
@@ -35,7 +47,12 @@ def add_test(group: Any, use: str) -> None:
 
 
 def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
-    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all."""
+    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all.
+
+    Two label files are a split that is named after the second one.
+    """
+    if flags.labels.val_path:
+        flags.split = flags.labels.val_path
     if flags.val_size is None and flags.split == 'last':
         flags.val_size = VAL_SIZE
     return flags
@@ -45,12 +62,37 @@ def add_dataset_paths(group: Any) -> None:
     group.add_argument('--base_images_path', type=typed_path, metavar='DIR',
                        help='folder of the images (default: the line in utils/data_loader.py)')
     group.add_argument('--ava_dataset_path', type=typed_path, metavar='FILE',
-                       help='label file, AVA.txt (default: the line in utils/data_loader.py)')
+                       help='label file, AVA.txt or a table (default: the line in utils/data_loader.py)')
 
 
-def add_skip_bad_labels(group: Any) -> None:
-    group.add_argument('--skip_bad_labels', action='store_true',
-                       help='leave out label lines that cannot be used, and report how many, instead of stopping')
+def add_label_options(group: Any, *, skip: bool = True, two_files: bool = True) -> None:
+    """How the label file is read: flags.labels, a LabelOptions. `skip`: with the flags on bad lines."""
+    add = functools.partial(group.add_argument, action=_LabelOption, dest='labels', default=AS_USUAL)
+    add('--range', type=any_number, nargs=2, metavar=('WORST', 'BEST'), const='scale',
+        help="values of the worst and the best possible mean or rating in a table, such as 0 100, or 1 0 where a low "
+             "value is better (default: as in the column's name, mean_0_100, else 1 10, where that is plausible)")
+    add('--std', type=rate, metavar='S', const='std',
+        help='standard deviation of the votes, in points of 1 to 10, for labels that are a mean alone '
+             f'(default: {ASSUMED_STD:g})')
+    add('--ignore_columns', type=typed_text, nargs='+', metavar='NAME', const='ignored',
+        help='columns of a table that are not read (default: those without a known name)')
+    if skip:
+        add('--skip_bad_labels', nargs=0, const='skip_bad',
+            help='leave out label lines that cannot be used, and report how many, instead of stopping')
+        add('--max_bad_labels', type=share, metavar='P', const='max_bad',
+            help=f'largest share of lines that --skip_bad_labels leaves out (default: {MAX_BAD_LABELS})')
+    if two_files:
+        add('--val_dataset_path', type=typed_path, metavar='FILE', const='val_path',
+            help='label file of the validation images, where a dataset comes as two files; takes the place of --split')
+
+
+class _LabelOption(argparse.Action):
+    """Collects the typed flags of add_label_options() in one LabelOptions; `const` is the field."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any,
+                 option_string: Optional[str] = None) -> None:
+        value = True if values == [] else tuple(values) if isinstance(values, list) else values
+        namespace.labels = namespace.labels._replace(**{self.const: value})
 
 
 def add_bad_images(group: Any) -> None:

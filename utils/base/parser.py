@@ -17,6 +17,13 @@ def typed_path(text: str) -> str:
     return os.path.abspath(os.path.expanduser(text))
 
 
+def typed_text(text: str) -> str:
+    """A text that is not empty."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError('found an empty text, expected a name')
+    return text
+
+
 def typed_name(text: str) -> str:
     """A name as it stands, or a path, by typed_path()."""
     return text if text and not os.path.dirname(text) else typed_path(text)

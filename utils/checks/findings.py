@@ -11,6 +11,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import numpy as np
 
 from utils.base.errors import InputError
+from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.progress import progress
 from utils.checks import ava_facts
 from utils.data import ava, image_headers, splits
@@ -41,10 +42,14 @@ class Dataset(NamedTuple):
     split: str                # what parts are printed as, or why there are none
     split_typed: bool         # by --val_size: that there are no parts is a finding then
 
+    def name_of(self, path: str) -> str:
+        """The name of an image in the folder, with its sub-folders."""
+        return path[len(os.path.join(self.images_folder, '')):]
+
     @property
     def label_of(self) -> Dict[str, str]:
         """The id of each labelled image that exists, by its file's name."""
-        return {os.path.basename(path): image_id
+        return {self.name_of(path): image_id
                 for path, image_id in zip(self.paths[self.found], self.labels.ids[self.found])}
 
 
@@ -66,17 +71,18 @@ class Checked(NamedTuple):
     headers_only: bool
 
 
-def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LAST,
-                 val_size: Optional[int] = None) -> Dataset:
+def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LAST, val_size: Optional[int] = None,
+                 options: LabelOptions = AS_USUAL) -> Dataset:
     """The dataset before anything is decoded.
 
     InputError where the labels, the folder or all of the labelled images are missing, or a list of `split` cannot be
     used. That the split 'last' leaves no training or validation image is said in the dataset.
     """
     ava.refuse_exchanged(labels_path, images_folder)
-    labels = ava.read_labels(labels_path, skip_bad=True)
+    exists = ava.has_image(images_folder) if os.path.isdir(images_folder) else None
+    labels = ava.read_labels(labels_path, options._replace(skip_bad=True, max_bad=1), exists=exists)
     paths, found = ava.find_images(labels.ids, images_folder)
-    images = sorted(name for name in os.listdir(images_folder) if name.lower().endswith(ENDINGS))
+    images = sorted(name for name in ava.list_images(images_folder, labels.ids) if name.lower().endswith(ENDINGS))
     parts, description = None, ''
     try:
         parts = splits.choose(ava.Ratings(labels.ids, paths, labels.distributions).take(found), split, val_size,
@@ -180,7 +186,7 @@ def labels_without_image(checked: Checked) -> Details:
     """The ids whose image is not in the folder; training leaves them out."""
     dataset = checked.dataset
     for image_id, path in zip(dataset.labels.ids[~dataset.found], dataset.paths[~dataset.found]):
-        yield image_id, f'found no {os.path.basename(path)} in the folder: add the image or delete the line'
+        yield image_id, f'found no {dataset.name_of(path)} in the folder: add the image or delete the line'
 
 
 def images_without_label(checked: Checked) -> Details:
@@ -217,7 +223,8 @@ def duplicates_across_split(checked: Checked) -> Details:
 
 
 def _across_split(checked: Checked) -> Iterator[Tuple[str, str]]:
-    validation = {os.path.basename(path) for path in checked.dataset.parts[1].paths} if checked.dataset.parts else set()
+    parts, name_of = checked.dataset.parts, checked.dataset.name_of
+    validation = {name_of(path) for path in parts[1].paths} if parts else set()
     for names in checked.same:
         inside = [name for name in names if name in validation]
         if inside:

@@ -1,7 +1,7 @@
 """What check_dataset prints and writes: a summary, a list, JSON, and a label file without what was found."""
 import collections
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from utils.base import files, text
 from utils.base.errors import InputError
 from utils.checks import ava_facts, findings
 from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
-from utils.data import ava, ava_lines, label_tables
+from utils.data import ava, ava_lines, label_text, panel
 
 SHOWN = 5         # findings of a kind on the screen; the list file has all
 BIN = 0.5         # width of a bar of the histogram, in points of the mean score
@@ -57,13 +57,15 @@ def causes(checked: Checked) -> Dict[str, int]:
     return dict(counts)
 
 
-def summary(checked: Checked, findings: List[Finding], remarks: List[Finding], list_path: str) -> str:
+def summary(checked: Checked, found: List[Finding], remarks: List[Finding], list_path: str) -> str:
     """The text for the screen: sizes, histogram of the labels in use, remarks, findings."""
     dataset = checked.dataset
     means = score_utils.mean_score(dataset.labels.distributions[dataset.found])
     good = np.round(means, score_utils.DECIMALS) > score_utils.GOOD
     lines = [f'labels: {len(dataset.labels.ids)} usable, {dataset.labels_path}',
-             f'images: {len(dataset.images)}, {dataset.images_folder}', *([dataset.split] if dataset.parts else [])]
+             f'images: {len(dataset.images)}, {dataset.images_folder}', *([dataset.split] if dataset.parts else []),
+             *dataset.labels.about, *_about_names(dataset),
+             panel.text(panel.agreement(means, dataset.labels.panel.take(dataset.found)))]
     if checked.headers_only:
         lines.append('headers only: no image was decoded, damage behind the headers was not looked for')
     lines += ['', f'mean scores of the {len(means)} labels with an image (evenly long bars would be balanced classes):',
@@ -73,7 +75,7 @@ def summary(checked: Checked, findings: List[Finding], remarks: List[Finding], l
         mine = [remark for remark in remarks if remark.kind == kind]
         lines += [f'remark: {title}: {len(mine)}', *_first(mine)] if mine else []
     for kind, title, _ in CHECKS:
-        mine = [finding for finding in findings if finding.kind == kind]
+        mine = [finding for finding in found if finding.kind == kind]
         if kind == ACROSS_SPLIT and not dataset.parts:
             lines.append(f'{title}: not checked: {dataset.split}')
             continue
@@ -81,8 +83,15 @@ def summary(checked: Checked, findings: List[Finding], remarks: List[Finding], l
         if kind == 'undecodable_image' and mine:
             lines.append('  of these ' + ', '.join(f'{cause} {count}' for cause, count in causes(checked).items()))
     nothing = 'nothing found' if dataset.parts else 'nothing found in what was checked'
-    lines.append(f'found {len(findings)} in all, listed in {list_path}' if findings else nothing)
+    lines.append(f'found {len(found)} in all, listed in {list_path}' if found else nothing)
     return '\n'.join(lines)
+
+
+def _about_names(dataset: findings.Dataset) -> List[str]:
+    """A sentence where files are named as in the labels but for the case of letters."""
+    names = ava.in_other_case(dataset.labels.ids[dataset.found], dataset.paths[dataset.found])
+    differ = f'{len(names)} names differ from their files in the case of letters only, first '
+    return [differ + names[0]] if names else []
 
 
 def _first(findings: List[Finding]) -> List[str]:
@@ -102,6 +111,7 @@ def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -
         'images': {'folder': dataset.images_folder, 'files': len(dataset.images)},
         'split': {'text': dataset.split, 'training': parts[0].count, 'validation': parts[1].count} if parts else {
             'text': f'not checked: {dataset.split}'},
+        **agreement_json(panel.agreement(means, dataset.labels.panel.take(dataset.found))),
         'mean_score': float(means.mean()), 'mean_scores': bars(means),
         'undecodable_causes': causes(checked),
         'counts': {kind: sum(finding.kind == kind for finding in [*findings, *remarks])
@@ -109,6 +119,12 @@ def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -
         'findings': [finding._asdict() for finding in findings],
         'remarks': [remark._asdict() for remark in remarks],
     }
+
+
+def agreement_json(found: Optional[panel.Agreement]) -> Dict[str, Any]:
+    """What two panels of this size would agree, and the ceiling, as panel.text() has them; None where not measured."""
+    return {'panel_agreement_lcc': found and found.reliability, 'noise_ceiling_lcc': found and found.ceiling,
+            'noise_ceiling_srcc': found and panel.srcc_of(found.ceiling)}
 
 
 def write_json(content: Dict[str, Any], path: str) -> None:
@@ -151,11 +167,12 @@ def clean_lines(checked: Checked) -> List[str]:
     unwanted = {name for name, _ in findings.duplicates_across_split(checked)} | set(checked.reasons)
     twice = {image_id for image_id, _ in findings.labels_of_one_image(checked)}
     kept = [row for row, (image_id, path) in enumerate(zip(dataset.labels.ids, dataset.paths))
-            if dataset.found[row] and os.path.basename(path) not in unwanted and image_id not in twice]
-    if label_tables.is_table(dataset.labels_path):
+            if dataset.found[row] and dataset.name_of(path) not in unwanted and image_id not in twice]
+    if dataset.labels.is_table:
         votes = dataset.labels.distributions * dataset.labels.totals[:, np.newaxis]
         return [ava_lines.to_line(index, dataset.labels.ids[row], votes[row]) for index, row in enumerate(kept, 1)]
     bad = {line for line, _ in dataset.labels.bad}
-    lines = [line.decode('utf-8') for number, line in enumerate(ava.read_text(dataset.labels_path).splitlines(), 1)
+    text = label_text.read(dataset.labels_path, 'lines of AVA.txt').data
+    lines = [line.decode('utf-8') for number, line in enumerate(text.splitlines(), 1)
              if line.strip() and number not in bad]
     return [lines[row] for row in kept]

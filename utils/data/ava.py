@@ -1,25 +1,20 @@
 """AVA's labels: a line of AVA.txt -> (image id, vote distribution), joined with the images on disk."""
-import math
+import contextlib
 import os
 import unicodedata
-from typing import Any, Callable, Container, Dict, List, NamedTuple, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
 
 import numpy as np
 
 from utils.base.errors import InputError
-from utils.base.scores import SCORES
-from utils.data import image_names, label_tables, path_hints
-from utils.data.image_kinds import BMP, ENDINGS, kind_of
-
-ID_COLUMN, FIRST_VOTE, MIN_COLUMNS = 1, 2, 12  # index id v1 ... v10 [tag tag challenge]
+from utils.base.label_options import AS_USUAL, LabelOptions
+from utils.base.scores import SCORES  # noqa: F401  others read it here
+from utils.data import ava_lines, image_names, label_tables, label_text, panel, path_hints
+from utils.data.ava_lines import BadLine
+from utils.data.image_kinds import ENDINGS
+from utils.data.panel import Panel
 
 _LINE = "lines of 'index id v1 ... v10'"
-_NOT_TEXT = {b'PK\x03\x04': 'a ZIP archive', b'\x1f\x8b': 'a gzip archive', b'\x89HDF': 'an HDF5 file',
-             b'\xff\xfe': 'UTF-16 text', b'\xfe\xff': 'UTF-16 text'}
-_NOT_THERE: Dict[Type[OSError], str] = {
-    FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
-
-BadLine = Tuple[int, str]  # line number from 1, what is wrong with it
 
 
 class Labels(NamedTuple):
@@ -29,6 +24,9 @@ class Labels(NamedTuple):
     distributions: np.ndarray  # float64 [N, 10], of the votes for each of SCORES; rows sum to 1
     bad: List[BadLine]  # the lines left out; empty unless skip_bad
     totals: np.ndarray  # float64 [N]: the sum of an image's votes
+    panel: Panel        # what is known of the people who voted
+    is_table: bool      # no lines of AVA.txt
+    about: List[str]    # what was read of a table, and how, as sentences
 
 
 class Ratings(NamedTuple):
@@ -37,6 +35,7 @@ class Ratings(NamedTuple):
     ids: np.ndarray     # object (str) [N]
     paths: np.ndarray   # object (str) [N]: path of the image file
     distributions: np.ndarray  # float64 [N, 10], of the votes for each of SCORES; rows sum to 1
+    panel: Optional[Panel] = None  # what is known of the people who voted
 
     @property
     def count(self) -> int:  # type: ignore[override]  # len() of a NamedTuple would be its three fields
@@ -45,30 +44,37 @@ class Ratings(NamedTuple):
 
     def take(self, indices: Any) -> 'Ratings':
         """The ratings at `indices`: a slice, an int array or a bool mask [N]."""
-        return Ratings(self.ids[indices], self.paths[indices], self.distributions[indices])
+        return Ratings(self.ids[indices], self.paths[indices], self.distributions[indices],
+                       self.panel and self.panel.take(indices))
 
 
-def read_labels(ava_dataset_path: str, *, skip_bad: bool = False) -> Labels:
-    """The labels of a file of lines 'index id v1 ... v10 tag tag challenge', in the file's order.
+def read_labels(ava_dataset_path: str, options: LabelOptions = AS_USUAL, *,
+                exists: Optional[Callable[[str], bool]] = None) -> Labels:
+    """The labels of a file of lines 'index id v1 ... v10 tag tag challenge', in the file's order, or of a table.
 
-    Only id and votes are used, so 12 columns are enough. Votes are finite numbers from 0, decimals allowed, not all 0.
-    An id occurs once, its blanks and letters beyond ASCII as image_names.encode() writes them. Blank lines are ignored;
-    LF, CRLF, trailing blanks and a UTF-8 BOM are read. A file whose name ends with .csv or .json is read by
-    label_tables. `skip_bad` lists bad lines in `bad` instead of raising.
+    Of lines only id and votes are used, so 12 columns are enough. Votes are finite numbers from 0, decimals allowed,
+    not all 0. An id occurs once, its blanks and letters beyond ASCII as image_names.encode() writes them. Blank lines
+    are ignored; LF, CRLF, trailing blanks, a BOM, UTF-16 and GBK are read. label_tables reads tables; `exists` says
+    whether there is an image for a name in them. With `options.skip_bad` bad lines are listed in `bad`.
 
     Raises InputError, `AVA.txt:17: found ..., expected ...: what to do`, for a bad line, and for a file that
-    is missing, empty or no UTF-8 text.
+    is missing, empty or no text.
     """
-    data = read_text(ava_dataset_path)
-    if label_tables.is_table(ava_dataset_path):
-        ids, votes, bad = label_tables.parse(data, ava_dataset_path, skip_bad=skip_bad)
+    is_table, data, encoding = label_tables.is_table(ava_dataset_path), b'', None
+    if not is_table:
+        data, encoding = label_text.read(ava_dataset_path, _expected(ava_dataset_path))
+        is_table = label_tables.looks_like_one(data.decode('utf-8'))
+    if is_table:
+        ids, votes, bad, people, about = label_tables.read(ava_dataset_path, options, exists)
     else:
-        ids, votes, bad = _parse(data, ava_dataset_path, skip_bad)
+        ids, votes, bad = ava_lines.parse(data, ava_dataset_path, options)
+        about = [f'{ava_dataset_path}: read as {encoding}'] if encoding else []
+        people = panel.counted(votes)
     if not ids:
         raise no_labels(ava_dataset_path, bad)
     totals = votes.sum(axis=1)
     # Strings as objects: in a fixed-width array the longest would set the size of all.
-    return Labels(np.array(ids, dtype=object), votes / totals[:, np.newaxis], bad, totals)
+    return Labels(np.array(ids, dtype=object), votes / totals[:, np.newaxis], bad, totals, people, is_table, about)
 
 
 def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, np.ndarray]:
@@ -78,17 +84,14 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     order. An image that is not there gets the path where it was expected first. The folder is listed once and
     no file in it is touched. Raises InputError where there is no folder, or none of the images in it.
     """
-    try:
-        listing = set(os.listdir(base_images_path))
-    except tuple(_NOT_THERE) as error:
-        raise _no_images(base_images_path, _NOT_THERE[type(error)], ids) from error
-    except OSError as error:
-        raise _unreadable(base_images_path, error, 'the folder of images') from error
+    listing = list_images(base_images_path, ids)
     names = [_name_in(listing, image_id) for image_id in ids]
     if not all(names):
-        # A Mac writes é as e and an accent: the same name in other letters.
+        # A Mac writes é as e and an accent: the same name in other letters. Windows does not tell a.JPG from A.jpg.
         composed = {unicodedata.normalize('NFC', name): name for name in listing if not name.isascii()}
         names = [name or _composed_in(composed, image_id) for name, image_id in zip(names, ids)]
+    if not all(names):
+        names = _in_other_case(listing, names, ids)
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
         _refuse_endings(listing, ids, base_images_path)
@@ -98,23 +101,70 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     return np.array(paths, dtype=object), mask
 
 
-def read(ava_dataset_path: str, base_images_path: str, *, skip_bad: bool = False,
+def list_images(base_images_path: str, ids: Sequence[str] = ()) -> Set[str]:
+    """The names in the folder of images, and those in its sub-folders that `ids` name, as `session1/a.jpg`.
+
+    InputError where there is no folder.
+    """
+    try:
+        listing = set(os.listdir(base_images_path))
+    except tuple(path_hints.NOT_THERE) as error:
+        raise _no_images(base_images_path, path_hints.NOT_THERE[type(error)], ids) from error
+    except OSError as error:
+        raise path_hints.unreadable(base_images_path, error, 'the folder of images') from error
+    for below in sorted({os.path.dirname(image_id) for image_id in ids if '/' in image_id}):
+        with contextlib.suppress(OSError):
+            listing.update(f'{below}/{name}' for name in os.listdir(os.path.join(base_images_path, below)))
+    return listing
+
+
+def has_image(base_images_path: str) -> Callable[[str], bool]:
+    """A function that says whether the folder has an image for an id."""
+    listing = list_images(base_images_path)
+
+    def exists(image_id: str) -> bool:
+        image_id = image_id.replace('\\', '/')
+        if '/' in image_id:
+            return os.path.isfile(os.path.join(base_images_path, image_id))
+        return _name_in(listing, image_id) is not None
+    return exists
+
+
+def read(ava_dataset_path: str, base_images_path: str, options: LabelOptions = AS_USUAL, *,
          report: Optional[Callable[[str], Any]] = None) -> Ratings:
     """The labels that have an image, in the file's order.
 
-    `report`, such as print, gets one sentence on the labels without an image and one on the lines that
-    `skip_bad` left out, if any. Raises InputError as read_labels and find_images do.
+    `report`, such as print, gets sentences on what was read of a table, on the labels without an image and on the lines
+    that were left out, if any. Raises InputError as read_labels and find_images do.
     """
     refuse_exchanged(ava_dataset_path, base_images_path)
-    labels = read_labels(ava_dataset_path, skip_bad=skip_bad)
+    exists = has_image(base_images_path) if os.path.isdir(base_images_path) else None
+    labels = read_labels(ava_dataset_path, options, exists=exists)
     paths, found = find_images(labels.ids, base_images_path)
-    if report and labels.bad:
+    for sentence in _about(ava_dataset_path, base_images_path, labels, paths, found) if report else ():
+        report(sentence)  # type: ignore[misc]
+    return Ratings(labels.ids, paths, labels.distributions, labels.panel).take(found)
+
+
+def _about(path: str, folder: str, labels: Labels, paths: np.ndarray, found: np.ndarray) -> Iterator[str]:
+    """What there is to report of labels and their images."""
+    yield from labels.about
+    if labels.bad:
         line, reason = labels.bad[0]
-        report(f'{ava_dataset_path}: bad lines left out: {len(labels.bad)}, first line {line}: {reason}')
-    if report and not found.all():
-        report(f'{ava_dataset_path}: {np.sum(~found)} of {len(found)} labels left out, which have no image in '
-               f'{base_images_path}, first {labels.ids[~found][0]}')
-    return Ratings(labels.ids, paths, labels.distributions).take(found)
+        yield f'{path}: bad lines left out: {len(labels.bad)}, first line {line}: {reason}'
+    if not found.all():
+        yield (f'{path}: {np.sum(~found)} of {len(found)} labels left out, which have no image in '
+               f'{folder}, first {labels.ids[~found][0]}')
+    other = in_other_case(labels.ids[found], paths[found])
+    if other:
+        yield f'{path}: {len(other)} names differ from their files in the case of letters only, first {other[0]}'
+
+
+def in_other_case(ids: Sequence[str], paths: Sequence[str]) -> List[str]:
+    """The ids whose file is named so but for the case of its letters."""
+    return [image_id for image_id, path in zip(ids, paths)
+            if not image_id.isdigit() and not unicodedata.normalize('NFC', path).endswith(
+                tuple(unicodedata.normalize('NFC', '/' + name) for name in image_names.file_names(image_id)))]
 
 
 def refuse_exchanged(ava_dataset_path: str, base_images_path: str) -> None:
@@ -152,92 +202,6 @@ def _expected(path: str) -> str:
     return f'{_LINE}: give the label file AVA.txt'
 
 
-def read_text(path: str) -> bytes:
-    """The bytes of a label file without its BOM; InputError where it is not there or no UTF-8 text."""
-    try:
-        with open(path, 'rb') as file:
-            data = file.read()
-    except tuple(_NOT_THERE) as error:
-        raise InputError(f'{path}: found {_NOT_THERE[type(error)]}, expected the label file: '
-                         f'{path_hints.labels_hint(path)}') from error
-    except OSError as error:
-        raise _unreadable(path, error, 'the label file') from error
-    kind, other = kind_of(data[:12]), next((what for magic, what in _NOT_TEXT.items() if data.startswith(magic)), None)
-    if other or kind not in (None, BMP):  # a text may begin with BM
-        raise InputError(f'{path}: found {other or f"a {kind} image"}, expected UTF-8 text with {_expected(path)}')
-    try:
-        data.decode('utf-8')
-    except UnicodeDecodeError as error:
-        line = len(data[:error.start + 1].splitlines())
-        raise InputError(f'{path}:{line}: found bytes that are not UTF-8, expected UTF-8 text with '
-                         f'{_expected(path)} or save it as UTF-8') from error
-    return data[3:] if data.startswith(b'\xef\xbb\xbf') else data
-
-
-def _unreadable(path: str, error: OSError, expected: str) -> InputError:
-    return InputError(f'cannot read {path}, {expected}: {error.strerror}. Change its permissions or copy it')
-
-
-def _parse(data: bytes, path: str, skip_bad: bool) -> Tuple[List[str], np.ndarray, List[BadLine]]:
-    """Ids [N], votes float64 [N, 10] and the bad lines, which raise InputError unless `skip_bad`."""
-    votes: List[float] = []
-    bad: List[BadLine] = []
-    line_of: Dict[str, int] = {}
-    for number, line in enumerate(data.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            image_id, line_votes = _parse_line(line)
-            if image_id in line_of:
-                raise InputError(f'found id {image_id}, which line {line_of[image_id]} has too, '
-                                 f'expected each id once: delete one of the two lines')
-        except InputError as error:
-            if not skip_bad:
-                raise InputError(f'{path}:{number}: {error}, or leave out bad lines with '
-                                 '--skip_bad_labels') from error
-            bad.append((number, str(error)))
-        else:
-            line_of[image_id] = number
-            votes += line_votes  # one flat list: NumPy takes it several times as fast as a list of lists
-    return list(line_of), np.array(votes, np.float64).reshape(-1, len(SCORES)), bad
-
-
-def _parse_line(line: bytes) -> Tuple[str, List[float]]:
-    columns = line.split(None, MIN_COLUMNS)
-    if len(columns) < MIN_COLUMNS:
-        raise _bad_line(f'{len(columns)} of {MIN_COLUMNS} columns, {_shown(line)}', 'index, id and ten votes')
-    image_id = columns[ID_COLUMN].decode()
-    if not image_id.isalnum():  # most are digits
-        image_id = image_names.decode(image_id)
-        if not image_names.is_safe(image_id):
-            raise _bad_line(f'id {_shown(columns[ID_COLUMN])}', "a name without '/', '\\', '..' and NUL")
-    columns = columns[FIRST_VOTE:MIN_COLUMNS]
-    digits = b''.join(columns).isdigit()
-    votes = list(map(float, columns)) if digits else [_vote(score, column) for score, column in enumerate(columns, 1)]
-    if not 0 < sum(votes) < math.inf:
-        raise _bad_line(f'votes that add up to {sum(votes):g}', 'at least one vote')
-    return image_id, votes
-
-
-def _bad_line(found: str, expected: str) -> InputError:
-    return InputError(f'found {found}, expected {expected}: correct or delete the line')
-
-
-def _vote(score: int, column: bytes) -> float:
-    try:
-        vote = float(column) if b'_' not in column else math.nan  # Python reads 1_0 as 10
-    except ValueError:
-        vote = math.nan
-    if not 0 <= vote < math.inf:
-        raise _bad_line(f'{_shown(column)} votes for score {score}', 'a number from 0')
-    return vote
-
-
-def _shown(text: bytes) -> str:
-    shown = text.decode().strip()
-    return repr(shown if len(shown) <= 40 else shown[:40] + '...')
-
-
 def _name_in(listing: Container[str], image_id: str) -> Optional[str]:
     usual = image_id + ENDINGS[0]
     if image_id.isdigit() and usual in listing:  # AVA's, several times faster than all
@@ -258,6 +222,19 @@ def _refuse_endings(listing: Container[str], ids: Sequence[str], base_images_pat
         raise InputError(f'{base_images_path}: {len(there)} of the {len(ids)} labelled images are there, with the '
                          f'ending {", ".join(endings[:3])}, which is not read. Convert them to JPEG or PNG, and '
                          'correct their names in the labels')
+
+
+def _in_other_case(listing: Set[str], names: Sequence[Optional[str]], ids: Sequence[str]) -> List[Optional[str]]:
+    """`names`, and where there is none the one file whose name differs in case only."""
+    folded: Dict[str, List[str]] = {}
+    for name in listing:
+        folded.setdefault(name.casefold(), []).append(name)
+
+    def only(image_id: str) -> Optional[str]:
+        lower = [name.casefold() for name in image_names.file_names(image_id)]
+        found = {name for key in lower for name in folded.get(key, ())}
+        return found.pop() if len(found) == 1 else None
+    return [name or only(image_id) for name, image_id in zip(names, ids)]
 
 
 def _no_images(base_images_path: str, found: str, ids: Sequence[str]) -> InputError:

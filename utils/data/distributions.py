@@ -8,6 +8,7 @@ from typing import Tuple
 
 import numpy as np
 
+from utils.base.label_options import ASSUMED_STD
 from utils.base.scores import SCORES
 
 HALVINGS = 80        # of the interval of a parameter: to less than the last bit
@@ -35,6 +36,19 @@ def from_means(means: np.ndarray) -> np.ndarray:
     votes = _exponential(flat)
     votes[low == 0] = np.eye(len(SCORES))[0]
     return np.where(mirrored[:, np.newaxis], votes[:, ::-1], votes)[inverse]
+
+
+def from_means_alone(means: np.ndarray, std: float = ASSUMED_STD) -> np.ndarray:
+    """Distributions float64 [N, 10] for `means` [N] of which no std is known: of the largest entropy, with one peak.
+
+    Their std is `std`, or that of from_means() where it is smaller, so that it never rises towards the ends. (A larger
+    one would put the votes on 1 and 10.)
+    """
+    votes = from_means(means)
+    free = np.sqrt(np.maximum(votes @ SCORES ** 2 - (votes @ SCORES) ** 2, 0))
+    wide = free > std
+    votes[wide] = from_means_and_stds(np.asarray(means, np.float64)[wide], np.full(int(wide.sum()), std))
+    return votes
 
 
 def std_range(means: np.ndarray) -> Tuple[np.ndarray, np.ndarray]:
@@ -69,6 +83,16 @@ def from_means_and_stds(means: np.ndarray, stds: np.ndarray) -> np.ndarray:
     flat = largest - least < 1e-12
     votes[flat] = _neighbours(wanted[:, 0])[flat]
     return votes[inverse.ravel()]
+
+
+def between_scores(values: np.ndarray) -> np.ndarray:
+    """Distributions float64 [N, 10] of one vote at each of `values` [N], divided between the two scores beside it."""
+    values = np.asarray(values, np.float64)
+    low = np.clip(np.floor(values), SCORES[0], SCORES[-1] - 1).astype(int) - 1
+    votes = np.zeros((len(values), len(SCORES)))
+    rows = np.arange(len(values))
+    votes[rows, low], votes[rows, low + 1] = SCORES[low + 1] - values, values - SCORES[low]
+    return votes
 
 
 def _exponential(slope: np.ndarray) -> np.ndarray:

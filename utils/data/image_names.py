@@ -10,8 +10,9 @@ _ESCAPES = re.compile('(?:%[0-9A-Fa-f]{2})+')
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name is one inside a folder: it has no '/', '\\', '..' or NUL, and is not empty."""
-    return bool(name) and not any(part in name for part in ('/', '\\', '..', '\0'))
+    """Whether a name is one inside a folder or its sub-folders: without '\\', '..' and NUL, no part empty or '.'."""
+    forbidden = any(part in name for part in ('\\', '..', '\0'))
+    return not forbidden and all(part not in ('', '.') for part in name.split('/'))
 
 
 def encode(name: str) -> str:

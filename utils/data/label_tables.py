@@ -1,249 +1,224 @@
-"""Labels as people keep them: CSV or JSON with file names and ten votes, a mean and a std, or a mean alone.
+"""Labels as people keep them: a table with file names and ten votes, a mean and a std, a mean alone, or ratings.
 
-Column names, in any case, with blanks, '-' or '_' between words; all other columns are ignored:
-
-    file        file, filename, file_name, image, image_id, image_name, id, name, photo, photograph, picture
-    ten votes   v1 ... v10, vote1 ... vote10, score1 ... score10, rating1 ... rating10, 1 ... 10; or 0 ... 9
-    mean        mean, mean_score, score, mos, rating, average; with a range: mean_0_100, mean_score_1_to_10
-    std         std, std_score, sd, stddev, standard_deviation: of the votes, on the mean's range
-
-A CSV without these names in its first line has the file, then ten votes, a mean and a std, or a mean. In JSON a
- list of objects has these names as keys, or, as in idealo's files, ten votes in one list under `label` or `votes`.
+label_rows.py reads CSV, tab- and blank-separated text, JSON, JSON lines and Excel; label_names.py has the names of
+columns; label_columns.py says which column has what, label_scale.py on which scale. docs/datasets.md shows each form.
 """
-import csv
-import io
+import contextlib
 import json
 import math
-import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from utils.base.errors import InputError, command_of
+from utils.base.errors import InputError
+from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.scores import SCORES
-from utils.data import distributions, image_names
+from utils.data import (
+    distributions,
+    label_columns,
+    label_files,
+    label_names,
+    label_report,
+    label_rows,
+    label_scale,
+    label_text,
+    panel,
+)
+from utils.data.label_columns import Layout
+from utils.data.label_rows import EXPECTED, Part, number
+from utils.data.label_scale import Scale
+from utils.data.panel import Panel
 
-ENDINGS = ('.csv', '.json')
-MOST_DIGITS = 100
-STD_ROUNDING = 0.02  # points of 1 to 10 by which a std may be beyond the possible, as rounded ones are
+ENDINGS = ('.csv', '.tsv', '.json', '.jsonl', '.xlsx')
+EXCEL = '.xlsx'
 
-_FILE = re.compile('file|filename|file_name|image|image_?id|image_?name|id|name|photo|photograph|picture')
-_MEAN = re.compile(r'(?:mean|mean_score|score|mos|rating|average)(?:_(\d+(?:\.\d+)?)(?:_to)?_(\d+(?:\.\d+)?))?')
-_STD = re.compile('std|std_score|sd|stddev|std_dev|standard_deviation')
-_VOTE = re.compile(r'(?:v|votes?|score|rating|count)?_?(\d{1,2})')
-_VOTE_LIST = re.compile('labels?|votes|ratings|distribution')
-EXPECTED = 'a file name and ten votes, a mean and a standard deviation, or a mean'
-_NAMES = 'such as file, v1 ... v10, mean and std'
+_EXPECTED = f'{EXPECTED} in each line: give a table with labels'
 
-Range = Tuple[float, float]
-Where = Any  # the index of a CSV's column, the key of a JSON object
-Parsed = Tuple[List[str], np.ndarray, List[Tuple[int, str]]]
+Exists = Optional[Callable[[str], bool]]
 
 
-class Layout(NamedTuple):
-    """Where a table has what; of votes, vote list and mean one is there."""
+class Table(NamedTuple):
+    """What a table of labels says."""
 
-    file: Where
-    votes: List[Where]
-    vote_list: Optional[Where]
-    mean: Optional[Where]
-    std: Optional[Where]
-    mean_range: Range
+    names: List[str]
+    votes: np.ndarray           # float64 [N, 10], votes or distributions
+    bad: List[Tuple[int, str]]  # lines or objects left out, from 1, and why
+    panel: Panel
+    about: List[str]            # what was read, and how, as sentences
 
 
 class Row(NamedTuple):
-    """One image's label; votes, or a mean and, where known, a std, both on the scale from 1 to 10."""
+    """One image's label, or one rating: votes, or a mean and, where known, a std, both on the scale from 1 to 10."""
 
+    layout: Layout
     name: str
     votes: Optional[List[float]]
-    mean: float
-    std: float  # NaN where there is none
+    said: List[float]          # means beside the votes, as they stand; NaN for an empty cell
+    mean: float = math.nan
+    std: float = math.nan      # NaN where there is none
+    number: float = math.nan   # of the people who voted
+    group: str = ''
+    rater: str = ''
 
 
 def is_table(path: str) -> bool:
-    """Whether a label file is CSV or JSON, by its name's ending."""
+    """Whether a label file is a table, by its name's ending."""
     return path.lower().endswith(ENDINGS)
 
 
-def parse(data: bytes, path: str, *, mean_range: Optional[Range] = None, skip_bad: bool = False) -> Parsed:
-    """Names [N], votes or distributions float64 [N, 10], and the bad lines or JSON objects with their numbers from 1.
+def is_one(path: str) -> bool:
+    """Whether a label file is a table, by its name's ending or its content."""
+    return is_table(path) or looks_like_one(label_text.read(path, _EXPECTED).data.decode('utf-8'))
 
-    `data` is the UTF-8 text of the CSV or JSON file `path`, `mean_range` the lowest and the highest possible mean,
-    by default as the column's name says, else 1 and 10. Raises InputError for a file that is no such table, and,
-    unless `skip_bad`, for a row that cannot be used.
+
+def looks_like_one(text: str) -> bool:
+    """Whether a text that is not named as a table is one, and no lines of AVA.txt, by its first line."""
+    first = next((line for line in text.splitlines() if line.strip()), '')
+    cells = first.split()
+    if len(cells) >= 12 and all(map(label_rows.is_number, cells[2:12])):
+        return False
+    if label_rows.delimiter_of(first) in (',', ';', '\t'):
+        return True
+    ends = [cells[0], cells[-1]] if len(cells) > 1 else []
+    numbers = sum(map(label_rows.is_number, ends))
+    names = first.split(None, 1)[-1:] + [first.rsplit(None, 1)[0]] if ends else []
+    return numbers == 1 and any(map(label_rows.is_image_name, names)) or bool(ends) and numbers == 0 and all(
+        label_names.is_known(cell) for cell in ends)
+
+
+def read(path: str, options: LabelOptions = AS_USUAL, exists: Exists = None) -> Table:
+    """The labels of a table; `exists` says whether there is an image for a name.
+
+    Raises InputError for a file that is no such table, and for a row that cannot be used unless `options` skip it.
     """
-    is_json = path.lower().endswith('.json')
+    if path.lower().endswith(EXCEL):
+        label_text.read_bytes(path)
+        parts, encoding = label_rows.read_excel(path), None
+    else:
+        text = label_text.read(path, _EXPECTED)
+        parts, encoding = label_rows.read(text.data.decode('utf-8'), path), text.encoding
+    layouts = [label_columns.find(part, options, exists) for part in parts]
+    folder = label_files.shared_folder(parts, layouts)
+    scales = _scales(path, parts, layouts, options)
+    rows, bad = _rows(path, parts, layouts, scales, folder, options)
+    about = [f'{path}: read as {encoding}'] if encoding else []
+    about += [f'{path}: {folder} in front of all names is cut off'] if folder else []
+    if not rows:
+        return Table([], np.zeros((0, len(SCORES))), bad, panel.counted(np.zeros((0, len(SCORES)))), about)
+    about.append(f'{path}: {label_report.columns(layouts[0])}')
+    _compare_means(rows, path)
+    if layouts[0].rater is not None:
+        return _of_ratings(path, rows, scales[0], bad, about)
+    std = distributions.ASSUMED_STD if options.std is None else options.std
+    votes, people = _distributions(rows, std), _panel(rows)
+    of_five = any(row.votes and len(row.votes) != len(SCORES) for row in rows)
+    about.append(f'{path}: {label_report.scores(votes, of_five, None if rows[0].votes else scales[0])}')
+    if people.assumed.any():
+        about.append(f'{path}: {label_report.assumed(people, std)}')
+    return Table([row.name for row in rows], votes, bad, people, about)
+
+
+# --- scales
+
+
+def _scales(path: str, parts: Sequence[Part], layouts: Sequence[Layout], options: LabelOptions) -> List[Scale]:
+    """The scale of each part's means; InputError where it has to be asked."""
+    unknown: List[Tuple[int, float]] = []
+    for part, layout in zip(parts, layouts):
+        label_scale.require_sane(layout.scale, part.where)
+        if layout.votes or layout.vote_list is not None:
+            continue
+        column = layout.means[0]
+        values = [(line, number(cells[column])) for line, cells in part.rows if column < len(cells)]
+        values = [(line, value) for line, value in values if not math.isnan(value)]
+        if layout.asks_direction:
+            raise label_scale.ask_direction(part.where, layout.names[column], [value for _, value in values])
+        if layout.scale is None:
+            unknown += values
+    what = 'ratings' if layouts and layouts[0].rater is not None else 'means'
+    label_scale.require_known(sorted(unknown), options.max_bad if options.skip_bad else 0, path, what)
+    return [layout.scale or label_scale.OWN for layout in layouts]
+
+
+def _compare_means(rows: Sequence[Row], path: str) -> None:
+    """InputError where means beside votes are others than theirs."""
+    by_layout: Dict[int, List[Row]] = {}
+    for row in rows:
+        if row.said:
+            by_layout.setdefault(id(row.layout), []).append(row)
+    for group in by_layout.values():
+        layout = group[0].layout
+        votes = np.array([np.dot(row.votes, label_columns.positions(layout)) / sum(row.votes or []) for row in group])
+        scales = [layout.scale or label_scale.OWN]
+        if layout.scale is None and layout.votes:
+            scales.append((layout.lowest, layout.lowest + len(layout.votes) - 1))
+        for index, column in enumerate(layout.means):
+            said = np.array([row.said[index] for row in group], np.float64)
+            label_scale.require_same_means(said, votes, scales, path, layout.names[column])
+
+
+# --- rows
+
+
+def _rows(path: str, parts: Sequence[Part], layouts: Sequence[Layout], scales: Sequence[Scale], folder: str,
+          options: LabelOptions) -> Tuple[List[Row], List[Tuple[int, str]]]:
+    """The labels, and the lines that are left out; InputError where none may be, or too many are."""
+    unit = 'object' if path.lower().endswith(('.json', '.jsonl')) else 'line'
+    entries = sorted(((line, cells, layout, scale) for part, layout, scale in zip(parts, layouts, scales)
+                      for line, cells in part.rows), key=lambda entry: entry[0])
     rows: List[Row] = []
     bad: List[Tuple[int, str]] = []
-    number_of: Dict[str, int] = {}
-    for number, layout, cells in (_json_rows if is_json else _csv_rows)(data.decode('utf-8'), path, mean_range):
+    line_of: Dict[Tuple[str, str], int] = {}
+    for line, cells, layout, scale in entries:
         try:
-            row = _row(layout, cells)
-            if row.name in number_of:
-                raise InputError(f'found {row.name!r} again, which {"object" if is_json else "line"} '
-                                 f'{number_of[row.name]} has too, expected each name once: delete one of the two')
+            row = _row(cells, layout, scale, folder)
+            if (row.name, row.rater) in line_of:
+                by = f' of {row.rater!r}' if row.rater else ''
+                raise InputError(f'found {row.name!r}{by} again, which {unit} {line_of[row.name, row.rater]} has too, '
+                                 f'expected each name once{by and " for each rater"}: delete one of the two')
         except InputError as error:
-            if not skip_bad:
-                where = f'{path}: object {number}' if is_json else f'{path}:{number}'
-                raise InputError(f'{where}: {error}, or leave out bad lines with --skip_bad_labels') from error
-            bad.append((number, str(error)))
+            if not options.skip_bad:
+                where = f'{path}: object {line}' if unit == 'object' else f'{path}:{line}'
+                offer = ', or leave out bad lines with --skip_bad_labels' if rows else ''
+                raise InputError(f'{where}: {error}{offer}') from error
+            bad.append((line, str(error)))
         else:
-            number_of[row.name] = number
+            line_of[row.name, row.rater] = line
             rows.append(row)
-    return [row.name for row in rows], _distributions(rows), bad
+    label_scale.require_few(bad, len(entries), options.max_bad, path)
+    return rows, bad
 
 
-def _distributions(rows: Sequence[Row]) -> np.ndarray:
-    """Votes as given, or the distribution of the largest entropy, float64 [N, 10]."""
-    votes = np.array([row.votes or [0.0] * len(SCORES) for row in rows], np.float64).reshape(-1, len(SCORES))
-    means, stds = (np.array([getattr(row, name) for row in rows], np.float64) for name in ('mean', 'std'))
-    counted = np.array([row.votes is not None for row in rows], bool)
-    alone, both = ~counted & np.isnan(stds), ~counted & ~np.isnan(stds)
-    votes[alone] = distributions.from_means(means[alone])
-    votes[both] = distributions.from_means_and_stds(means[both], stds[both])
-    return votes
-
-
-def _csv_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tuple[int, Layout, List[str]]]:
-    """Line number, layout and cells of each row that is not blank."""
-    first = next((line for line in text.splitlines() if line.strip()), '')
-    bare = re.sub('"[^"]*"', '', first)
-    delimiter = max(',;\t', key=bare.count)
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter)
-    layout, last, width = None, 0, 0
-    try:
-        for cells in reader:
-            line, last = last + 1, reader.line_num
-            if not any(cell.strip() for cell in cells):
-                continue
-            if layout is None:
-                layout, width = _first_row(cells, f'{path}:{line}', mean_range), len(cells)
-                if _names_columns(cells):
-                    continue
-            # As Excel writes numbers where the comma separates decimals, and so not columns.
-            if delimiter != ',':
-                cells = [cell if column == layout.file else cell.replace(',', '.') for column, cell in enumerate(cells)]
-            yield line, layout, cells[:width] if not any(cells[width:]) else cells
-    except csv.Error as error:
-        raise InputError(f'{path}:{last + 1}: found text that is no CSV ({error}), expected {EXPECTED} in each line: '
-                         'close a quote that is open, or save the table as CSV again') from error
-
-
-def _names_columns(cells: Sequence[str]) -> bool:
-    """Whether a CSV's first row names its columns: not where all but an image's name are numbers."""
-    return bool(_FILE.fullmatch(_key(cells[0]))) or any(math.isnan(_number(cell)) for cell in cells[1:])
-
-
-def _first_row(cells: Sequence[str], where: str, mean_range: Optional[Range]) -> Layout:
-    if _names_columns(cells):
-        return _layout(dict(enumerate(cells)), where, mean_range)
-    count = len(cells) - 1
-    if count not in (1, 2, len(SCORES)):
-        raise InputError(f'{where}: found {count + 1} columns without names, expected {EXPECTED}: name the columns in '
-                         f'the first line, {_NAMES}')
-    names = {1: ['mean'], 2: ['mean', 'std'], len(SCORES): [f'v{score:g}' for score in SCORES]}[count]
-    return _layout(dict(enumerate(['file', *names])), where, mean_range)
-
-
-def _json_rows(text: str, path: str, mean_range: Optional[Range]) -> Iterator[Tuple[int, Layout, Dict[str, Any]]]:
-    """Number, layout and content of each object."""
-    try:
-        objects = json.loads(text, parse_int=_whole_number) if text.strip() else []
-    except (ValueError, RecursionError) as error:
-        raise InputError(f'{path}: found text that is no JSON ({error}), expected a list of objects with {EXPECTED}: '
-                         'correct the file') from error
-    if not isinstance(objects, list) or not all(isinstance(each, dict) for each in objects):
-        raise InputError(f'{path}: found JSON that is no list of objects, expected objects with {EXPECTED}: write '
-                         '[{"file": "a.jpg", "mean": 5.5}, ...]')
-    layouts: Dict[Tuple[str, ...], Layout] = {}
-    for number, each in enumerate(objects, 1):
-        keys = tuple(each)
-        if keys not in layouts:
-            layouts[keys] = _layout({key: key for key in keys}, f'{path}: object {number}', mean_range)
-        yield number, layouts[keys], each
-
-
-def _whole_number(digits: str) -> Any:
-    """The number, or its text where it is so long that Python may refuse it: then it is no vote, but may be a name."""
-    return int(digits) if len(digits) < MOST_DIGITS else digits
-
-
-def _key(name: str) -> str:
-    return re.sub(r'[\s_-]+', '_', name.strip().lower())
-
-
-def _layout(names: Dict[Any, str], where: str, mean_range: Optional[Range]) -> Layout:
-    """Where a table with these column names has what; InputError, which begins with `where`, if it lacks something."""
-    def find(pattern: Any, what: str) -> Optional[Where]:
-        found = [column for column, name in names.items() if pattern.fullmatch(_key(name))]
-        if len(found) > 1:
-            raise InputError(f'{where}: found {len(found)} columns for the {what}, '
-                             f'{", ".join(names[column] for column in found)}, expected one: rename the others')
-        return found[0] if found else None
-
-    file, mean, std = find(_FILE, 'file name'), find(_MEAN, 'mean'), find(_STD, 'standard deviation')
-    votes, vote_list = _vote_columns(names, where), find(_VOTE_LIST, 'list of votes')
-    if file is None or not votes and vote_list is None and mean is None:
-        shown = ', '.join(map(str, names.values()))
-        raise InputError(f'{where}: found the columns {shown[:80]}, expected {EXPECTED}: name them {_NAMES}')
-    if votes or vote_list is not None:
-        mean = std = None
-        if mean_range:
-            raise InputError(f'{where}: found votes for ten scores and a --range, which is that of a mean, expected '
-                             'one of the two: leave --range out')
-    match = _MEAN.fullmatch(_key(names[mean])) if mean is not None else None
-    stated = (float(match.group(1)), float(match.group(2))) if match and match.group(1) else None
-    low, high = mean_range or stated or (SCORES[0], SCORES[-1])
-    if not low < high:
-        raise InputError(f'{where}: found a range of means from {low:g} to {high:g}, expected the lowest first: '
-                         'exchange the two')
-    return Layout(file, votes, vote_list, mean, std, (low, high))
-
-
-def _vote_columns(names: Dict[Any, str], where: str) -> List[Where]:
-    """The columns of the votes for 1 to 10, or for 0 to 9; none where no column is named so."""
-    matches = {column: _VOTE.fullmatch(_key(name)) for column, name in names.items()}
-    scores = sorted((int(match.group(1)), column) for column, match in matches.items() if match)
-    found = [score for score, _ in scores]
-    if found and found not in (list(range(1, 11)), list(range(10))):
-        raise InputError(f'{where}: found columns of votes for the scores {", ".join(map(str, found))}, expected one '
-                         'for each from 1 to 10, or from 0 to 9: give a mean instead where votes are on another scale')
-    return [column for _, column in scores]
-
-
-def _row(layout: Layout, cells: Any) -> Row:
+def _row(cells: Sequence[Any], layout: Layout, scale: Scale, folder: str) -> Row:
     """One label; InputError, which does not say where, if it cannot be used."""
-    if isinstance(cells, list):
-        needed = [layout.file, *layout.votes, layout.mean or 0, layout.std or 0]
-        if max(needed) >= len(cells):
-            raise InputError(f'found {len(cells)} columns, expected as many as in the first line: correct or delete '
-                             'the line')
-    name = cells[layout.file]
-    name = str(name).strip() if isinstance(name, (str, int)) and not isinstance(name, bool) else ''
-    if not image_names.is_safe(name) or not _encodes(name):
-        raise InputError(f"found the file name {name[:40]!r}, expected a name without '/', '\\', '..' and NUL, as all "
-                         'images are in one folder: correct or delete the line')
-    if layout.mean is None:
-        votes = cells[layout.vote_list] if layout.vote_list is not None else [cells[column] for column in layout.votes]
-        return Row(name, _votes(votes), math.nan, math.nan)
-    mean = _on_ten(cells[layout.mean], layout.mean_range)
-    std = cells[layout.std] if layout.std is not None else None
-    return Row(name, None, mean, math.nan if std is None else _std(std, mean, layout.mean_range))
+    if max([layout.file, *layout.votes, layout.vote_list or 0, *layout.means[:1], layout.rater or 0]) >= len(cells):
+        raise InputError(f'found {len(cells)} columns, expected as many as in the first line: correct or delete '
+                         'the line')
 
+    def cell(column: Optional[int]) -> Any:
+        return cells[column] if column is not None and column < len(cells) else None
 
-def _encodes(name: str) -> bool:
-    """Whether a name is text; JSON can hold halves of characters."""
-    try:
-        return bool(name.encode('utf-8'))
-    except UnicodeEncodeError:
-        return False
+    name = label_files.safe(label_files.name(cells, layout)[len(folder):])
+    group = str(cell(layout.group) or '').strip()
+    if layout.votes or layout.vote_list is not None:
+        votes = _votes([cells[column] for column in layout.votes] if layout.votes else cells[layout.vote_list or 0])
+        return Row(layout, name, votes, [number(cell(column)) for column in layout.means], group=group)
+    mean = label_scale.mean_on_ten(cells[layout.means[0]], scale)
+    rater = str(cell(layout.rater) or '').strip()
+    if layout.rater is not None and not rater:
+        raise InputError('found no rater, expected one for each rating: correct or delete the line')
+    return Row(layout, name, None, [], mean, label_scale.std_on_ten(cell(layout.std), mean, scale),
+               number(cell(layout.number)), group, rater)
 
 
 def _votes(cells: Any) -> List[float]:
-    if not isinstance(cells, list) or len(cells) != len(SCORES):
+    if isinstance(cells, str) and cells.strip().startswith('['):
+        with contextlib.suppress(ValueError, RecursionError):  # the error below shows the text
+            cells = json.loads(cells)
+    if not isinstance(cells, list) or len(cells) not in (len(SCORES), len(label_columns.FIVE)):
         raise InputError(f'found {str(cells)[:40]!r} for the votes, expected a list of ten numbers: correct or delete '
                          'the object')
-    votes = [_number(cell) for cell in cells]
+    votes = [number(cell) for cell in cells]
     for score, (cell, vote) in enumerate(zip(cells, votes), 1):
         if not vote >= 0:
             raise InputError(f'found {str(cell)[:40]!r} votes for score {score}, expected a number from 0: correct or '
@@ -254,33 +229,51 @@ def _votes(cells: Any) -> List[float]:
     return votes
 
 
-def _on_ten(cell: Any, mean_range: Range) -> float:
-    low, high = mean_range
-    value = _number(cell)
-    if not low <= value <= high:
-        raise InputError(f'found the mean {str(cell)[:40]!r}, expected a number from {low:g} to {high:g}: correct it, '
-                         'or state the range of all means in the column\'s name, as in mean_0_100, or convert the file '
-                         f'with {command_of("utils/labels.py")} FILE --range LOW HIGH -o AVA.txt')
-    return float(SCORES[0] + (SCORES[-1] - SCORES[0]) * ((value - low) / (high - low)))
+# --- what they say
 
 
-def _std(cell: Any, mean: float, mean_range: Range) -> float:
-    """A std on the scale from 1 to 10; InputError where no votes have it together with `mean`."""
-    low, high = mean_range
-    factor = (SCORES[-1] - SCORES[0]) / (high - low)
-    std = _number(cell) * factor
-    least, largest = (float(bound[0]) for bound in distributions.std_range(np.array([mean])))
-    if not least - STD_ROUNDING <= std <= largest + STD_ROUNDING:
-        raise InputError(f'found the standard deviation {str(cell)[:40]!r}, expected one from {least / factor:.4g} to '
-                         f'{largest / factor:.4g}, as votes for the scores 1 to 10 with this mean have: correct or '
-                         'delete the line, or leave out the column to use the means alone')
-    return std
+def _distributions(rows: Sequence[Row], std: float) -> np.ndarray:
+    """Votes as given, those on 1 to 5 moved to 1 to 10, or the distribution of the largest entropy, float64 [N, 10]."""
+    result = np.zeros((len(rows), len(SCORES)))
+    five = distributions.between_scores(label_columns.FIVE)
+    for index, row in enumerate(rows):
+        if row.votes:
+            result[index] = row.votes if len(row.votes) == len(SCORES) else row.votes @ five
+    means, stds = (np.array([getattr(row, name) for row in rows], np.float64) for name in ('mean', 'std'))
+    alone, both = np.isfinite(means) & np.isnan(stds), np.isfinite(means) & ~np.isnan(stds)
+    result[alone] = distributions.from_means_alone(means[alone], std)
+    result[both] = distributions.from_means_and_stds(means[both], stds[both])
+    return result
 
 
-def _number(cell: Any) -> float:
-    """A finite number, or NaN for anything else."""
-    try:
-        value = math.nan if isinstance(cell, bool) or isinstance(cell, str) and '_' in cell else float(cell)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return value if math.isfinite(value) else math.nan
+def _panel(rows: Sequence[Row]) -> Panel:
+    numbers, variances = (np.full(len(rows), math.nan) for _ in range(2))
+    for count in (len(SCORES), len(label_columns.FIVE)):
+        chosen = np.array([row.votes is not None and len(row.votes) == count for row in rows], bool)
+        if chosen.any():
+            votes = np.array([row.votes for row, mine in zip(rows, chosen) if mine], np.float64)
+            known = panel.counted(votes, SCORES if count == len(SCORES) else label_columns.FIVE)
+            numbers[chosen], variances[chosen] = known.numbers, known.variances
+    others = np.array([row.votes is None for row in rows], bool)
+    numbers[others] = [row.number for row in rows if row.votes is None]
+    variances[others] = [row.std ** 2 for row in rows if row.votes is None]
+    assumed = np.array([row.votes is None and math.isnan(row.std) for row in rows], bool)
+    groups = np.array([row.group for row in rows], dtype=object) if any(row.group for row in rows) else None
+    return Panel(numbers, variances, assumed, groups)
+
+
+def _of_ratings(path: str, rows: Sequence[Row], scale: Scale, bad: List[Tuple[int, str]], about: List[str]) -> Table:
+    """The table of one row a rating: each image's ratings counted into ten votes."""
+    images = {name: index for index, name in enumerate(dict.fromkeys(row.name for row in rows))}
+    raters = {name: index for index, name in enumerate(dict.fromkeys(row.rater for row in rows))}
+    ratings = panel.Ratings(np.array([images[row.name] for row in rows]), np.array([raters[row.rater] for row in rows]),
+                            np.array([row.mean for row in rows], np.float64))
+    votes = np.zeros((len(images), len(SCORES)))
+    np.add.at(votes, ratings.rows, distributions.between_scores(ratings.scores))
+    group_of = {row.name: row.group for row in rows}
+    groups = np.array([group_of[name] for name in images], dtype=object) if any(group_of.values()) else None
+    people, numbers = panel.of_ratings(ratings, len(images))._replace(groups=groups), np.bincount(ratings.rows)
+    about = [*about, f'{path}: {len(rows)} ratings of {len(raters)} raters; raters an image: {numbers.min()} to '
+                     f'{numbers.max()}, on average {numbers.mean():.1f}',
+             f'{path}: {label_report.scores(votes, False, scale)}']
+    return Table(list(images), votes, bad, people, about)

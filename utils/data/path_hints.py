@@ -1,13 +1,17 @@
 """What to do where the labels or the images are not at the given path: where else they are, if nearby."""
 import contextlib
 import os
-from typing import Callable, Iterator, Sequence, Set
+from typing import Callable, Dict, Iterator, Sequence, Set, Type
+
+from utils.base.errors import InputError
 
 # Where copies of AVA tend to stand, seen from a folder at or above the path that was given.
 _LIKELY_LABEL_FOLDERS = ('', 'AVA_dataset', 'AVA_dataset/AVA_dataset')
 _LIKELY_IMAGE_FOLDERS = ('', 'images', 'image', 'image/images', 'images/images', 'AVA_dataset/image/images',
                          'AVA_dataset/images', 'AVA_dataset/AVA_dataset/image/images')
 _HOW = '(a flag, and a line of utils/data_loader.py)'
+NOT_THERE: Dict[Type[OSError], str] = {
+    FileNotFoundError: 'nothing', IsADirectoryError: 'a folder', NotADirectoryError: 'no folder'}
 _DEMO = "or try everything without a dataset: bash train_1p.sh --demo"
 
 
@@ -28,6 +32,11 @@ def images_hint(path: str, has_one: Callable[[Set[str]], bool]) -> str:
             if has_one(set(os.listdir(folder))):
                 return f'set base_images_path {_HOW} to {folder}, where images are'
     return f'set base_images_path {_HOW} to the folder of ID.jpg'
+
+
+def unreadable(path: str, error: OSError, expected: str) -> InputError:
+    """The error for a file or a folder that is there and cannot be read."""
+    return InputError(f'cannot read {path}, {expected}: {error.strerror}. Change its permissions or copy it')
 
 
 def _near(path: str, likely: Sequence[str]) -> Iterator[str]:

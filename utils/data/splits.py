@@ -9,6 +9,7 @@ import numpy as np
 
 from utils.base.defaults import VAL_SIZE
 from utils.base.errors import InputError
+from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.data import ava, image_names
 from utils.data.image_kinds import ENDINGS
 
@@ -60,9 +61,18 @@ def metadata(split: str, train: ava.Ratings, val: ava.Ratings, test: Optional[av
 
     `labels_hash` is data_hash() of the training images, in their order, followed by those for validation.
     """
-    used = ava.Ratings(*(np.concatenate(columns) for columns in zip(train, val)))
-    tested = {} if test is None else {'test_hash': split_hash(test), 'test_images': test.count}
-    return {'split': name(split, val), 'split_hash': split_hash(val), 'labels_hash': data_hash(used), **tested}
+    used = ava.Ratings(*(np.concatenate(columns) for columns in zip(train[:3], val[:3])))
+    more = {} if test is None else {'test_hash': split_hash(test), 'test_images': test.count}
+    if train.panel is not None and train.panel.assumed.any():
+        more['std_assumed'] = int(train.panel.assumed.sum())
+    return {'split': name(split, val), 'split_hash': split_hash(val), 'labels_hash': data_hash(used), **more}
+
+
+def std_assumed(path: str, data: Any) -> Optional[str]:
+    """A warning where `data` of the checkpoint at `path` says that its training labels were means alone."""
+    count = data.get('std_assumed') if isinstance(data, dict) else None
+    return (f'{path}: predicted standard deviations are assumed, not measured: {count} of its training labels were a '
+            'mean alone') if count else None
 
 
 def unlike_trained(path: str, data: Any, split: str, val: ava.Ratings) -> Optional[str]:
@@ -130,8 +140,9 @@ def _last_groups(ratings: ava.Ratings, val_size: int, group: str, to_train: int)
     return ratings.take(~val), ratings.take(val)
 
 
-def test_images(ratings: Optional[ava.Ratings], test: Test, images: str, *, labels: str = '', skip_bad: bool = False,
-                to_train: int = 1, report: Optional[Callable[[str], Any]] = None) -> Parts:
+def test_images(ratings: Optional[ava.Ratings], test: Test, images: str, *, labels: str = '',
+                options: LabelOptions = AS_USUAL, to_train: int = 1,
+                report: Optional[Callable[[str], Any]] = None) -> Parts:
     """The ratings that are left for training and validation, and those of the test images.
 
     `ratings` are those of the label file `labels`, `images` is the folder of all images. Without `ratings`, test images
@@ -140,7 +151,7 @@ def test_images(ratings: Optional[ava.Ratings], test: Test, images: str, *, labe
     if test.labels is None:
         assert ratings is not None and test.split is not None
         return choose(ratings, test.split, labels=labels, to_train=to_train, flag='--test_split', report=report)
-    found = ava.read(test.labels, images, skip_bad=skip_bad, report=report)
+    found = ava.read(test.labels, images, options, report=report)
     if ratings is None:
         return found.take(slice(0)), found
     rest = ratings.take(~np.isin(ratings.paths.astype(str), found.paths.astype(str)))
@@ -148,6 +159,21 @@ def test_images(ratings: Optional[ava.Ratings], test: Test, images: str, *, labe
         raise InputError(f'--test_labels: {test.labels} has labels of all {ratings.count} images of {labels}, which '
                          'leaves none to train on. Give the labels of the test images alone')
     return rest, found
+
+
+def of_two_files(train: ava.Ratings, val: ava.Ratings, val_size: Optional[int], to_train: int = 1) -> Parts:
+    """The images of two label files, of the second the first `val_size` where it is given.
+
+    Raises InputError where they share a file, or one has too few images.
+    """
+    if train.count < to_train or not val.count:
+        raise InputError(f'--val_dataset_path: found {train.count} images to train and {val.count} to validate, '
+                         'expected at least one of each: give two label files of images that are there')
+    if val_size is not None and val_size > val.count:
+        raise InputError(f'val_size: found {val_size}, expected at most the {val.count} images of --val_dataset_path: '
+                         'type less, or leave it out to take all')
+    _refuse_overlap(train, val)
+    return train, val.take(slice(val_size))
 
 
 def find_official(labels: str, flag: str = '--split') -> str:

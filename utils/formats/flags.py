@@ -6,7 +6,7 @@ from typing import Optional, Sequence
 from utils.base.flags import (
     add_bad_images,
     add_dataset_paths,
-    add_skip_bad_labels,
+    add_label_options,
     add_split,
     add_val_size,
     set_val_size,
@@ -76,7 +76,7 @@ def _bins_flags(words: Sequence[str]) -> argparse.Namespace:
                         help='pixels as whole numbers, for an offline model that was exported with --aipp')
     add_val_size(parser)
     add_split(parser)
-    add_skip_bad_labels(parser)
+    add_label_options(parser)
     add_bad_images(parser)
     add_dataset_paths(parser)
     return set_val_size(parse_flags(parser, words))

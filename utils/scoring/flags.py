@@ -10,10 +10,10 @@ from utils.base.flags import (
     add_dataset_paths,
     add_device,
     add_engine,
+    add_label_options,
     add_longest_side,
     add_npu,
     add_reading,
-    add_skip_bad_labels,
     add_split,
     add_test,
     add_val_size,
@@ -53,7 +53,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                           'those of an earlier report (needs requirements-report.txt)')
     add_split(run)
     add_test(run, 'they are scored instead of the validation images')
-    add_skip_bad_labels(run)
+    add_label_options(run)
     add_reading(run)
     add_device(run)
     add_engine(run)

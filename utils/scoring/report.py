@@ -11,7 +11,7 @@ from utils import score_utils
 from utils.base import errors, files
 from utils.base.defaults import log_folder
 from utils.base.text import finite, printable
-from utils.scoring import analysis, figures, report_page
+from utils.scoring import analysis, figures, label_limits, report_page
 from utils.scoring.report_page import Shown
 from utils.scoring.results import Results, as_json, predictions_name, write_csv
 from utils.training import log
@@ -124,7 +124,8 @@ def _figures(results: Results, rows: List[Dict[str, float]]) -> Tuple[Dict[str, 
                  else 'too few to part them')
         captions['calibration'] = (
             f'Calibration of the standard deviation: the images, {parts}; points are the mean true one, bars its '
-            'quartiles. On the dashed line both are equal.')
+            'quartiles. On the dashed line both are equal.' + (
+                f' {label_limits.assumed(results.val)}.' if label_limits.assumed(results.val) else ''))
     if rows:
         drawn['curve_loss'] = figures.curve(rows, {
             'loss': 'training', 'val_loss': 'validation', 'val_constant_emd_r2': 'constant predictor'}, 'EMD, r=2')

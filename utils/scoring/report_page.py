@@ -25,6 +25,7 @@ PAPER: Dict[str, Dict[str, float]] = {
                      'srcc_std': 0.218, 'emd_r1': 0.050},
 }
 ROWS = {'accuracy_gt5': 'accuracy', 'lcc_mean': 'LCC,&nbsp;mean', 'srcc_mean': 'SRCC,&nbsp;mean',
+        'krcc_mean': 'KRCC,&nbsp;mean',
         'lcc_std': 'LCC,&nbsp;std', 'srcc_std': 'SRCC,&nbsp;std', 'emd_r1': 'EMD,&nbsp;r=1', 'emd_r2': 'EMD,&nbsp;r=2'}
 Column = Tuple[str, Dict[str, float], str]  # heading as HTML, metrics, CSS classes
 
@@ -51,6 +52,7 @@ def page(results: Results, figures: Dict[str, Figure], images: Dict[str, List[Sh
     some_undefined = 0 < srcc.undefined < srcc.resamples
     return _filled('report.html', {
         'name': _text(model.name), 'style': _template('report.css'), 'count': f'{results.val.count:,}',
+        'labels': ' '.join(_text(f'{line}.') for line in results.about_labels),
         'split': _text(results.split), 'cards': _cards(results),
         'paper': _table([('this model', model.metrics, 'own'), ('constant', results.constant, ''), *paper], over),
         'comparison': _comparison(results) if len(results.models) > 1 else '',

@@ -9,7 +9,7 @@ from utils import score_utils
 from utils.base.errors import InputError
 from utils.base.text import printable
 from utils.data import ava, splits
-from utils.scoring import analysis
+from utils.scoring import analysis, label_limits
 from utils.scoring.analysis import Interval
 
 SEED = 0  # of the bootstrap
@@ -37,6 +37,12 @@ class Results(NamedTuple):
     split: str                  # which images these are, for people
     constant: Dict[str, float]  # the metrics of score_utils.constant_prediction
     models: List[Model]
+
+    @property
+    def about_labels(self) -> List[str]:
+        """What the labels allow, and what the models are worth, in sentences."""
+        return label_limits.lines(self.val, {model.name: (model.predicted, model.metrics['srcc_mean'])
+                                             for model in self.models})
 
 
 def require_distinct(paths: Sequence[str]) -> None:
@@ -66,12 +72,14 @@ def evaluate(val: ava.Ratings, paths: Sequence[str], scored: Sequence[Tuple[Dict
 def text(results: Results) -> str:
     """The metrics of all models side by side, and below them the intervals of the SRCC, for a terminal."""
     if not results.models[0].srcc.resamples:
-        return score_utils.table({'model': results.models[0].metrics, 'constant': results.constant})
+        table = score_utils.table({'model': results.models[0].metrics, 'constant': results.constant})
+        return '\n'.join([table, *results.about_labels])
     columns = {model.name: model.metrics for model in results.models}
     lines = [score_utils.table({**columns, 'constant': results.constant})]
     lines += [f'SRCC of {model.name}: {_with_interval(model.srcc)}' for model in results.models]
     lines += [f'SRCC of {model.name} less that of {results.models[0].name}: {_with_interval(model.difference, "+")}'
               for model in results.models[1:]]
+    lines += results.about_labels
     return '\n'.join(lines)
 
 
@@ -90,6 +98,7 @@ def as_json(results: Results) -> Dict[str, Any]:
         error = score_utils.mean_score(model.predicted) - true[0]
         found = {'name': model.name, 'file': model.path, 'record': model.metadata,
                  'predictions': predictions_name(number), 'metrics': model.metrics,
+                 **label_limits.model_json(results.val, model.predicted, model.metrics['srcc_mean']),
                  'mean_error': error.mean(), 'mean_absolute_error': np.abs(error).mean(),
                  'srcc_mean_interval': _interval(model.srcc),
                  'spread_calibration': [each._asdict() for each in analysis.std_calibration(
@@ -98,6 +107,7 @@ def as_json(results: Results) -> Dict[str, Any]:
             found['srcc_mean_difference_to_first'] = _interval(model.difference)
         models.append(found)
     return {'photographs': results.val.count, 'scale_of_scores': [1, 10], 'split': results.split,
+            'labels': label_limits.as_json(results.val),
             'split_sha256': splits.split_hash(results.val), 'constant_predictor': results.constant, 'models': models}
 
 

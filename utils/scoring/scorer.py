@@ -103,6 +103,9 @@ class Scorer:
                 how = how._replace(longest_side=self._longest_side)
             how = how.for_photographs(self._path, print)
             run.initialise()
+            note = splits.std_assumed(self._path, (engine.metadata or {}).get('run', {}).get('data'))
+            if note:
+                print(note)
         reader = image_files.ImageReader(how, session_config=run.host_config)
         return engine, self._opened.enter_context(contextlib.closing(reader))
 
@@ -122,9 +125,10 @@ def evaluate(path: str, validation: Validation, run: Run, choice: Choice) -> Tup
     images, batchsize = validation.images, validation.batchsize
     engine = engines.load(path, choice, run, batchsize, report=print)
     metadata = engine.metadata or {}
-    warning = splits.unlike_trained(path, metadata.get('run', {}).get('data'), validation.split, images.ratings)
-    if warning:
-        print(warning)
+    data = metadata.get('run', {}).get('data')
+    for note in (splits.unlike_trained(path, data, validation.split, images.ratings), splits.std_assumed(path, data)):
+        if note:
+            print(note)
     opened = packed.open_fitting(validation.packed_folder, images.ratings, engine.preprocessing, use='scoring',
                                  flag='--records')
     run.initialise()

@@ -41,8 +41,9 @@ def describe(stage: Stage, data: Data, start: resume.Start, run: Run) -> Dict[st
 
 
 def _portable(flags: Dict[str, Any]) -> Dict[str, Any]:
-    """`flags`, those of an NPU among them, without the paths of this machine."""
-    return {name: _portable(value) if isinstance(value, dict) else value for name, value in flags.items()
+    """`flags`, those of an NPU and of labels among them, without the paths of this machine."""
+    parts = {name: value._asdict() if hasattr(value, '_asdict') else value for name, value in flags.items()}
+    return {name: _portable(value) if isinstance(value, dict) else value for name, value in parts.items()
             if not (isinstance(value, str) and os.path.isabs(value))}
 
 

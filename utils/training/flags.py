@@ -10,9 +10,9 @@ from utils.base.flags import (
     add_device,
     add_distribute,
     add_image_form,
+    add_label_options,
     add_npu,
     add_reading,
-    add_skip_bad_labels,
     add_split,
     add_test,
     add_val_records,
@@ -109,6 +109,8 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
                 "the gradient's size again")
     if flags.learning_rate == 'auto' and (flags.trainable != 'head' or flags.crops == 'fresh'):
         return '--learning_rate auto needs --trainable head and cached features, on which it tries rates: type a rate'
+    if flags.group is not None and flags.labels.val_path:
+        return '--group cuts the validation images out of one label file: leave it or --val_dataset_path out'
     for name in ('crops', 'features'):
         if getattr(flags, name) is not None and flags.trainable != 'head':
             return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
@@ -148,7 +150,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     run.add_argument('--group', type=pattern, metavar='PATTERN',
                      help='regular expression on file names: images with the same match, of the first (...) where it '
                           'has one, are all in training or all in validation (default: each image for itself)')
-    add_skip_bad_labels(run)
+    add_label_options(run)
     add_reading(run)
     add_image_form(run)
     add_val_records(run)

@@ -1,0 +1,356 @@
+"""Label files in the forms in which sets are published, with made-up rows: docs/datasets.md has the same table."""
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from conftest import ROOT, make_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from utils import labels
+from utils.base.errors import InputError
+from utils.base.label_options import LabelOptions
+from utils.data import ava, distributions
+
+VOTES = [0, 1, 5, 17, 38, 36, 15, 6, 5, 1]  # AVA's image 953619
+MEAN = float(np.dot(VOTES, range(1, 11))) / sum(VOTES)
+V10 = ','.join(map(str, VOTES))
+
+
+@pytest.fixture
+def write(tmp_path):
+    def made(content, name='labels.csv'):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+    return made
+
+
+def read(path, *flags):
+    """The labels as `labels` with these flags reads them."""
+    return ava.read_labels(path, labels._flags([path, '-o', 'AVA.txt', *flags]).labels)
+
+
+def means_of(path, *flags):
+    found = read(path, *flags)
+    return {name: pytest.approx(mean, abs=1e-6) for name, mean in zip(found.ids, found.distributions @ ava.SCORES)}
+
+
+def refused(path, *flags):
+    with pytest.raises(InputError) as caught:
+        read(path, *flags)
+    assert '\n' not in str(caught.value)
+    return str(caught.value)
+
+
+FORMS = {  # published set: name of its label file, header and rows, flags, what is read
+    'AVA': ('AVA.txt', f'1 953619 {" ".join(map(str, VOTES))} 1 22 1396\n', [], {'953619': MEAN}),
+    'AVA, comma-separated, 15 columns': ('AVA.csv', f'1,953619,{V10},1,22,1396\n', [], {'953619': MEAN}),
+    'AVA, comma-separated, 12 columns': ('AVA.txt', f'1,953619,{V10}\n', [], {'953619': MEAN}),
+    'AVA on Kaggle': ('ground_truth_dataset.csv', 'image_num,' + ','.join(f'vote_{score}' for score in range(1, 11))
+                      + f'\n953619,{V10}\n', [], {'953619': MEAN}),
+    'AVA, columns 2 to 11': ('ava.csv', 'image_id,' + ','.join(map(str, range(2, 12))) + f'\n953619,{V10}\n', [],
+                             {'953619': MEAN}),
+    "idealo's AVA": ('ava_labels_train.json', json.dumps([{'image_id': '953619', 'label': VOTES}]), [],
+                     {'953619': MEAN}),
+    'BIQ2021': ('train.csv', 'Image Name,MOS\nss03 (3029).jpg,0.75\nss01 (1).jpg,0.2\n', ['--range', '0', '1'],
+                {'ss03 (3029).jpg': 7.75, 'ss01 (1).jpg': 2.8}),
+    'KonIQ-10k, distributions and scores': (
+        'koniq10k_scores_and_distributions.csv',
+        '"image_name","c1","c2","c3","c4","c5","c_total","MOS","SD","MOS_zscore"\n'
+        '"10004473376.jpg",0,0,25,73,7,105,3.8286,0.53,63.96\n', [], {'10004473376.jpg': 1 + 9 * (402 / 105 - 1) / 4}),
+    'KonIQ-10k, distributions and sets': (
+        'koniq10k_distributions_sets.csv', 'image_name,c1,c2,c3,c4,c5,MOS,set\n10004473376.jpg,0,0,25,73,7,63.96,'
+        'training\n', ['--ignore_columns', 'MOS'], {'10004473376.jpg': 1 + 9 * (402 / 105 - 1) / 4}),
+    'KADID-10k': (
+        'dmos.csv', 'dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.5,0.5\nI01_01_05.png,I01.png,1.5,0.4\n',
+        ['--range', '1', '5'], {'I01_01_01.png': 8.875, 'I01_01_05.png': 2.125}),
+    'TID2013': ('mos_with_names.txt', '5.51429 I01_01_1.bmp\n0.5 i01_01_2.bmp\n', ['--range', '0', '9'],
+                {'I01_01_1.bmp': 6.51429, 'i01_01_2.bmp': 1.5}),
+    'SPAQ': ('MOS and Image attribute scores.csv',
+             'Image name,MOS,Brightness,Colorfulness,Contrast,Noisiness,Sharpness\n'
+             '00001.jpg,40,50,60,70,80,90\n00002.jpg,80,1,2,3,4,5\n', ['--range', '0', '100'],
+             {'00001.jpg': 4.6, '00002.jpg': 8.2}),
+    'TAD66K': ('train.csv', 'image,score\n1001.jpg,6.5\n1002.jpg,2.25\n', [], {'1001.jpg': 6.5, '1002.jpg': 2.25}),
+    'AADB': ('imgListTrainRegression_score.txt', 'farm1_2_3_n.jpg 0.6\nfarm1_4_5_n.jpg 0.1\n', ['--range', '0', '1'],
+             {'farm1_2_3_n.jpg': 6.4, 'farm1_4_5_n.jpg': 1.9}),
+    'PaQ-2-PiQ (FLIVE)': ('labels_image.csv', 'name_image,mos_image,is_valid\nvoc_emotic/a.jpg,50,1\nblur/b.jpg,75,1\n',
+                          ['--range', '0', '100'], {'voc_emotic/a.jpg': 5.5, 'blur/b.jpg': 7.75}),
+    'lists of IQA-PyTorch': ('meta_info.csv', 'img_name,mos,std\na.jpg,6,1.5\n', [], {'a.jpg': 6}),
+    'AGIQA-3K': ('data.csv', 'name,prompt,mos_quality,std_quality,mos_align\na.jpg,"a dog, small",3,0.5,2\n'
+                 'b.jpg,cat,1.5,0.3,2\n', ['--range', '0', '5'], {'a.jpg': 6.4, 'b.jpg': 3.7}),
+    'FLICKR-AES': ('FLICKR-AES_image_labeled_by_each_worker.csv', ' worker, imagePair, score\nA1,a.jpg,5\nA2,a.jpg,4\n'
+                   'A1,b.jpg,1\n', ['--range', '1', '5'], {'a.jpg': 8.875, 'b.jpg': 1}),
+    'EVA': ('votes_filtered.csv', 'image_id=user_id=score=difficulty\n7=u1=8=1\n7=u2=5=2\n9=u1=3=1\n', [],
+            {'7': 6.5, '9': 3}),
+    'PARA, one row a rating': (
+        'PARA-Images.csv', 'sessionId,imageName,userId,aestheticScore,qualityScore\ns1,a.jpg,u1,3,4\ns1,b.jpg,u1,5,4\n',
+        ['--range', '1', '5', '--ignore_columns', 'qualityScore'], {'a.jpg': 5.5, 'b.jpg': 10}),
+    'LIVE (DMOS, lower is better)': (
+        'dmos.csv', 'dis_img_path,dis_type,dmos\njp2k/img1.bmp,jp2k,0\nwn/img2.bmp,wn,60\n', ['--range', '100', '0'],
+        {'jp2k/img1.bmp': 10, 'wn/img2.bmp': 4.6}),
+}
+
+
+@pytest.mark.parametrize('published', FORMS)
+def test_a_published_form(write, published):
+    name, content, flags, expected = FORMS[published]
+    assert means_of(write(content, name), *flags) == expected
+
+
+def test_the_page_has_the_same_forms():
+    page = (ROOT / 'docs' / 'datasets.md').read_text(encoding='utf-8')
+    rows = dict(re.findall(r'^\| ([^|]+?) \| `([^|]+)` \| [^|]+ \|', page, re.M))
+    for published, (_, content, flags, _) in FORMS.items():
+        assert published in rows, published
+        row = re.search(rf'^\| {re.escape(published)} \| .+$', page, re.M).group()
+        assert published.startswith('lists') or ' '.join(flags) in row, published
+        if ' …' in rows[published]:
+            assert content.replace('"', '').startswith(rows[published].split(' …')[0]), published
+
+
+# --- votes under any name
+
+
+@pytest.mark.parametrize('stem, first', [('c', 1), ('n', 0), ('bin_', 2), ('stars ', 1), ('Anzahl', 1)])
+def test_ten_votes_under_any_stem(write, stem, first):
+    names = ','.join(f'{stem}{number}' for number in range(first, first + 10))
+    path = write(f'image_id,mean,{names}\n7,{MEAN:.3f},{V10}\n')
+    found = read(path)
+    np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
+    assert found.about[0].startswith(f'{path}: columns read: image_id (file), {stem.strip()}{" " * stem.endswith(" ")}')
+    shares = ','.join(f'{vote / sum(VOTES):.4f}' for vote in VOTES)
+    found = read(write(f'image_id,mean,{names}\n7,{MEAN:.3f},{shares}\n'))
+    np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], atol=1e-4)
+
+
+def test_ten_features_are_no_votes(write):
+    names = ','.join(f'feature{number}' for number in range(1, 11))
+    path = write(f'image_id,mean,{names}\n7,6.5,{"0.3," * 9}-1\n8,4,{"0.2," * 9}1.5\n')
+    found = read(path)
+    assert found.distributions @ ava.SCORES == pytest.approx([6.5, 4], abs=1e-8)
+    assert 'not read: feature1, feature2' in found.about[0]
+
+
+def test_a_mean_unlike_its_votes_stops(write):
+    header = 'image,mean,' + ','.join(f'c{score}' for score in range(1, 11))
+    rows = [f'{number}.jpg,{MEAN:.2f},{V10}' for number in range(99)]
+    one = write('\n'.join([header, *rows, f'x.jpg,{MEAN + 0.06},{V10}']))
+    assert len(read(one).ids) == 100  # one of a hundred may
+    path = write('\n'.join([header, *rows, f'x.jpg,6.5,{V10}', f'y.jpg,6.5,{V10}']))
+    assert refused(path) == (
+        f'{path}: found means in the column mean that are not those of the votes in 1.98 % of the rows, first 6.5 '
+        'beside votes with the mean 5.637, expected the same: correct the table, or leave the column out with '
+        "--ignore_columns 'mean'")
+    assert len(read(path, '--ignore_columns', 'MEAN').ids) == 101
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 50), min_size=10, max_size=10).filter(sum), min_size=1, max_size=5),
+       st.floats(-9, 9).filter(lambda shift: abs(shift) > 0.06), st.sampled_from(['c', 'vote_', 'z']))
+def test_no_table_is_read_with_a_mean_that_differs_from_its_votes(tmp_path_factory, votes, shift, stem):
+    path = str(tmp_path_factory.mktemp('table') / 'a.csv')
+    header = 'image,mean,' + ','.join(f'{stem}{score}' for score in range(1, 11))
+    means = [np.dot(row, range(1, 11)) / sum(row) for row in votes]
+    with open(path, 'w') as stream:
+        stream.write('\n'.join([header, *(f'{number}.jpg,{mean + shift!r},{",".join(map(str, row))}'
+                                          for number, (mean, row) in enumerate(zip(means, votes)))]))
+    assert 'that are not those of the votes in 100 % of the rows' in refused(path)
+
+
+def test_five_votes_keep_their_means(write):
+    path = write('image,c1,c2,c3,c4,c5\na.jpg,4,0,0,0,0\nb.jpg,1,1,1,1,0\nc.jpg,0,4,0,0,0\n')
+    found = read(path)
+    assert found.distributions @ ava.SCORES == pytest.approx([1, 1 + 9 * 1.5 / 4, 3.25])
+    assert found.distributions[2].tolist() == [0, 0, 0.75, 0.25] + [0] * 6
+    assert found.panel.numbers.tolist() == [4, 4, 4]
+    assert found.panel.variances == pytest.approx([0, np.var([1, 3.25, 5.5, 7.75], ddof=1), 0])
+    assert found.about[-1].endswith('on 1 to 10 (votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4, its votes '
+                                    'divided between the two scores beside it)')
+
+
+# --- scales
+
+
+@pytest.mark.parametrize('values, reason, first, second', [
+    ([2, 4.9], 'as none exceeds 5', '1 5', '1 10'), ([0.2, 0.8], 'as none exceeds 5', '0 1', '1 0'),
+    ([0.5, 4], 'as none exceeds 5', '0 5', '0 10'), ([0.5, 7], 'as the 0.5 of line 2 is not on 1 to 10', '0 10', '0 9'),
+    ([30, 77], 'as the 30 of line 2 is not on 1 to 10', '0 100', '1 100'),
+    ([6, 55], 'as the 55 of line 3 is not on 1 to 10', '0 100', '1 100'),
+    ([-2, 3], 'as none exceeds 5', '-3 3', '3 -3'),
+    ([-2, 7], 'as the -2 of line 2 is not on 1 to 10', '-10 10', '10 -10')])
+def test_a_scale_is_asked_and_never_guessed(write, values, reason, first, second):
+    path = write('image,mos\n' + ''.join(f'{number}.jpg,{value}\n' for number, value in enumerate(values)))
+    assert refused(path) == (f'{path}: found means from {values[0]:g} to {values[1]:g}, expected to know their scale, '
+                             f'{reason}: type --range {first}, or --range {second}, the values of the worst and the '
+                             'best images')
+    for typed in (first, second):
+        low, high = map(float, typed.split())
+        assert list(means_of(path, '--range', *typed.split()).values()) == [
+            1 + 9 * (value - low) / (high - low) for value in values]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=8), st.sampled_from(['file,mean', 'name,score', '']))
+def test_no_means_up_to_5_are_read_as_1_to_10_unasked(tmp_path_factory, values, header):
+    path = str(tmp_path_factory.mktemp('table') / 'a.csv')
+    with open(path, 'w') as stream:
+        stream.write('\n'.join([header, *(f'{number}.jpg,{value!r}' for number, value in enumerate(values))]))
+    assert 'expected to know their scale' in refused(path)
+
+
+def test_the_range_1_to_10_answers_for_poor_images(write):
+    assert list(means_of(write('a.jpg,2\nb.jpg,3.5\n'), '--range', '1', '10').values()) == [2, 3.5]
+
+
+def test_direction_is_asked(write):
+    path = write('image,DMOS,std\na.jpg,20,5\nb.jpg,70,6\n')
+    assert refused(path) == (f'{path}:1: found the column DMOS, expected to know whether a high value is a good image: '
+                             'type --range 0 100 where it is, or --range 100 0 where a low value is')
+    found = read(path, '--range', '100', '0')
+    assert found.distributions @ ava.SCORES == pytest.approx([8.2, 3.7], abs=1e-7)
+    assert found.about[-1].endswith('(moved from 100 to 0, where a low value is the better image)')
+    stds = np.sqrt(found.distributions @ ava.SCORES ** 2 - (found.distributions @ ava.SCORES) ** 2)
+    assert stds == pytest.approx([0.45, 0.54], abs=1e-6)
+
+
+# --- layouts and encodings
+
+
+ROWS = {'a.jpg': 6.5, 'b.jpg': 2.25}
+
+
+@pytest.mark.parametrize('name, content', [
+    ('a.tsv', 'img_id\taesthetic_score\na.jpg\t6.5\nb.jpg\t2.25\n'),
+    ('a.txt', 'image_path,overall_score\na.jpg,6.5\nb.jpg,2.25\n'),
+    ('a.txt', 'a.jpg 6.5\nb.jpg 2.25\n'), ('a.txt', '6.5 a.jpg\n2.25 b.jpg\n'),
+    ('a.txt', 'image mos\na.jpg 6.5\nb.jpg 2.25'),
+    ('a.txt', 'a.jpg;6,5\nb.jpg;2,25\n'), ('a.csv', 'a.jpg 6.5\nb.jpg 2.25\n'),
+    ('a.csv', '文件名,平均分\na.jpg,6.5\nb.jpg,2.25\n'),
+    ('a.csv', '文件名,平均分\na.jpg,6.5\nb.jpg,2.25\n'.encode('gbk')),
+    ('a.csv', '文件名,平均分\na.jpg,6.5\nb.jpg,2.25\n'.encode('utf-16')),
+    ('a.csv', '\ufeffname,stars\na.jpg,6.5\nb.jpg,2.25'),
+    ('a.jsonl', '{"file": "a.jpg", "mos": 6.5}\n{"file": "b.jpg", "mos": 2.25}\n'),
+    ('a.json', '{"file": "a.jpg", "mos": 6.5}\n{"file": "b.jpg", "mos": 2.25}\n'),
+    ('a.json', '{"a.jpg": 6.5, "b.jpg": 2.25}'), ('a.json', '{"a.jpg": {"mos": 6.5}, "b.jpg": {"mos": 2.25}}'),
+    ('a.json', '{"images": [{"file": "a.jpg", "mos": 6.5}, {"file": "b.jpg", "mos": 2.25}]}'),
+    ('a.csv', 'image,label\na.jpg,6.5\nb.jpg,2.25\n'), ('a.csv', 'image,mean,std\na.jpg,6.5,\nb.jpg,2.25\n'),
+    ('a.csv', 'id,file_name,mean\n1,a.jpg,6.5\n2,b.jpg,2.25\n'),
+    ('a.csv', 'name,path,mean\nx,./a.jpg,6.5\ny,./b.jpg,2.25\n'),
+    ('a.csv', 'path,mean\nD:\\x\\a.jpg,6.5\nD:\\x\\b.jpg,2.25\n'),
+    ('a.csv', 'path,mean\n/data/x/a.jpg,6.5\n/data/x/b.jpg,2.25\n'),
+])
+def test_a_layout(write, name, content):
+    assert means_of(write(content, name)) == ROWS
+
+
+@pytest.mark.parametrize('name, content', [
+    ('a.json', json.dumps({'a.jpg': VOTES})), ('a.csv', f'image,votes\na.jpg,"{VOTES}"\n'),
+    ('a.csv', f'a.jpg,"{VOTES}"\n'), ('a.tsv', f'image\tlabel\na.jpg\t{VOTES}\n'),
+    ('a.txt', f'1,a.jpg,{V10}\n')])
+def test_lists_of_votes(write, name, content):
+    found = read(write(content, name))
+    np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
+    assert found.ids.tolist() == ['a.jpg'] and found.panel.numbers.tolist() == [sum(VOTES)]
+
+
+def test_excel(tmp_path):
+    openpyxl = pytest.importorskip('openpyxl')
+    book = openpyxl.Workbook()
+    for row in (['Image name', 'MOS', 'comment'], ['a.jpg', 6.5, None], [17, 2.25, 'dark'], [None, None, None]):
+        book.active.append(row)
+    path = str(tmp_path / 'MOS.xlsx')
+    book.save(path)
+    assert means_of(path) == {'a.jpg': 6.5, '17': 2.25}
+    (tmp_path / 'no.xlsx').write_bytes(b'PK\x03\x04no')
+    assert refused(str(tmp_path / 'no.xlsx')).startswith(f'{tmp_path}/no.xlsx: found no Excel file that can be read (')
+
+
+def test_what_is_unusual_is_reported(write):
+    path = write('路径,平均分\nD:\\x\\a.jpg,6.5\nD:\\x\\s\\b.jpg,2.5\n'.encode('gbk'))
+    found = read(path)
+    assert found.ids.tolist() == ['a.jpg', 's/b.jpg']
+    assert found.about == [
+        f'{path}: read as GBK', f'{path}: D:/x/ in front of all names is cut off',
+        f'{path}: columns read: 路径 (file), 平均分 (mean); not read: none',
+        f'{path}: 2 images, mean scores 2.50 to 6.50, on average 4.50, on 1 to 10',
+        f'{path}: 2 labels are a mean alone: their std, at most {distributions.ASSUMED_STD:g} (--std), is assumed, not '
+        'measured']
+
+
+def test_a_missing_std_is_that_images_own(write):
+    found = read(write('image,mean,std\na.jpg,6,1.5\nb.jpg,6,\nc.jpg,6,1.5\n'))
+    stds = np.sqrt(found.distributions @ ava.SCORES ** 2 - (found.distributions @ ava.SCORES) ** 2)
+    assert stds == pytest.approx([1.5, distributions.ASSUMED_STD, 1.5], abs=1e-6)
+    assert found.panel.assumed.tolist() == [False, True, False]
+    found = read(write('image,mean\na.jpg,6\n'), '--std', '1.2')
+    assert np.sqrt(found.distributions @ ava.SCORES ** 2 - 36) == pytest.approx([1.2], abs=1e-6)
+
+
+# --- ratings
+
+
+def test_ratings_are_counted(write):
+    path = write('image,rater,score\na.jpg,ann,7\na.jpg,bob,8\nb.jpg,ann,3\na.jpg,cy,7\nb.jpg,cy,4.5\n')
+    found = read(path)
+    assert found.ids.tolist() == ['a.jpg', 'b.jpg'] and found.totals.tolist() == [3, 2]
+    assert (found.distributions * found.totals[:, np.newaxis]).tolist() == [
+        [0, 0, 0, 0, 0, 0, 2, 1, 0, 0], [0, 0, 1, 0.5, 0.5, 0, 0, 0, 0, 0]]
+    assert f'{path}: 5 ratings of 3 raters; raters an image: 2 to 3, on average 2.5' in found.about
+    path = write('image,rater,score\na.jpg,ann,7\na.jpg,bob,8\na.jpg,ann,3\n')
+    assert refused(path).startswith(f"{path}:4: found 'a.jpg' of 'ann' again, which line 2 has too, expected each name "
+                                    'once for each rater: delete one of the two')
+    path = write('image,rater,score\na.jpg,ann,4\na.jpg,bob,5\n')
+    assert 'found ratings from 4 to 5, expected to know their scale' in refused(path)
+
+
+# --- names and files
+
+
+def test_names_in_sub_folders_and_in_another_case(tmp_path):
+    from PIL import Image
+    folder = tmp_path / 'images'
+    for name in ('a.JPG', 'session1/b.jpg', 'session2/B.jpg', 'session1/c.png'):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (40, 40), (200, 10, 10)).save(str(folder / name), 'PNG')
+    table = tmp_path / 'labels.csv'
+    table.write_text('id,file,mean\n1,A.jpg,6\n2,./session1/b.jpg,7\n3,session2/B.jpg,8\n4,session1/c,9\n')
+    told = []
+    found = ava.read(str(table), str(folder), report=told.append)
+    assert found.paths.tolist() == [f'{folder}/{name}' for name in ('a.JPG', 'session1/b.jpg', 'session2/B.jpg',
+                                                                    'session1/c.png')]
+    assert told[-1] == f'{table}: 1 names differ from their files in the case of letters only, first A.jpg'
+    labels.main([str(table), '-o', str(tmp_path / 'AVA.txt')])
+    again = ava.read(str(tmp_path / 'AVA.txt'), str(folder))
+    assert again.paths.tolist() == found.paths.tolist()
+    np.testing.assert_array_equal(again.distributions, found.distributions)
+
+
+def test_the_column_whose_values_are_files_counts(tmp_path):
+    dataset = make_dataset(tmp_path / 'data', 3)
+    table = tmp_path / 'labels.csv'
+    table.write_text('image,image_id,mean\nx1,1000,6\nx2,1001,7\nx3,1002,8\n')
+    assert ava.read(str(table), str(dataset.images)).ids.tolist() == ['1000', '1001', '1002']
+    assert ava.read_labels(str(table)).ids.tolist() == ['x1', 'x2', 'x3']
+
+
+def test_two_label_files(tmp_path, capsys):
+    from utils import data_loader
+    dataset = make_dataset(tmp_path / 'data', 6)
+    rows = [f'{number}.jpg,{6 + number % 3}' for number in range(1000, 1006)]
+    for name, part in (('train.csv', rows[:4]), ('test.csv', rows[4:]), ('same.csv', rows[3:])):
+        (tmp_path / name).write_text('\n'.join(['file,mean', *part]))
+
+    def split(name, val_size=None, to_train=1):
+        return data_loader.read_split(val_size, split=str(tmp_path / name), labels=str(tmp_path / 'train.csv'),
+                                      images=str(dataset.images), options=LabelOptions(val_path=str(tmp_path / name)),
+                                      to_train=to_train, report=print)
+    train, val = split('test.csv')
+    assert [os.path.basename(path) for path in val.paths] == ['1004.jpg', '1005.jpg'] and train.count == 4
+    assert 'split test.csv 2, hash ' in capsys.readouterr().out
+    assert split('test.csv', 1)[1].ids.tolist() == ['1004.jpg']
+    assert split('same.csv', to_train=0)[1].count == 3
+    with pytest.raises(InputError, match=r'1003\.jpg: this image is for training, as 1003\.jpg, and for validation'):
+        split('same.csv')

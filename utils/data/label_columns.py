@@ -1,0 +1,173 @@
+"""Which column of a table of labels has what: the file, votes, a mean and its std, raters, groups."""
+import math
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+
+import numpy as np
+
+from utils.base.errors import InputError
+from utils.base.label_options import LabelOptions
+from utils.base.scores import SCORES
+from utils.data import label_names
+from utils.data.label_names import key, tier
+from utils.data.label_rows import EXPECTED, NAMES, Part, is_image_name, number
+
+LOOKED_AT = 500  # rows from which a column of files is chosen
+FIVE = 1 + 9 * np.arange(5) / 4  # where the scores 1 to 5 stand on 1 to 10
+_TENS = list(range(1, 11)), list(range(10)), list(range(2, 12))
+_FIVES = list(range(1, 6)), list(range(5))
+
+
+class Layout(NamedTuple):
+    """The columns of a part by what is in them; of votes, vote list and mean one is there."""
+
+    names: List[str]
+    file: int
+    votes: List[int]              # ten, or five
+    lowest: int                   # the number of the first of them
+    vote_list: Optional[int]
+    means: List[int]              # one, or beside votes any number
+    std: Optional[int]
+    number: Optional[int]         # how many voted
+    group: Optional[int]
+    rater: Optional[int]          # there is one row for each rating
+    scale: Optional[Tuple[float, float]]  # of the mean, worst and best, as the flag or the column's name says
+    asks_direction: bool
+
+    @property
+    def used(self) -> List[int]:
+        """All of these columns."""
+        single = self.file, self.vote_list, self.std, self.number, self.group, self.rater
+        return sorted({*self.votes, *self.means, *(column for column in single if column is not None)})
+
+
+def find(part: Part, options: LabelOptions, exists: Optional[Callable[[str], bool]]) -> Layout:
+    """Where a part has what; `exists` says whether there is an image for a name.
+
+    InputError, which begins with the first line, where it lacks something or has it twice.
+    """
+    ignored = {key(name) for name in options.ignored}
+    kept = {column: name for column, name in enumerate(part.names) if key(name) not in ignored}
+    search = _Search(part, kept)
+    votes, lowest = _vote_columns(search)
+    vote_list = search.one(label_names.VOTE_LIST, 'list of votes') if not votes else None
+    scalar = vote_list is not None and search.share(vote_list, lambda cell: not math.isnan(number(cell))) > 0.5
+    file = _file_column(search, exists)
+    means = search.first_tier(label_names.MEAN)
+    rater = search.one(label_names.RATER, 'raters')
+    counted = search.one(label_names.NUMBER, 'number of votes')
+    if scalar:  # one number is no list: a mean, or how many voted
+        if means and key(part.names[vote_list or 0]) in ('votes', 'ratings'):
+            counted = vote_list
+        means, vote_list = means or [vote_list], None  # type: ignore[list-item]
+    means = [column for column in means if column != vote_list]
+    has_votes = bool(votes) or vote_list is not None
+    if file is None or not has_votes and not means:
+        shown = ', '.join(map(str, part.names))
+        raise InputError(f'{part.where}: found the columns {shown[:80]}, expected {EXPECTED}: name them {NAMES}')
+    if len(means) > 1 and not has_votes:
+        raise search.several(means, 'mean')
+    said = label_names.mean_name(part.names[means[0]]) if means else label_names.MeanName(None, False)
+    if has_votes and options.scale:
+        raise InputError(f'{part.where}: found votes for ten scores and a --range, which is that of a mean, expected '
+                         'one of the two: leave --range out')
+    std = None if has_votes or rater is not None else search.one(label_names.STD, 'standard deviation')
+    return Layout(part.names, file, votes, lowest, vote_list, means, std, None if has_votes else counted,
+                  search.one(label_names.GROUP, 'group', several_is_none=True), None if has_votes else rater,
+                  options.scale or said.scale, said.is_difference and not options.scale and not said.scale)
+
+
+class _Search(NamedTuple):
+    """A part and the columns that may be used, by index."""
+
+    part: Part
+    names: Dict[int, str]
+
+    def first_tier(self, kind: Sequence[Any]) -> List[int]:
+        """The columns of a kind with its most usual names."""
+        tiers = {column: tier(kind, name) for column, name in self.names.items()}
+        found = {column: level for column, level in tiers.items() if level is not None}
+        return [column for column, level in found.items() if level == min(found.values())]
+
+    def one(self, kind: Sequence[Any], what: str, several_is_none: bool = False) -> Optional[int]:
+        """The column of a kind, None where there is none; InputError where there are several."""
+        found = self.first_tier(kind)
+        if len(found) > 1 and not several_is_none:
+            raise self.several(found, what)
+        return found[0] if len(found) == 1 else None
+
+    def several(self, columns: Sequence[int], what: str) -> InputError:
+        names = [self.names[column] for column in columns]
+        return InputError(f'{self.part.where}: found {len(columns)} columns for the {what}, {", ".join(names)}, '
+                          f'expected one: rename the others, or leave them out with --ignore_columns {names[-1]!r}')
+
+    def share(self, column: int, is_true: Callable[[Any], bool]) -> float:
+        """The share of the first rows whose cell in this column satisfies `is_true`."""
+        cells = [cells[column] for _, cells in self.part.rows[:LOOKED_AT] if column < len(cells)]
+        return sum(map(is_true, cells)) / len(cells) if cells else 0.0
+
+
+def _file_column(search: _Search, exists: Optional[Callable[[str], bool]]) -> Optional[int]:
+    """The column with the images' names: of several the one whose values are files, or end like images."""
+    found = [column for column, name in search.names.items() if tier(label_names.FILE, name) is not None]
+    for is_true in (*([exists] if exists else []), is_image_name):
+        if len(found) > 1:
+            shares = [search.share(column, lambda cell: is_true(str(cell))) for column in found]  # noqa: B023
+            found = [column for column, share in zip(found, shares) if share == max(shares)]
+    tiers = [tier(label_names.FILE, search.names[column]) or 0 for column in found]
+    found = [column for column, level in zip(found, tiers) if level == min(tiers)]
+    if len(found) > 1:
+        raise search.several(found, 'file name')
+    return found[0] if found else None
+
+
+def _vote_columns(search: _Search) -> Tuple[List[int], int]:
+    """The columns of the votes in the scores' order, and the number of the first; none where there are no votes.
+
+    Usual names are votes where there is no mean beside them; other numbered columns, and these beside a mean, only
+    where what they hold can be votes.
+    """
+    usual = {column: label_names.vote_number(name) for column, name in search.names.items()}
+    groups: Dict[str, Dict[int, int]] = {'': {column: value for column, value in usual.items() if value is not None}}
+    for column, name in search.names.items():
+        found = label_names.numbered(name)
+        if found and usual[column] is None and not label_names.is_known(name):
+            groups.setdefault(found[0], {})[column] = found[1]
+    complete = {stem: columns for stem, columns in groups.items() if _is_complete(stem, columns)}
+    has_mean = bool(search.first_tier(label_names.MEAN))
+    chosen = {stem: columns for stem, columns in complete.items()
+              if stem == '' and not has_mean or _hold_votes(search.part, list(columns), strict=stem != '')}
+    if len(chosen) > 1:
+        shown = [[search.names[column] for column in columns] for columns in chosen.values()]
+        raise InputError(f'{search.part.where}: found {len(chosen)} groups of columns that may be votes, '
+                         f'{" and ".join(f"{names[0]} ... {names[-1]}" for names in shown)}, expected one: leave the '
+                         f'others out with --ignore_columns {" ".join(map(repr, shown[-1]))}')
+    if groups[''] and '' not in complete:
+        found_scores = ', '.join(map(str, sorted(groups[''].values())))
+        raise InputError(f'{search.part.where}: found columns of votes for the scores {found_scores}, expected one for '
+                         'each from 1 to 10, or from 0 to 9: give a mean instead where votes are on another scale')
+    columns: Dict[int, int] = next(iter(chosen.values()), {})
+    return sorted(columns, key=lambda column: columns[column]), min(columns.values(), default=1)
+
+
+def _is_complete(stem: str, columns: Dict[int, int]) -> bool:
+    """Whether columns by their numbers are ten votes, or, where their name says votes, five."""
+    numbers = sorted(columns.values())
+    return not label_names.is_person(stem) and (
+        numbers in _TENS or numbers in _FIVES and label_names.is_vote_stem(stem))
+
+
+def _hold_votes(part: Part, columns: Sequence[int], strict: bool) -> bool:
+    """Whether the cells are counts, none negative, or shares that sum to 1 or 100: in nearly all rows, or in most."""
+    rows = np.array([[number(cells[column]) if column < len(cells) else math.nan for column in columns]
+                     for _, cells in part.rows], np.float64).reshape(-1, len(columns))
+    with np.errstate(invalid='ignore'):
+        total = rows.sum(axis=1)
+        whole = (rows % 1 == 0).all(axis=1)
+        shares = (np.abs(total - 1) < 0.02) | (np.abs(total - 100) < 2)
+        good = (rows >= 0).all(axis=1) & (total > 0) & (whole | shares)
+    return bool(len(rows)) and good.mean() > (0.98 if strict else 0.5)
+
+
+def positions(layout: Layout) -> np.ndarray:
+    """Where the votes of each column stand on 1 to 10."""
+    return FIVE if len(layout.votes) == len(FIVE) else SCORES

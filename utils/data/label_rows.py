@@ -1,0 +1,207 @@
+"""Tables of labels -> rows of cells: CSV, tab- and blank-separated text, JSON, JSON lines, Excel."""
+import csv
+import io
+import json
+import math
+import re
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+
+from utils.base.errors import InputError, require_packages
+from utils.base.scores import SCORES
+from utils.base.text import printable
+from utils.data import label_names
+
+EXPECTED = 'a file name and ten votes, a mean and a standard deviation, or a mean'
+NAMES = 'such as file, v1 ... v10, mean and std'
+VOTE_NAMES = [f'v{score:g}' for score in SCORES]
+AVA_TAGS = ['tag1', 'tag2', 'challenge']  # what follows the votes in AVA's lines
+MOST_DIGITS = 100
+_DELIMITERS = ',;\t=|'
+
+
+class Part(NamedTuple):
+    """Rows with the same columns: all of a text or an Excel sheet, or the JSON objects with the same keys."""
+
+    where: str               # of the first line, or the first object
+    names: List[str]         # of the columns
+    rows: List[Tuple[int, List[Any]]]  # line or object number from 1, cells
+
+
+def read(text: str, path: str) -> List[Part]:
+    """The rows of a table's text; InputError where it is none."""
+    if path.lower().endswith(('.json', '.jsonl')):
+        return _json_parts(text, path)
+    first = next((line for line in text.splitlines() if line.strip()), '')
+    delimiter = delimiter_of(first)
+    if delimiter is None:
+        return _from_rows(_blank_separated(text, first), path)
+    return _from_rows(_separated(text, delimiter, path), path)
+
+
+def read_excel(path: str) -> List[Part]:
+    """The rows of the first sheet of an Excel file; InputError where it is none or openpyxl is missing."""
+    require_packages(path, {'openpyxl': 'openpyxl'}, 'requirements-tables.txt')
+    import openpyxl
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        rows = [(number, [_excel_text(cell) for cell in cells])
+                for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1)]
+        book.close()
+    except Exception as error:  # openpyxl raises what its parts raise, of zipfile, xml and its own
+        raise InputError(f'{path}: found no Excel file that can be read ({error}), expected {EXPECTED} in each row: '
+                         'save the table as CSV in UTF-8') from error
+    return _from_rows(iter(rows), path)
+
+
+def delimiter_of(line: str) -> Any:
+    """What separates the columns of a table's first line; None for blanks."""
+    bare = re.sub(r'"[^"]*"|\[[^\]]*\]', '', line)
+    if ';' in bare or '\t' in bare:
+        bare = re.sub(r'(?<=\d),(?=\d)', '', bare)  # of decimals
+    found = max(_DELIMITERS, key=bare.count)
+    return found if found in bare else None
+
+
+def _excel_text(cell: Any) -> str:
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return '' if cell is None else str(cell)
+
+
+def _separated(text: str, delimiter: str, path: str) -> Iterator[Tuple[int, List[str]]]:
+    """Line number and cells of each row."""
+    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter)
+    last = 0
+    try:
+        for cells in reader:
+            line, last = last + 1, reader.line_num
+            # As Excel writes numbers where the comma separates decimals, and so not columns.
+            yield line, cells if delimiter == ',' else [_with_point(cell) for cell in cells]
+    except csv.Error as error:
+        raise InputError(f'{path}:{last + 1}: found text that is no CSV ({error}), expected {EXPECTED} in each line: '
+                         'close a quote that is open, or save the table as CSV again') from error
+
+
+def _with_point(cell: str) -> str:
+    return cell.replace(',', '.') if re.fullmatch(r'\s*[-+]?\d*,\d+\s*', cell) else cell
+
+
+def _blank_separated(text: str, first: str) -> Iterator[Tuple[int, List[str]]]:
+    """Line number and cells of each line; in lists of a name and a number, the name may have blanks."""
+    cells = first.split()
+    number_first = len(cells) > 1 and is_number(cells[0]) and is_image_name(first)
+    number_last = len(cells) > 1 and is_number(cells[-1]) and is_image_name(first.rsplit(None, 1)[0])
+    pair = len(cells) == 2 or number_first or number_last
+    for line, row in enumerate(text.splitlines(), 1):
+        yield line, row.split() if not pair else row.split(None, 1) if number_first else row.strip().rsplit(None, 1)
+
+
+def is_image_name(text: str) -> bool:
+    """Whether a text ends like the name of an image, of whatever kind."""
+    return bool(re.search(r'\.(?:jpe?g|png|bmp|gif|webp|tiff?|heic|avif)$', text.strip(), re.I))
+
+
+def is_number(cell: Any) -> bool:
+    return not math.isnan(number(cell))
+
+
+def number(cell: Any) -> float:
+    """A finite number, or NaN for anything else."""
+    try:
+        value = math.nan if isinstance(cell, bool) or isinstance(cell, str) and '_' in cell else float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+    return value if math.isfinite(value) else math.nan
+
+
+def _from_rows(rows: Iterator[Tuple[int, List[str]]], path: str) -> List[Part]:
+    """One part: the first row that is not blank names the columns, or has cells like those below."""
+    filled = [(line, cells) for line, cells in rows if any(cell.strip() for cell in cells)]
+    if not filled:
+        return []
+    line, first = filled[0]
+    where, width = f'{path}:{line}', len(first)
+    if _names_columns(first):
+        names, filled = [_one_line(cell) for cell in first], filled[1:]
+    else:
+        names = _names_of(first, where)
+    return [Part(where, names, [(line, cells[:width] if not any(cells[width:]) else cells) for line, cells in filled])]
+
+
+def _one_line(name: str) -> str:
+    return str(printable(' '.join(name.split())))
+
+
+def _names_columns(cells: Sequence[str]) -> bool:
+    """Whether a table's first row names its columns: not where all but an image's name are numbers."""
+    if label_names.tier(label_names.FILE, cells[0]) is not None:
+        return True
+    if len(cells) == 2 and is_number(cells[0]) and not label_names.is_known(cells[1]):
+        return False  # a mean and a name
+    if len(cells) in (12, 15) and all(map(is_number, [cells[0], *cells[2:12]])):
+        return False  # AVA's lines
+    return any(not is_number(cell) and not cell.strip().startswith('[') for cell in cells[1:])
+
+
+def _names_of(cells: Sequence[str], where: str) -> List[str]:
+    """The names of the columns of a table that has none."""
+    count = len(cells)
+    if count == 2 and is_number(cells[0]) and not is_number(cells[1]):
+        return ['mean', 'file']
+    names = {2: ['file', 'mean'], 3: ['file', 'mean', 'std'], 11: ['file', *VOTE_NAMES],
+             12: ['index', 'file', *VOTE_NAMES], 15: ['index', 'file', *VOTE_NAMES, *AVA_TAGS]}.get(count)
+    if names is None:
+        raise InputError(f'{where}: found {count} columns without names, expected {EXPECTED}: name the columns in '
+                         f'the first line, {NAMES}')
+    return ['file', 'votes'] if cells[1].strip().startswith('[') else names
+
+
+def _json_parts(text: str, path: str) -> List[Part]:
+    objects = _objects(_parsed(text, path))
+    if objects is None:
+        raise InputError(f'{path}: found JSON that is no list of objects, expected objects with {EXPECTED}: write '
+                         '[{"file": "a.jpg", "mean": 5.5}, ...]')
+    parts: Dict[Tuple[str, ...], Part] = {}
+    for index, each in enumerate(objects, 1):
+        keys = tuple(each)
+        part = parts.setdefault(keys, Part(f'{path}: object {index}', [_one_line(key) for key in keys], []))
+        part.rows.append((index, list(each.values())))
+    return list(parts.values())
+
+
+def _parsed(text: str, path: str) -> Any:
+    """The value of JSON, or the list of the values of JSON lines."""
+    if not text.strip():
+        return []
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except (ValueError, RecursionError) as error:
+        lines = [line for line in text.splitlines() if line.strip()]
+        try:
+            return [json.loads(line, parse_int=_whole_number) for line in lines if len(lines) > 1 or _refuse(error)]
+        except (ValueError, RecursionError):
+            raise InputError(f'{path}: found text that is no JSON ({error}), expected a list of objects with '
+                             f'{EXPECTED}: correct the file') from error
+
+
+def _whole_number(digits: str) -> Any:
+    """The number, or its text where it is so long that Python may refuse it: then it is no vote, but may be a name."""
+    return int(digits) if len(digits) < MOST_DIGITS else digits
+
+
+def _refuse(error: Exception) -> bool:
+    raise error
+
+
+def _objects(value: Any) -> Any:
+    """The objects of a table in JSON, {name: votes, mean or object} among them; None where it is no table."""
+    if isinstance(value, dict):
+        inside = list(value.values())
+        if len(inside) == 1 and isinstance(inside[0], list) and inside[0] and isinstance(inside[0][0], dict):
+            value = inside[0]
+        elif len(value) > 0 and all(isinstance(each, dict) for each in inside):
+            value = [{'file': name, **each} for name, each in value.items()]
+        else:
+            value = [{'file': name, 'votes' if isinstance(each, list) else 'mean': each}
+                     for name, each in value.items()]
+    return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else None
