@@ -99,13 +99,14 @@ def _decode_bmp(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 def _decode_reduced(contents: tf.Tensor, head: tf.Tensor, sides: tf.Tensor, longest_side: int) -> tf.Tensor:
     """An image whose longest side becomes `longest_side`, each pixel the mean of the area that it covers.
 
-    A JPEG is decoded to a half, a quarter or an eighth first, as far as it stays larger: several times faster.
+    A JPEG is decoded to a half, a quarter or an eighth first, as far as it stays twice as long: a mean
+    of means of nearly one size would blur.
     """
     longest = tf.reduce_max(sides)
 
     def jpeg() -> tf.Tensor:
         decode_by = functools.partial(tf.image.decode_jpeg, contents, channels=3)
-        return tf.case([(longest > longest_side * ratio, functools.partial(decode_by, ratio=ratio))
+        return tf.case([(longest >= 2 * longest_side * ratio, functools.partial(decode_by, ratio=ratio))
                         for ratio in SHRINK], default=decode_by)
 
     image = tf.cond(_is(head, JPEG), jpeg, lambda: _decode_whole(contents, head))
