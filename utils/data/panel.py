@@ -93,7 +93,7 @@ def agreement(means: np.ndarray, panel: Panel) -> Optional[Agreement]:
     """
     if panel.ratings is not None:
         return _split(panel.ratings, len(means))
-    known = np.isfinite(panel.numbers) & np.isfinite(panel.variances) & (panel.numbers > 0)
+    known = np.isfinite(panel.numbers) & np.isfinite(panel.variances) & (np.nan_to_num(panel.numbers) > 0)
     if known.sum() < 3 or known.mean() < 0.5:
         return None
     error = float(np.mean(panel.variances[known] / panel.numbers[known]))
