@@ -52,9 +52,8 @@ def train(stage, start, path, group):
     flags.image_size = fitting.input_size(flags.image_size, parts.train, parts.val)
     typed = fitting.Typed(flags.exif_orientation, flags.longest_side)
     preprocessing = typed.require(start.preprocessing, start.path) if start.preprocessing else fitting.fit(
-        nima.preprocessing_for(weights, flags.image_size, report=say), typed, parts.train,
-        data_loader.dataset_paths(flags.ava_dataset_path)[0], packed_folder=flags.records or flags.val_records,
-        report=say)
+        nima.preprocessing_for(weights, flags.image_size, report=say), typed, parts.train, report=say,
+        labels=data_loader.dataset_paths(flags.ava_dataset_path)[0], packed_folder=flags.records or flags.val_records)
     data = open_data(parts, preprocessing, max_pixels=flags.max_pixels, max_bad=flags.max_bad_images,
                      packed=(flags.records, flags.val_records), cropped=flags.trainable == 'all' or bool(flags.crops))
     with fit.only_writer(saving, group), signals.watched() as watch, \
