@@ -4,7 +4,7 @@ import os
 from utils.base import errors
 from utils.base.defaults import DEMO_DATASET, DEMO_MODEL, from_root
 from utils.training import recipe
-from utils.training.flags import train_stages
+from utils.training.flags import saving_of, schedule_of, train_stages
 
 # Edit these lines for other pre-trained weights. A relative folder counts from the repository's root.
 TMP_WEIGHTS_PATH = './weights'
@@ -37,18 +37,19 @@ def train(stage, start, path, group):
     from utils.data import fitting, splits
     from utils.device import device, signals
     from utils.training import fit, resume
-    from utils.training.plan import Head, Saving, Schedule, open_data
-    flags, say, first = stage.flags, group.report, start.first_epoch
-    schedule = Schedule(first + flags.epochs, flags.train_size, flags.batchsize, flags.seed, flags.validate_every,
-                        flags.scale_lr, flags.rate_schedule, first, flags.patience, flags.loss_scale == 'dynamic')
-    saving = Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, flags.checkpoint_steps, flags.keep, flags.keep_best)
+    from utils.training.data import open_data
+    from utils.training.plan import Head
+    flags, say = stage.flags, group.report
+    schedule, saving = schedule_of(flags, start.first_epoch), saving_of(flags)
     parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
                                    images=flags.base_images_path, options=flags.labels,
                                    test=splits.Test(flags.test_labels, flags.test_split), group=flags.group,
                                    report=say)
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
     flags.learning_rate, tests_rates = resume.rate(start, flags.learning_rate)
-    weights = start.file if start.begins_stage else None if start.file or path is None else nima.read_weights(path)
+    weights = start.file if start.begins_stage else None
+    if start.file is None and path is not None:
+        weights = nima.read_weights(path)
     flags.image_size = fitting.input_size(flags.image_size, parts.train, parts.val)
     typed = fitting.Typed(flags.exif_orientation, flags.longest_side)
     preprocessing = typed.require(start.preprocessing, start.path) if start.preprocessing else fitting.fit(
@@ -58,11 +59,11 @@ def train(stage, start, path, group):
                      packed=(flags.records, flags.val_records), cropped=flags.trainable == 'all' or bool(flags.crops))
     with fit.only_writer(saving, group), signals.watched() as watch, \
             device.open_run(flags.device, threads=flags.threads, seed=flags.seed, npu=flags.npu, group=group) as run:
-        content = fit.describe(stage, data, start, run)
+        metadata = fit.describe(stage, data, start, run)
         model = build(flags, preprocessing, weights, run)
-        head = Head(flags.features, flags.crops, start.file is None and (weights is None or weights.head is None),
-                    flags.head_start == 'closed_form', tests_rates)
-        return fit.fit(model, start, content, data, schedule=schedule, saving=saving, run=run, watch=watch,
+        is_new = start.file is None and (weights is None or weights.head is None)
+        head = Head(flags.features, flags.crops, is_new, flags.head_start == 'closed_form', tests_rates)
+        return fit.fit(model, start, metadata, data, schedule=schedule, saving=saving, run=run, watch=watch,
                        head=head if flags.trainable == 'head' and flags.crops != 'fresh' else None)
 
 

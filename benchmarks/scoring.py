@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from benchmarks import dataset, step_worker, turns
+from utils.base.cores import usable_cores
 from utils.base.errors import InputError
 
 EVAL_BATCH, ORIGINAL_BATCH, STEP, BATCH = 100, 10, 32, 64  # of eval.py, the original, predict.py, the network alone
@@ -122,11 +123,10 @@ def decoding(folder: str) -> Work:
     """What reads predict.py's images, with nothing after it."""
     from utils.base import memory
     from utils.data import image_files
-    from utils.device import device
     from utils.model import model_file
     memory.keep_freed()  # as predict.py's device asks
     how = model_file.read(os.path.join(folder, 'model_001.h5'), arrays=False).preprocessing(None, print)
-    cores = device.usable_cores()
+    cores = usable_cores()
     read = image_files.ImageReader(how).read_all(_files(folder) * 1000, workers=cores, ahead=STEP + cores)
     return lambda count: [next(read) for _ in range(count)]
 

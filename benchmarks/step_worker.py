@@ -55,16 +55,16 @@ def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappl
           fed_phase: bool = False, **compiling: Any) -> Any:
     """The network of train.py, compiled, in a session with these settings."""
     from utils.base import memory
+    from utils.base.cores import usable_cores
     if keep_memory:
         memory.keep_freed()
     import tensorflow as tf
     from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
     from utils import nima
-    from utils.device import device
     from utils.model import model_file
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
-    threads = threads or device.usable_cores()
+    threads = threads or usable_cores()
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads)
     if not grappler:
         config.graph_options.rewrite_options.disable_meta_optimizer = True

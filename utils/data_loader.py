@@ -15,7 +15,7 @@ from utils.data import ava, image_headers, splits
 from utils.data.bad_images import BadImages
 from utils.data.cached import FeaturesPipeline
 from utils.data.decoding import MAX_PIXELS, count_decoded, read_image, read_training_image, scale
-from utils.data.epoch_plan import ALL, EpochPlan, part, training_positions, whole_plan
+from utils.data.epoch_plan import ALL, EpochPlan, plan_by_image, rank_slice, training_positions
 from utils.data.image_set import CARD, ImageSet, Reading
 from utils.data.packed import PackedPipeline
 from utils.data.passes import Pass
@@ -140,7 +140,7 @@ def train_generator(batchsize: int, shuffle: bool = True, *, images: Optional[Im
         for epoch in itertools.count(first_epoch):
             # Nothing is decoded that no batch takes.
             positions = training_positions(first_image if epoch == first_epoch else 0, train_size, batchsize, shard)
-            plan = whole_plan(count, epoch, seed=seed, shuffle=shuffle, image_size=reading.preprocessing.image_size)
+            plan = plan_by_image(count, epoch, seed=seed, shuffle=shuffle, image_size=reading.preprocessing.image_size)
             yield from pipeline.run(Pass(_with_augmentation(columns, plan), plan.order[positions], positions,
                                          images.bad, seed, epoch))
 
@@ -157,17 +157,17 @@ def val_batches(images: ImageSet, batchsize: int, reading: Reading = CARD) -> It
 
 def val_generator(batchsize: int, *, images: Optional[ImageSet] = None, reading: Reading = CARD,
                   shard: Tuple[int, int] = ALL) -> Iterator[Batch]:
-    """Validation batches without end, pass after pass of val_batches, over epoch_plan.part() of the images.
+    """Validation batches without end, pass after pass of val_batches, over epoch_plan.rank_slice() of the images.
 
     Without `images` the edited paths are read.
     """
     if images is None:
         _, val = read_split()
         images = ImageSet(val, BadImages(val.count, what='validation'))
-    whole = _in_order(images, reading).part(part(images.ratings.count, shard))
+    one_pass = _in_order(images, reading).part(rank_slice(images.ratings.count, shard))
     with contextlib.closing(_pipeline(images, batchsize, reading)) as pipeline:
         while True:
-            yield from _val_pass(pipeline, whole, batchsize)
+            yield from _val_pass(pipeline, one_pass, batchsize)
 
 
 def in_order(images: ImageSet, batchsize: int, reading: Reading, *, first: int = 0, epoch: Optional[int] = None,
@@ -177,7 +177,7 @@ def in_order(images: ImageSet, batchsize: int, reading: Reading, *, first: int =
     They are those of val_batches, or with `epoch` cropped and flipped as train_generator does in that epoch. An
     unreadable image is replaced by another and added to `images.bad`; the last batch has what remains.
     """
-    plan = None if epoch is None else whole_plan(images.ratings.count, epoch, seed=seed, shuffle=False,
+    plan = None if epoch is None else plan_by_image(images.ratings.count, epoch, seed=seed, shuffle=False,
                                                  image_size=reading.preprocessing.image_size)
     with contextlib.closing(_pipeline(images, batchsize, reading, augmented=plan is not None)) as pipeline:
         for batch, _ in pipeline.run(_in_order(images, reading, plan).part(slice(first, None))):
@@ -234,9 +234,9 @@ def _pipeline(images: ImageSet, batchsize: int, reading: Reading, *, augmented: 
                     drop_remainder=drop_remainder, session_config=reading.session_config, max_pixels=reading.max_pixels)
 
 
-def _val_pass(pipeline: AnyPipeline, whole: Pass, batchsize: int) -> Iterator[Batch]:
-    for number, (images, distributions) in enumerate(pipeline.run(whole)):
-        unreadable = whole.bad.mask[whole.order[number * batchsize:(number + 1) * batchsize]]
+def _val_pass(pipeline: AnyPipeline, one_pass: Pass, batchsize: int) -> Iterator[Batch]:
+    for number, (images, distributions) in enumerate(pipeline.run(one_pass)):
+        unreadable = one_pass.bad.mask[one_pass.order[number * batchsize:(number + 1) * batchsize]]
         yield (images[~unreadable], distributions[~unreadable]) if unreadable.any() else (images, distributions)
 
 

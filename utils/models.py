@@ -54,8 +54,8 @@ def import_weights(path: str, output: str, how: Preprocessing) -> None:
     if file.metadata is not None:
         raise InputError(f'{path} is a checkpoint with metadata already. Use it as it is')
     if file.head is None:
-        raise InputError(f'{path}: found no layer of {len(SCORES)} outputs, expected the weights of a whole NIMA, head '
-                         'included. For pre-trained weights without a head use train.py --weights')
+        raise InputError(f'{path}: found no layer of {len(SCORES)} outputs, expected the weights of a complete NIMA, '
+                         'head included. For pre-trained weights without a head use train.py --weights')
     if os.path.exists(output):
         raise InputError(f'{output} exists already. Remove it or choose another -o')
     files.require_writable(os.path.dirname(output), '-o')

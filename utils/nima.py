@@ -176,7 +176,8 @@ def load_weights(model: tf.keras.Model, file: Optional[ModelFile]) -> None:
     """Set the weights of a model of with_head(): the base by layer name, the head where `file` has one.
 
     What is not in the file keeps its initial weights; None sets nothing. InputError if a layer of the base finds no
-    match, a shape differs, or a whole NIMA has layers that the base lacks; Keras's own by_name skips those silently.
+    match, a shape differs, or a complete NIMA model has layers that the base lacks; Keras's own by_name skips those
+    silently.
     """
     if file is None:
         return

@@ -52,7 +52,8 @@ def test_a_result_that_cannot_be_written(lines, unbuffered):
 
 
 def test_a_training_does_not_end_for_its_log():
-    warning = 'warning: cannot write to standard output: No space left on device. The command goes on without it\n'
+    warning = ('warning: cannot write to standard output: No space left on device. Training continues, its output is '
+               'lost\n')
     more = "print('the end', file=sys.stderr)"
     assert prints('> /dev/full', 100000, more=more, log_only=True) == (0, '', warning + 'the end\n')
     assert prints('>&-', 100000, more=more, log_only=True) == (0, '', 'the end\n')

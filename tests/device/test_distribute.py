@@ -17,7 +17,7 @@ from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.data import ava
 from utils.data.bad_images import BadImages
-from utils.data.epoch_plan import part, training_positions
+from utils.data.epoch_plan import rank_slice, training_positions
 from utils.data.image_set import ImageSet, Reading
 from utils.device import device, distribute
 from utils.training import callbacks, log, plan, state
@@ -43,7 +43,7 @@ def test_all_devices_together_read_the_common_order_once(first, count, batchsize
 
 @given(count=st.integers(0, 200), size=sizes)
 def test_the_parts_of_a_list_are_the_list(count, size):
-    parts = [list(range(count))[part(count, (rank, size))] for rank in range(size)]
+    parts = [list(range(count))[rank_slice(count, (rank, size))] for rank in range(size)]
     assert sum(parts, []) == list(range(count))
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -86,7 +86,7 @@ def test_validation_is_shared_in_order(ratings):
     def passes(shard):
         bad = BadImages(ratings.count, what='validation', share=0.5, report=lambda text: None)
         generator = data_loader.val_generator(3, images=ImageSet(ratings, bad), reading=READING, shard=shard)
-        steps = -(-(part(ratings.count, shard).stop - part(ratings.count, shard).start) // 3)
+        steps = -(-(rank_slice(ratings.count, shard).stop - rank_slice(ratings.count, shard).start) // 3)
         found = [np.concatenate([next(generator)[1] for _ in range(steps)]) for _ in range(2)]
         generator.close()
         np.testing.assert_array_equal(*found)
@@ -157,7 +157,7 @@ def test_merged_distributions_are_the_same_bits():
 
     def work(group):
         own = np.zeros_like(whole)
-        own[part(7, group.shard)] = whole[part(7, group.shard)]
+        own[rank_slice(7, group.shard)] = whole[rank_slice(7, group.shard)]
         return group.merge(own)
 
     for merged in together(3, work):
@@ -176,7 +176,7 @@ def test_rank_0_evaluates_all_predictions_once(monkeypatch, capsys):
     def work(group):
         bad = [BadImages(number, what=what, share=0.5, report=lambda text: None)
                for number, what in ((20, 'training'), (count, 'validation'))]
-        own = range(count)[part(count, group.shard)]
+        own = range(count)[rank_slice(count, group.shard)]
 
         def generator():
             for start in range(0, len(own), 2):

@@ -74,7 +74,7 @@ def imported(folder, weights):
 
 @pytest.fixture(scope='module')
 def small(folder):
-    """A whole NIMA for images of side 32, resized with nearest and padded on both sides."""
+    """A complete NIMA model for images of side 32, resized with nearest and padded on both sides."""
     plain = network()
     model = nima.with_padding(plain, 'symmetric')
     model.set_weights(plain.get_weights())
@@ -296,8 +296,8 @@ def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small,
     history = train.main([*dataset.flags, '--weights', str(small), '--image_size', '64', '--batchsize', '4',
                           '--val_size', '4', '--device', 'cpu', '--epochs', '1', '--learning_rate', '1e-30',
                           '--TMP_MODEL_PATF', str(tmp_path), '--TMP_LOG_PATH', str(tmp_path / 'log')])
-    assert ('small.h5: starting from a whole NIMA, head included, trained on images of side 32: images of side 64, '
-            'resize nearest, padding symmetric') in capsys.readouterr().out
+    assert ('small.h5: starting from a complete NIMA model, head included, trained on images of side 32: images of '
+            'side 64, resize nearest, padding symmetric') in capsys.readouterr().out
     written = tmp_path / 'model_001.h5'
     found = model_file.read(str(written)).metadata
     assert {name: found[name] for name in ('epoch', 'preprocessing')} == {

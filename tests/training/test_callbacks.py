@@ -18,7 +18,7 @@ NAMES = ['train.csv', 'summary.json']
 
 
 def write(folder):
-    callback = callbacks.EpochLog(log.EpochLog(str(folder), 'a' * 32, ABOUT))
+    callback = callbacks.LogEpoch(log.EpochLog(str(folder), 'a' * 32, ABOUT))
     callback.on_train_begin()
     callback.on_epoch_end(0, LOGS)
 

@@ -154,7 +154,7 @@ def add_distribute(group: Any) -> None:
 def add_engine(group: Any) -> None:
     group.add_argument('--engine', choices=('tf', 'openvino'), default='tf',
                        help='what computes the scores: TensorFlow on the device, or OpenVINO on the CPU, which is '
-                            'faster there, with the same scores to 1e-4 (needs requirements-export.txt; default: '
+                            'faster there, with the same scores to 1e-4; needs requirements-export.txt (default: '
                             'tf)')
     group.add_argument('--fast', action='store_true',
                        help='with --engine openvino: compute in bfloat16 where the CPU has it; measured, mean '

@@ -7,6 +7,8 @@ import threading
 
 import numpy as np
 
+from utils.base.cores import usable_cores
+
 # glibc's names in malloc.h, and what keep_freed() sets them to; the last depends on the cores.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _NEVER_TRIM, _NO_MMAP, _CORES_AN_ARENA = -1, 0, 16
@@ -25,7 +27,7 @@ def keep_freed() -> bool:
     mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
     if mallopt is None:
         return False
-    arenas = max(1, len(os.sched_getaffinity(0)) // _CORES_AN_ARENA)
+    arenas = max(1, usable_cores() // _CORES_AN_ARENA)
     settings = (_M_TRIM_THRESHOLD, _NEVER_TRIM), (_M_MMAP_MAX, _NO_MMAP), (_M_ARENA_MAX, arenas)
     return all(mallopt(name, value) == 1 for name, value in settings)
 

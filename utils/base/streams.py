@@ -74,7 +74,7 @@ def settle(log_only: bool = False) -> Optional[str]:
         sys.stdout = open(os.devnull, 'w')  # noqa: SIM115
         return None if log_only else CLOSED
     if sys.stdout is sys.__stdout__:
-        warning = 'The command goes on without it' if log_only else ''
+        warning = 'Training continues, its output is lost' if log_only else ''
         sys.stdout = _text(sys.stdout, _Stream(1, lossy=log_only, warning=warning), lines=sys.stdout.isatty())
     return None
 

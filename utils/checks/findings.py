@@ -10,6 +10,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 
+from utils.base.cores import usable_cores
 from utils.base.errors import InputError
 from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.progress import progress
@@ -122,7 +123,7 @@ def _read_facts(folder: str, names: Sequence[str]) -> Dict[str, Facts]:
     def read_group(group: Sequence[str]) -> List[Facts]:
         return [image_headers.read(os.path.join(folder, name)) for name in group]
 
-    with futures.ThreadPoolExecutor(4 * len(os.sched_getaffinity(0))) as pool:
+    with futures.ThreadPoolExecutor(4 * usable_cores()) as pool:
         facts = (each for group in pool.map(read_group, groups) for each in group)
         return {name: each for each, name in zip(progress(facts, len(names), 'reading headers'), names)}
 

@@ -13,10 +13,10 @@ class FeaturesPipeline:
         """`features` is float32 [crops, N, F]."""
         self._features, self._batchsize, self._drop_remainder = features, batchsize, drop_remainder
 
-    def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
+    def run(self, one_pass: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, full ones: replacements are in the positions of unreadable images."""
-        features, chosen = self._features[whole.epoch % len(self._features)], whole.chosen()
-        distributions = whole.rows(chosen)['distribution']
+        features, chosen = self._features[one_pass.epoch % len(self._features)], one_pass.chosen()
+        distributions = one_pass.rows(chosen)['distribution']
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         for start in range(0, last, self._batchsize):
             part = slice(start, start + self._batchsize)

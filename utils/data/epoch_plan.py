@@ -23,7 +23,7 @@ def resize_before_crop(image_size: int) -> int:
     return int(round(image_size * RESIZE / IMAGE_SIZE))
 
 
-def whole_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True,
+def plan_by_image(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True,
                image_size: int = IMAGE_SIZE) -> EpochPlan:
     """The order of an epoch, and the augmentation of each image, not of each position.
 
@@ -44,7 +44,7 @@ def epoch_plan(count: int, epoch: int, *, seed: int = 0, shuffle: bool = True, l
 
     All `count` images are shuffled and the first `limit` of them kept.
     """
-    order, top, left, flip = whole_plan(count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
+    order, top, left, flip = plan_by_image(count, epoch, seed=seed, shuffle=shuffle, image_size=image_size)
     order = order[:limit]
     return EpochPlan(order, top[order], left[order], flip[order])
 
@@ -72,7 +72,7 @@ def training_positions(first: int, count: int, batchsize: int, shard: Tuple[int,
     return positions[:, rank].ravel()
 
 
-def part(count: int, shard: Tuple[int, int] = ALL) -> slice:
+def rank_slice(count: int, shard: Tuple[int, int] = ALL) -> slice:
     """The part of a list of `count` that one of several ranks scores, in order; their sizes differ by at most one."""
     rank, size = shard
     return slice(count * rank // size, count * (rank + 1) // size)

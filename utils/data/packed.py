@@ -214,10 +214,10 @@ class PackedPipeline:
         self._chunk = max(1, -(-batchsize // (2 * threads)))
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
 
-    def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
+    def run(self, one_pass: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, full ones: replacements are in the positions of unreadable images."""
-        chosen = whole.chosen()
-        rows = whole.rows(chosen)
+        chosen = one_pass.chosen()
+        rows = one_pass.rows(chosen)
         augmentation = [rows[name] for name in ('top', 'left', 'flip') if name in rows]
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         waiting: Any = collections.deque()
@@ -257,8 +257,8 @@ class PackedPipeline:
                 top, left, flip = (column[number] for column in augmentation)
                 pixels = pixels[top:top + size, left:left + size]
                 if flip:  # three bytes at a time: many times faster than one by one
-                    whole = np.ascontiguousarray(pixels).view('V3')
-                    pixels = np.ascontiguousarray(whole[:, ::-1]).view(np.uint8).reshape(size, size, 3)
+                    triples = np.ascontiguousarray(pixels).view('V3')
+                    pixels = np.ascontiguousarray(triples[:, ::-1]).view(np.uint8).reshape(size, size, 3)
             np.take(self._values, pixels, out=images[number], mode='clip')  # 'raise' would copy the batch's row
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from utils.base import memory
+from utils.base.cores import usable_cores
 from utils.base.errors import command_of
 from utils.data import decoding
 from utils.data.image_kinds import JPEG, PNG, kind_of_file
@@ -30,7 +31,7 @@ Row = Dict[str, tf.Tensor]
 
 def usable_threads() -> int:
     """Threads that decode: one for each core that this process may use."""
-    return min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    return min(usable_cores(), MOST_THREADS)
 
 
 def host_session(graph: tf.Graph, session_config: Optional[tf.compat.v1.ConfigProto]) -> tf.compat.v1.Session:
@@ -88,23 +89,23 @@ class Pipeline:
         self._session = host_session(self._graph, session_config)
         self._batchsize, self._max_pixels = batchsize, max_pixels
 
-    def run(self, whole: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
+    def run(self, one_pass: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
         """The batches of one pass, full ones: replacements are in the positions of unreadable images."""
-        self._feed(self._start, whole.rows(whole.chosen()))
+        self._feed(self._start, one_pass.rows(one_pass.chosen()))
         with contextlib.suppress(tf.errors.OutOfRangeError):
             for start in itertools.count(0, self._batchsize):
-                yield self._batch(whole, start)  # a variable would keep it alive while the next one is made
+                yield self._batch(one_pass, start)  # a variable would keep it alive while the next one is made
 
     def _feed(self, operation: tf.Operation, rows: Dict[str, np.ndarray]) -> None:
         self._session.run(operation, feed_dict={feed: rows[name] for name, feed in self._feeds.items()})
 
-    def _batch(self, whole: Pass, start: int) -> Tuple[np.ndarray, ...]:
+    def _batch(self, one_pass: Pass, start: int) -> Tuple[np.ndarray, ...]:
         try:
             return self._session.run(self._next)
         except tf.errors.OutOfRangeError:
             raise
         except tf.errors.OpError:
-            return self._row_by_row(whole.part(slice(start, start + self._batchsize)))
+            return self._row_by_row(one_pass.part(slice(start, start + self._batchsize)))
 
     def _row_by_row(self, batch: Pass) -> Tuple[np.ndarray, ...]:
         """A batch with replacements; its unreadable images are added to `batch.bad`."""

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 import tensorflow as tf
 
 from utils.base import memory
+from utils.base.cores import usable_cores
 from utils.base.errors import InputError
 from utils.device import distribute, npu
 from utils.device.distribute import Group
@@ -94,11 +95,6 @@ def _automatic() -> Tuple[str, str]:
 
 def _gpus() -> List[str]:
     return tf.config.experimental.list_physical_devices('GPU')
-
-
-def usable_cores() -> int:
-    """Cores that this process may use, which in a container can be fewer than the machine has."""
-    return len(os.sched_getaffinity(0))
 
 
 def _configs(chosen: str, options: NpuOptions,

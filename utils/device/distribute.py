@@ -139,14 +139,14 @@ class Group:
         try:
             yield
         except tf.errors.OpError as error:
-            if not self._is_loss(str(error)):
+            if not self._means_lost_rank(str(error)):
                 raise
             reason = ' '.join((error.message or str(error)).split())
             raise InputError(f'rank {self.rank} of {self.size}: lost the connection to another rank ({reason[:CUT]}). '
                              'See the log of the rank that ended first, then run the same command with --resume'
                              ) from error
 
-    def _is_loss(self, text: str) -> bool:
+    def _means_lost_rank(self, text: str) -> bool:
         return False
 
 
@@ -170,7 +170,7 @@ class _Horovod(Group):
     def _from_chief(self, tensor: tf.Tensor, name: str) -> tf.Tensor:
         return self._hvd.broadcast(tensor, CHIEF, name=name)
 
-    def _is_loss(self, text: str) -> bool:
+    def _means_lost_rank(self, text: str) -> bool:
         return self.size > 1 and any(mark in text.lower() for mark in HOROVOD_MARKS)
 
 
@@ -188,7 +188,7 @@ class _Hccl(Group):
         from npu_bridge.hccl import hccl_ops
         return hccl_ops.broadcast([tensor], CHIEF)[0]
 
-    def _is_loss(self, text: str) -> bool:
+    def _means_lost_rank(self, text: str) -> bool:
         return self.size > 1  # CANN's errors for a lost device differ by release
 
 

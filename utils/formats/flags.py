@@ -88,5 +88,5 @@ def _srcc_flags(words: Sequence[str]) -> argparse.Namespace:
     parser.set_defaults(command='srcc')
     parser.add_argument('bins', type=typed_path, metavar='BINS', help='the folder that the command bins made')
     parser.add_argument('outputs', type=typed_path, metavar='OUTPUTS',
-                        help='the folder that msame wrote, --outfmt BIN or TXT; in any order, in folders of its own')
+                        help='the folder that msame wrote, --outfmt BIN or TXT; files in any order, in subfolders too')
     return parse_flags(parser, words)

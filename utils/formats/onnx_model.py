@@ -8,6 +8,7 @@ from typing import Any, Dict, Iterator, Optional, Sequence, Union
 import numpy as np
 
 from utils.base import errors
+from utils.base.cores import usable_cores
 from utils.data import decoding, pipeline
 from utils.formats import exporters, frozen, image_model, parity
 from utils.formats.exporters import Export, Request
@@ -104,7 +105,7 @@ def _on_files(path: str, request: Request) -> parity.Predict:
 def _session(model: Union[str, bytes], threads: Optional[int]) -> Any:
     import onnxruntime
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or usable_cores()
     return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
 

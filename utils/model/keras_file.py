@@ -62,7 +62,7 @@ def _training(model: Any, arrays: Arrays) -> Dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """What stands in JSON for a NumPy number, an object of Keras or a function."""
+    """The JSON value of a NumPy number, an object of Keras or a function."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if hasattr(value, 'get_config'):

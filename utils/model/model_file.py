@@ -98,16 +98,16 @@ class ModelFile(NamedTuple):
         return found
 
     def preprocessing_to_start_from(self, image_size: int, report: Callable[[str], Any]) -> Preprocessing:
-        """What is done to images in a training that starts from these weights: of a base model or a whole NIMA.
+        """What is done to images in a training that starts from these weights: of a base model or a complete NIMA.
 
-        A whole NIMA brings its resize and padding, and `report` gets a sentence on that.
+        A complete NIMA model brings its resize and padding, and `report` gets a sentence on that.
         """
         if self.head is None:
             return Preprocessing(image_size)
         found = self.preprocessing(None, report)
         note = f', trained on images of side {found.image_size}' if found.image_size != image_size else ''
-        report(f'{self.path}: starting from a whole NIMA, head included{note}: images of side {image_size}, resize '
-               f'{found.resize}, padding {found.padding}')
+        report(f'{self.path}: starting from a complete NIMA model, head included{note}: images of side {image_size}, '
+               f'resize {found.resize}, padding {found.padding}')
         return found._replace(image_size=image_size)
 
 

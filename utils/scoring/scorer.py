@@ -7,6 +7,7 @@ from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Se
 import numpy as np
 
 from utils import data_loader
+from utils.base.cores import usable_cores
 from utils.base.errors import InputError
 from utils.base.progress import progress, write
 from utils.base.text import printable
@@ -53,7 +54,7 @@ class Scorer:
         self.failed: List[str] = []  # files that could not be scored
         self._path, self._batchsize, self._choice, self._longest_side = path, batchsize, engine, longest_side
         self._device, self._threads, self._npu = device_name, threads, npu
-        self._workers = threads or device.usable_cores()
+        self._workers = threads or usable_cores()
         self._opened = contextlib.ExitStack()
         self._loaded: Optional[Tuple[Engine, Any]] = None
 

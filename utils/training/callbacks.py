@@ -10,7 +10,7 @@ import tensorflow as tf
 from utils import nima, score_utils
 from utils.base.progress import bar
 from utils.data.bad_images import BadImages, summary
-from utils.data.epoch_plan import part
+from utils.data.epoch_plan import rank_slice
 from utils.data.image_set import ImageSet
 from utils.data_loader import Batch
 from utils.device.device import ALONE, Group
@@ -93,7 +93,7 @@ class Validation(tf.keras.callbacks.Callback):
     def _predict(self) -> np.ndarray:
         """The distributions of all validation images that can be read, float32 [N, 10], in their order."""
         count, unreadable = self._val.ratings.count, self._val.bad.mask
-        own = np.arange(count)[part(count, self._group.shard)]
+        own = np.arange(count)[rank_slice(count, self._group.shard)]
         most = -(-count // self._group.size)  # images of one rank: some have one less
         found = []
         for number in range(-(-most // self._batchsize)):
@@ -180,7 +180,7 @@ class EarlyStopping(tf.keras.callbacks.Callback):
             self._group.report(f'stopped early: no higher val_srcc in {self._patience} validations')
 
 
-class EpochLog(tf.keras.callbacks.Callback):
+class LogEpoch(tf.keras.callbacks.Callback):
     """Adds each epoch to a log.EpochLog."""
 
     def __init__(self, epoch_log: log.EpochLog) -> None:

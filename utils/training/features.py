@@ -238,6 +238,6 @@ def _numbers(features: np.ndarray, source: Source, row: int) -> np.ndarray:
 
 
 def _stop(watch: Watch, folder: str, done: int, rows: int) -> NoReturn:
-    print(f'{folder}: stopped after the features of {done} of {rows} images; run the same command to resume',
+    print(f'{folder}: stopped after the features of {done} of {rows} crops; run the same command to resume',
           file=sys.stderr)
     raise SystemExit(watch.exit_code)

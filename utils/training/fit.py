@@ -20,8 +20,9 @@ from utils.device.signals import Watch
 from utils.model import checkpoint
 from utils.model.metadata import unknown, versions
 from utils.training import callbacks, log, loop, loss_scaling, resume, uint8_feed
+from utils.training.data import Data
 from utils.training.head import prepare
-from utils.training.plan import Data, Head, Saving, Schedule
+from utils.training.plan import Head, Saving, Schedule
 from utils.training.recipe import Stage
 from utils.training.state import TrainingState
 
@@ -93,7 +94,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     inference = None if head else nima.inference_model(model)
     run.initialise()
     _begin_together(model, start, group, metadata, schedule.batchsize)
-    start = _replace(start, metadata['run']['id'], group)
+    start = _begin_overwrite(start, metadata['run']['id'], group)
     if group.is_chief:
         _mend_log(saving.log_folder, start, metadata)
     if head:
@@ -137,13 +138,13 @@ def _around(validation: callbacks.Validation, state: TrainingState, metadata: Di
     bar = callbacks.ProgressBar(state)
     opened.callback(bar.close)
     return [bar, validation, *stopping, callbacks.SaveEpoch(saving, metadata, state.replace_earlier),
-            callbacks.EpochLog(_epoch_log(saving.log_folder, metadata)),
+            callbacks.LogEpoch(_epoch_log(saving.log_folder, metadata)),
             # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
             tf.keras.callbacks.TensorBoard(saving.log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
                                            update_freq='epoch'), *scaled]
 
 
-def _replace(start: resume.Start, run: str, group: Group) -> resume.Start:
+def _begin_overwrite(start: resume.Start, run: str, group: Group) -> resume.Start:
     """Before the first save of a run that replaces another: note that; after it: end what a kill interrupted."""
     if start.replaces and start.path:
         if group.is_chief:

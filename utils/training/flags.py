@@ -37,6 +37,7 @@ from utils.base.parser import (
     typed_path,
 )
 from utils.training import recipe
+from utils.training.plan import Saving, Schedule
 from utils.training.recipe import Stage
 
 RATE, HEAD_RATE = 1e-4, 0.01  # the model card's, and one that improves on the closed form, measured on 4,000 images
@@ -188,11 +189,25 @@ def train_stages(argv: Optional[Sequence[str]] = None) -> List[Stage]:
             for number, flags in enumerate(found.flags, 1)]
 
 
+def schedule_of(flags: argparse.Namespace, first_epoch: int) -> Schedule:
+    """The schedule of a stage that begins after `first_epoch` epochs."""
+    return Schedule(
+        epochs=first_epoch + flags.epochs, train_size=flags.train_size, batchsize=flags.batchsize, seed=flags.seed,
+        validate_every=flags.validate_every, scale_lr=flags.scale_lr, rate_schedule=flags.rate_schedule,
+        first_epoch=first_epoch, patience=flags.patience, dynamic_loss_scale=flags.loss_scale == 'dynamic')
+
+
+def saving_of(flags: argparse.Namespace) -> Saving:
+    """What a training writes, and where."""
+    return Saving(flags.TMP_MODEL_PATF, flags.TMP_LOG_PATH, checkpoint_steps=flags.checkpoint_steps, keep=flags.keep,
+                  keep_best=flags.keep_best)
+
+
 def _flags(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The flags; --demo changes the defaults of those that were not typed."""
     flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
     on_features = flags.trainable == 'head' and flags.crops != 'fresh'
-    # Dropout on frozen features is a ridge penalty on their squares, mean included: far more than validation asks for.
+    # Dropout on frozen features cost .09 of SRCC: docs/training.md.
     flags.dropout = (0.0 if on_features else DROPOUT) if flags.dropout is None else flags.dropout
     flags.learning_rate = flags.learning_rate or (HEAD_RATE if on_features else RATE)
     wrong = _alone(flags)

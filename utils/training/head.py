@@ -10,7 +10,8 @@ from utils.data.image_set import ImageSet
 from utils.device.device import Run
 from utils.device.signals import Watch
 from utils.training import closed_form, features
-from utils.training.plan import Data, Head, Schedule
+from utils.training.data import Data
+from utils.training.plan import Head, Schedule
 
 RATES = tuple(float(f'{10 ** (exponent / 2):.0e}') for exponent in range(-10, 3))  # 1e-05, 3e-05, ... 1e+01
 TEST_STEPS = 200  # of each rate at most

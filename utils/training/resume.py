@@ -108,7 +108,7 @@ def report_done(start: Start, stage: Stage, report: Report) -> None:
     """Report that no epoch is left of a run whose last stage is `stage`."""
     patience = stage.flags.patience
     if _stopped_early(start, patience):
-        report(f'{start.path}: the training was ended by --patience {patience}. Use a higher one to go on')
+        report(f'{start.path}: the training was ended by --patience {patience}. Use a higher --patience to continue')
     else:
         report(f'{start.path}: all {start.position.epoch} epochs are trained already. Use a higher --epochs for more '
                'of them')

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from utils import nima
 from utils.data.image_set import ImageSet, Reading
+from utils.training.data import Data
 from utils.training.loss_scaling import LossScaling
-from utils.training.plan import Data
 
 
 def fits(images: ImageSet, reading: Reading) -> bool:
