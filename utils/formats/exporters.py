@@ -21,8 +21,8 @@ FORMATS = {
     'pb': Format('frozen', 'frozen graph', ['batchsize']),
     'saved_model': Format('saved_model', 'for TensorFlow Serving', ['model_version']),
     'onnx': Format('onnx_model', 'needs requirements-export.txt', ['batchsize']),
-    'om': Format('ascend_model', 'frozen graph and atc command for an Ascend offline model; the .om file too where atc is '
-                 'on the PATH', ['batchsize', 'soc_version', 'aipp']),
+    'om': Format('ascend_model', 'frozen graph and atc command for an Ascend offline model; the .om file too where atc '
+                 'is on the PATH', ['batchsize', 'soc_version', 'aipp']),
 }
 
 
