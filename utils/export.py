@@ -43,7 +43,7 @@ def export(path: str, kind: str, output: str, options: Options = Options(), *,  
     with new_folder(folder, '--output') as fresh, device.open_run('cpu', threads=threads) as run:
         file = model_file.read(path)
         model = build.for_scoring(file)
-        preprocessing = file.preprocessing(model.input_shape[1], print).for_photographs(path, print)
+        preprocessing = file.preprocessing(model.input_shape[1], print).for_any_image(path, print)
         run.initialise()
         request = exporters.Request(fresh, name, frozen.freeze(model, options.batchsize), preprocessing, run.threads,
                                     options)

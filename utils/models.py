@@ -106,7 +106,7 @@ def described(found: Dict[str, Any]) -> str:
         how = preprocessing.from_json(metadata['preprocessing'])
         lines.append(f'pre-processing  images of side {how.image_size}, resize {how.resize}, scaling {how.scaling}, '
                      f'padding {how.padding}, EXIF orientation {how.orientation}, longest side '
-                     f'{"not said" if how.longest_side is None else how.longest_side or "any"}')
+                     f'{"not stated" if how.longest_side is None else how.longest_side or "any"}')
     others = {name: value for name, value in metadata.items() if name not in ('preprocessing', 'run')}
     for name, value in {**others, **metadata.get('run', {})}.items():
         lines.append(f'{name:<15} {_one_line(value)}')

@@ -237,7 +237,7 @@ def test_a_prediction_that_is_no_number_does_not_pass():
 
 def test_no_image_is_no_parity(model, tmp_path):
     (tmp_path / 'no.jpg').write_text('text')
-    with pytest.raises(InputError, match=r'no\.jpg: not a JPEG, PNG, GIF, BMP or WebP file'):
+    with pytest.raises(InputError, match=r'no\.jpg: not a JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF file'):
         run(model, 'pb', tmp_path / 'out', tmp_path / 'no.jpg')
     with pytest.raises(InputError, match='^the dataset: no readable image on which the exported model could be'):
         parity.measure([], None, {}, 'the dataset')

@@ -139,7 +139,7 @@ def test_padding_of_a_network_that_has_none():
 def test_the_metadata_of_an_imported_file(imported, weights):
     assert model_file.read(str(imported)).metadata == {
         'preprocessing': {'image_size': 224, 'resize': 'nearest', 'scaling': '(x - 127.5) / 127.5',
-                          'padding': 'symmetric'},
+                          'padding': 'symmetric', 'orientation': 'ignore'},
         'origin': {'file': 'others.h5', 'sha256': sha256(str(weights))}}
     with h5py.File(str(imported), 'r') as file:
         assert 'optimizer_weights' not in file and json.loads(file.attrs['nima'])['origin']
@@ -223,7 +223,8 @@ def test_describe_as_text(imported, weights, capsys):
         'layers          90, 55 of them with weights',
         f'parameters      {3228864 + 1024 * 10 + 10:,}',
         "head            layer 'dense', 10 outputs",
-        'pre-processing  images of side 224, resize nearest, scaling (x - 127.5) / 127.5, padding symmetric',
+        'pre-processing  images of side 224, resize nearest, scaling (x - 127.5) / 127.5, padding '
+        'symmetric, EXIF orientation ignore, longest side not stated',
         f'origin          file others.h5, sha256 {digest}']
 
 
@@ -301,7 +302,7 @@ def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small,
     written = tmp_path / 'model_001.h5'
     found = model_file.read(str(written)).metadata
     assert {name: found[name] for name in ('epoch', 'preprocessing')} == {
-        'epoch': 1, 'preprocessing': Preprocessing(64, 'nearest', 'symmetric').as_json()}
+        'epoch': 1, 'preprocessing': Preprocessing(64, 'nearest', 'symmetric', longest_side=640).as_json()}
     ours, theirs = (model_file.read(str(path)).weights for path in (written, small))
     for layer in ('conv1', 'conv_pw_13', 'dense'):
         np.testing.assert_array_equal(ours[layer][0], theirs[layer][0])
@@ -318,7 +319,7 @@ def test_pre_trained_weights_without_a_head_get_the_cards_pre_processing(base):
 
 def test_the_cards_pre_processing():
     assert Preprocessing().as_json() == {'image_size': 224, 'resize': 'bilinear', 'scaling': '(x - 127.5) / 127.5',
-                                          'padding': 'tf'}
+                                          'padding': 'tf', 'orientation': 'ignore'}
 
 
 # --- metadata

@@ -34,7 +34,7 @@ class Preprocessing(NamedTuple):
         """The fields by name, without a longest side that nothing says."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
-    def for_photographs(self, path: str, report: Callable[[str], Any]) -> 'Preprocessing':
+    def for_any_image(self, path: str, report: Callable[[str], Any]) -> 'Preprocessing':
         """This one for the images of anyone, which are upright and of the size that the model of file `path` knows.
 
         `report`, such as print, gets a sentence on what the file does not say so.
@@ -43,7 +43,7 @@ class Preprocessing(NamedTuple):
             report(f'{path}: trained on images as they are stored; here their EXIF data turn them upright')
         if self.longest_side is None:
             report(f"{path}: does not say how large its training images were; larger ones are brought to AVA's "
-                   f'{LONGEST_SIDE} pixels (--longest_side none leaves them)')
+                   f'{LONGEST_SIDE} pixels')
         return self._replace(orientation='apply',
                              longest_side=LONGEST_SIDE if self.longest_side is None else self.longest_side)
 

@@ -102,7 +102,7 @@ class Scorer:
             how = engine.preprocessing
             if self._longest_side is not None:
                 how = how._replace(longest_side=self._longest_side)
-            how = how.for_photographs(self._path, print)
+            how = how.for_any_image(self._path, print)
             run.initialise()
             note = splits.std_assumed(self._path, (engine.metadata or {}).get('run', {}).get('data'))
             if note:
