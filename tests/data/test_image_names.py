@@ -42,7 +42,8 @@ def test_decoding_never_makes_a_path(column):
     assert decoded.count('/') == column.count('/') and decoded.count('.') == column.count('.')
 
 
-@pytest.mark.parametrize('name, safe', [('a.jpg', True), ('a b%', True), ('', False), ('..', False), ('a/b', False),
-                                        ('/a', False), ('a\\b', False), ('a\0', False)])
+@pytest.mark.parametrize('name, safe', [('a.jpg', True), ('a b%', True), ('', False), ('..', False), ('a/b', True),
+                                        ('/a', False), ('a//b', False), ('./a', False), ('a/../b', False),
+                                        ('a/', False), ('a\\b', False), ('a\0', False)])
 def test_safe_names(name, safe):
     assert image_names.is_safe(name) == safe
