@@ -221,7 +221,7 @@ def test_a_signal_in_the_shared_validation_stops_all_at_the_same_position(monkey
         watch = types.SimpleNamespace(signal=None)
         training = state.TrainingState(state.Position(), {}, plan.Schedule(1, 6, 2), plan.Saving(str(tmp_path), ''),
                                        ids=lambda epoch: [], watch=watch, group=group)
-        training.set_model(types.SimpleNamespace(layers=[]))
+        training.set_model(types.SimpleNamespace(layers=[], optimizer=None))
         predicted = []
 
         def generator():
