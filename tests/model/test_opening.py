@@ -88,9 +88,10 @@ def test_the_second_process_does_not_import_tensorflow(tmp_path):
     subprocess.run([sys.executable, '-c', code, str(path)], cwd=str(ROOT), check=True)
 
 
-@pytest.mark.parametrize('script', ['eval.py', 'predict.py', 'train.py'])
-def test_scripts_start_the_trial_before_they_import_tensorflow(script):
+@pytest.mark.parametrize('script, first', [('eval.py', 'from utils import data_loader'),
+                                           ('predict.py', 'from utils.scoring import'),
+                                           ('train.py', 'from utils.device import')])
+def test_scripts_start_the_trial_before_they_import_tensorflow(script, first):
     text = (ROOT / script).read_text()
     main = text[text.index('def main('):]
-    assert 0 < main.index('trust.start_trials(') < main.index('from utils import data_loader' if script != 'predict.py'
-                                                              else 'from utils.scoring import')
+    assert 0 < main.index('trust.start_trials(') < main.index(first)
