@@ -121,7 +121,7 @@ def test_packing_counts_what_nobody_reads(mixed, tmp_path):
 
 def test_labelled_files_with_another_ending_are_named(tmp_path):
     (tmp_path / 'photo.cr2').write_bytes(b'raw')
-    (tmp_path / 'labels.csv').write_text('image,mean,std\nphoto.cr2,5,1\nother.cr2,5,1\n')
+    (tmp_path / 'labels.csv').write_text('image,mean,std\nphoto.cr2,6,1\nother.cr2,6,1\n')
     with pytest.raises(InputError) as error:
         ava.read(str(tmp_path / 'labels.csv'), str(tmp_path))
     assert str(error.value) == (

@@ -126,7 +126,7 @@ def test_stopped_while_computing_and_an_unreadable_image(tmp_path, monkeypatch, 
     with pytest.raises(SystemExit) as stopped:
         train_head(dataset, tmp_path / 'model', *more)
     assert stopped.value.code == 128 + signal.SIGTERM
-    assert f'stopped after the features of 5 of {COUNT - VAL} images; run the same command to resume' in (
+    assert f'stopped after the features of 5 of {COUNT - VAL} crops; run the same command to resume' in (
         capsys.readouterr().err)
     history = train_head(dataset, tmp_path / 'model', *more)
     printed = capsys.readouterr()

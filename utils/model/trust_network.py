@@ -104,7 +104,10 @@ def _check_layer(layer: Dict[str, Any]) -> None:
 
 def _check_calls(layer: Dict[str, Any]) -> None:
     """DistrustError where a layer is called with anything but the outputs of others."""
-    for call in layer.get('inbound_nodes', []):
+    calls = layer.get('inbound_nodes', [])
+    if not isinstance(calls, list):
+        raise DistrustError(f'a layer {_class(layer)} that is called with {short(calls)}')
+    for call in calls:
         for source in call if isinstance(call, list) else [call]:
             options = source[3] if isinstance(source, list) and len(source) == 4 else {}
             if not isinstance(source, list) or not isinstance(options, dict) or set(options) - {'training', 'mask'} or (
