@@ -160,7 +160,8 @@ def test_an_empty_label_file(desk):
                                           ('eval.py', ['--checkpoint', 'model_001.h5'])])
 def test_bad_labels_are_skipped_and_counted_where_asked(desk, script, argv):
     desk.relabel(lambda lines: ['hello', *lines, '13 1012 0 0 0 0 0 0 0 0 0 0'])
-    assert argv[-1] in desk.stop(script, '--skip_bad_labels', '--max_bad_labels', '0.2', *argv)  # the run went on to the next mistake
+    said = desk.stop(script, '--skip_bad_labels', '--max_bad_labels', '0.2', *argv)
+    assert argv[-1] in said  # the run went on to the next mistake
     assert f"{desk.data.labels}: bad lines left out: 2, first line 1: found 1 of 12 columns, 'hello'" in desk.printed[0]
 
 
@@ -258,7 +259,8 @@ def test_no_empty_folder_is_left_where_the_run_never_starts(desk):
     ('train.py', ['--learning_rate', '-1'], "argument --learning_rate: found '-1', expected a number above 0"),
     ('train.py', ['--dropout', '1.5'], "argument --dropout: found '1.5', expected a number from 0 up to, but not, 1"),
     ('train.py', ['--image_size', '22400'],
-     "argument --image_size/--input: found '22400', expected a whole number from 32, MobileNet's smallest image, to 4096"),
+     "argument --image_size/--input: found '22400', expected a whole number from 32, MobileNet's smallest image, to "
+     '4096'),
     ('train.py', ['--optimizer', 'rmsprop'], "argument --optimizer: invalid choice: 'rmsprop' (choose from"),
     ('train.py', ['--epochs'], 'argument --epochs: expected one argument'),
     ('train.py', ['--ava_dataset_path', ''], 'argument --ava_dataset_path: found an empty path'),
