@@ -16,7 +16,12 @@ from utils.device import device
 from utils.training import resume
 
 SIZES = [pytest.param(fixture.SMALL, id='small'), pytest.param(fixture.FULL, id='full', marks=pytest.mark.slow)]
+SHORT = 'channels swapped', 'no momentum', 'weights that are not updated'  # the others are long, all together
 optimizer_of, inference_model, with_padding = nima.optimizer, nima.inference_model, nima.with_padding
+
+
+def faults(names):
+    return [pytest.param(name, marks=() if name in SHORT else pytest.mark.slow) for name in names]
 
 
 class Bench:
@@ -94,7 +99,7 @@ FORWARD = {
 }
 
 
-@pytest.mark.parametrize('fault', FORWARD)
+@pytest.mark.parametrize('fault', faults(FORWARD))
 def test_a_fault_of_the_forward_pass(bench, monkeypatch, fault):
     planted, rebuilt, block, words = FORWARD[fault]
     bench.network.set_initial()
@@ -149,13 +154,14 @@ TRAINING = {
 }
 
 
-@pytest.mark.parametrize('fault', TRAINING)
+@pytest.mark.parametrize('fault', faults(TRAINING))
 def test_a_fault_of_the_training(bench, monkeypatch, fault):
     planted, check, words = TRAINING[fault]
     monkeypatch.setattr(*planted)
     require_flagged(bench.train()[check], words)
 
 
+@pytest.mark.slow
 def test_momentum_that_is_lost_between_steps(bench, monkeypatch):
     """The velocities are there, but a step does not see those of the step before."""
     train_on_batch = bench.network.model.train_on_batch
@@ -194,6 +200,7 @@ def restore_weights_alone(model, start):
 restore = resume.restore
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('planted', [False, True], ids=['none', 'an optimiser state that is not restored'])
 def test_an_optimiser_state_that_is_not_restored(bench, monkeypatch, tmp_path, planted):
     network.compile_model(bench.network.model, bench.run)
@@ -223,6 +230,7 @@ def test_steps_that_differ_from_the_first_time_are_flagged(bench, monkeypatch):
     assert saving.repeat(bench.network, bench.size, first, restored, 0.2).text.startswith('not the same bits')
 
 
+@pytest.mark.slow
 def test_batchnorm_in_the_wrong_phase_in_training(monkeypatch):
     """Its moving averages stand still."""
     monkeypatch.setattr(tf.keras.backend, 'set_learning_phase', lambda value, set=tf.keras.backend.set_learning_phase: (
