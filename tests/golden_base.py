@@ -153,9 +153,11 @@ class Code:
         return self.out / f'{use}-{form}'
 
     def scores(self, checkpoint: str, *more: str) -> List[str]:
-        """The figures that eval.py prints, the constant prediction's among them."""
-        return re.findall(r'\d+\.\d{3,}|\bundefined\b|\bnan\b', self.script(
-            'eval.py', '--checkpoint', f'./{checkpoint}', *self.labels, '--device', 'cpu', '--threads', '1', *more))
+        """The rows that eval.py prints, of the model and the constant prediction, and its last line; newer rows not."""
+        printed = self.script('eval.py', '--checkpoint', f'./{checkpoint}', *self.labels, '--device', 'cpu',
+                              '--threads', '1', *more)
+        rows = re.findall(r'^(?:SRCC of|LCC of|accuracy,|EMD,|loss ).*$', printed, re.M)
+        return [' '.join(row.split()) for row in rows]
 
     def rows(self, checkpoint: str) -> List[str]:
         """The lines that predict.py prints of all photographs."""

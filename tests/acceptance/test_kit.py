@@ -36,6 +36,7 @@ def test_all_checks_pass_on_a_cpu(tmp_path, capsys):
     assert found['versions']['tensorflow'] == tf.__version__ and found['passed']
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('mode, nearest', [
     ('float16', True), *(pytest.param(*each, marks=pytest.mark.slow) for each in
                          [('float16', False), ('mixed', True), ('mixed', False), ('bfloat16', True)])])

@@ -90,6 +90,7 @@ def test_the_features_are_those_of_the_network_and_are_reused(trained, capsys):
     assert rows[0]['loss'] == pytest.approx(emd(true[:-VAL], predicted[:-VAL]), abs=1e-6)  # two full batches of 5
 
 
+@pytest.mark.slow
 def test_a_resumed_run_has_the_same_bits_and_all_layers_train_on_from_it(trained):
     dataset, folder, _ = trained
     for name, *more in (('whole',), ('parts', '--resume')):
