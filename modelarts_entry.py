@@ -1,4 +1,4 @@
-"""Boot file for ModelArts: fetches the data, runs one of the model zoo's scripts, and brings its output back.
+"""Boot file for ModelArts: copies the data in, runs one of the model zoo's scripts, and copies its output back.
 
     python3 modelarts_entry.py --data_url=obs://bucket/AVA --train_url=obs://bucket/output [flags of train.py]
 
@@ -18,7 +18,7 @@ from utils.base.parser import make_parser
 
 
 def _flags(argv):
-    """The flags of this file, and those that go on to train.py."""
+    """The flags of this file, and the rest, for train.py."""
     parser = make_parser('Runs a script of test/ on ModelArts. Other flags are those of that script and of train.py.')
     parser.add_argument('--data_url', required=True, metavar='URL|DIR',
                         help='holds AVA_dataset/ and the pre-trained weights, or is AVA_dataset/ itself')
@@ -55,7 +55,7 @@ def _run(command):
 
 
 def main(argv=None):
-    """Fetch, run, bring back; ends with the exit code of the script, whose output is brought back in any case."""
+    """Copy the data in, train, copy the output back, after a failure too; ends with the exit code of the script."""
     flags, more = _flags(argv)
     with tempfile.TemporaryDirectory(prefix='nima_') as scratch:
         data = flags.data_url

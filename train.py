@@ -4,7 +4,7 @@ import os
 from utils.base import errors
 from utils.base.defaults import DEMO_DATASET, DEMO_MODEL, from_root
 from utils.training import recipe
-from utils.training.flags import saving_of, schedule_of, train_stages
+from utils.training.flags import head_of, saving_of, schedule_of, train_stages
 
 # Edit these lines for other pre-trained weights. A relative folder counts from the repository's root.
 TMP_WEIGHTS_PATH = './weights'
@@ -36,9 +36,9 @@ def train(stage, start, path, group):
     from utils import data_loader, nima
     from utils.data import fitting, splits
     from utils.device import device, signals
-    from utils.training import fit, resume
+    from utils.training import fit
     from utils.training.data import open_data
-    from utils.training.plan import Head
+    from utils.training.stages import rate
     flags, say = stage.flags, group.report
     schedule, saving = schedule_of(flags, start.first_epoch), saving_of(flags)
     parts = data_loader.read_parts(flags.val_size, split=flags.split, labels=flags.ava_dataset_path,
@@ -46,7 +46,7 @@ def train(stage, start, path, group):
                                    test=splits.Test(flags.test_labels, flags.test_split), group=flags.group,
                                    report=say)
     data_loader.steps_per_epoch(parts.train.count, flags.train_size, flags.batchsize, devices=group.size, report=say)
-    flags.learning_rate, tests_rates = resume.rate(start, flags.learning_rate)
+    flags.learning_rate, tests_rates = rate(start, flags.learning_rate)
     weights = start.file if start.begins_stage else None
     if start.file is None and path is not None:
         weights = nima.read_weights(path)
@@ -62,9 +62,8 @@ def train(stage, start, path, group):
         metadata = fit.describe(stage, data, start, run)
         model = build(flags, preprocessing, weights, run)
         is_new = start.file is None and (weights is None or weights.head is None)
-        head = Head(flags.features, flags.crops, is_new, flags.head_start == 'closed_form', tests_rates)
         return fit.fit(model, start, metadata, data, schedule=schedule, saving=saving, run=run, watch=watch,
-                       head=head if flags.trainable == 'head' and flags.crops != 'fresh' else None)
+                       head=head_of(flags, is_new, tests_rates))
 
 
 def main(argv=None):
@@ -78,6 +77,7 @@ def main(argv=None):
     from utils.demo import dataset  # while the trials run
     from utils.device import device
     from utils.training import loop, resume
+    from utils.training.stages import next_stage, report_done, stage_of
 
     group = device.join(flags.distribute, flags.device)  # this process alone, or many that train together
     for line in recipe.commands(stages, argv):
@@ -85,14 +85,14 @@ def main(argv=None):
     folder, history = flags.TMP_MODEL_PATF, loop.History()
     found = resume.find(folder, resume=flags.resume, overwrite=flags.overwrite, report=group.report,
                         own_folder=flags.demo and folder == DEMO_MODEL)
-    index, start = resume.stage_of(found, stages)
+    index, start = stage_of(found, stages)
     if index == len(stages):
-        resume.report_done(start, stages[-1], group.report)
+        report_done(start, stages[-1], group.report)
     elif flags.demo:
         dataset.make(DEMO_DATASET)
     while index < len(stages):
         history = train(stages[index], start, path, group)
-        index, start = resume.next_stage(folder, stages, index, group.report)
+        index, start = next_stage(folder, stages, index, group.report)
     return history
 
 

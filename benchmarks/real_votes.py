@@ -70,7 +70,7 @@ def run(script: str, *words: Any, names: Optional[Sequence[str]] = None) -> None
 
 
 def trained(row: str, folder: Path, labels: Dict[str, Path], images: Path, flags: Sequence[str]) -> float:
-    """Train a row into `folder`, or go on with it; returns the minutes that this took."""
+    """Train a row into `folder`, or resume it; returns the minutes that this took."""
     start = time.monotonic()
     resume = ['--resume'] if list(folder.glob('*.h5')) else []
     run('train.py', *ROWS[row], '--ava_dataset_path', labels['train'], '--base_images_path', images, '--test_labels',

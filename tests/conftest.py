@@ -91,6 +91,16 @@ def dataset(tmp_path):
     return make_dataset(tmp_path / 'data', 12)
 
 
+@pytest.fixture
+def table(tmp_path):
+    """Writes a label file of this content, as text or bytes, and returns its path."""
+    def write(content, name='labels.csv'):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+    return write
+
+
 def make_model(path: Path, size: int = 32, resize: str = 'nearest', metadata=None) -> Path:
     """A checkpoint of a small NIMA of MobileNet's layers; its random weights predict differently for each image."""
     import tensorflow as tf

@@ -72,15 +72,20 @@ def read_parts(val_size: Optional[int] = VAL_SIZE, *, split: str = splits.LAST, 
     """
     labels, images = dataset_paths(labels, images)
     val = ava.read(options.val_path, images, options, report=report) if options.val_path else None
-    ratings, tested = val.take([]) if val and not to_train else ava.read(labels, images, options, report=report), None
+    own = val if val is not None and not to_train else None  # no training image is needed
+    ratings = ava.read(labels, images, options, report=report) if own is None else own.take([])
+    tested = None
     if test.source:
         ratings, tested = splits.test_images(ratings, test, images, labels=labels, options=options, report=report)
-    train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, group=group,
-                               report=report) if val is None else splits.of_two_files(ratings, val, val_size, to_train)
-    if report and tested is not None:
-        report(f'{tested.count} test images are kept out of training and validation, hash '
-               f'{splits.split_hash(tested)[:splits.SHORT]}')
+    if val is None:
+        train, val = splits.choose(ratings, split, val_size, labels=labels, to_train=to_train, group=group,
+                                   report=report)
+    else:
+        train, val = splits.of_two_files(ratings, val, val_size, to_train)
     if report:
+        if tested is not None:
+            report(f'{tested.count} test images are kept out of training and validation, hash '
+                   f'{splits.split_hash(tested)[:splits.SHORT]}')
         report(splits.describe(split, val))
     return Parts(train, val, tested)
 

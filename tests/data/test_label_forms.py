@@ -19,15 +19,6 @@ MEAN = float(np.dot(VOTES, range(1, 11))) / sum(VOTES)
 V10 = ','.join(map(str, VOTES))
 
 
-@pytest.fixture
-def write(tmp_path):
-    def made(content, name='labels.csv'):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-    return made
-
-
 def read(path, *flags):
     """The labels as `labels` with these flags reads them."""
     return ava.read_labels(path, labels._flags([path, '-o', 'AVA.txt', *flags]).labels)
@@ -95,9 +86,9 @@ FORMS = {  # published set: name of its label file, header and rows, flags, what
 
 
 @pytest.mark.parametrize('published', FORMS)
-def test_a_published_form(write, published):
+def test_a_published_form(table, published):
     name, content, flags, expected = FORMS[published]
-    assert means_of(write(content, name), *flags) == expected
+    assert means_of(table(content, name), *flags) == expected
 
 
 def test_the_page_has_the_same_forms():
@@ -115,31 +106,31 @@ def test_the_page_has_the_same_forms():
 
 
 @pytest.mark.parametrize('stem, first', [('c', 1), ('n', 0), ('bin_', 2), ('stars ', 1), ('Anzahl', 1)])
-def test_ten_votes_under_any_stem(write, stem, first):
+def test_ten_votes_under_any_stem(table, stem, first):
     names = ','.join(f'{stem}{number}' for number in range(first, first + 10))
-    path = write(f'image_id,mean,{names}\n7,{MEAN:.3f},{V10}\n')
+    path = table(f'image_id,mean,{names}\n7,{MEAN:.3f},{V10}\n')
     found = read(path)
     np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
     assert found.about[0].startswith(f'{path}: columns read: image_id (file), {stem.strip()}{" " * stem.endswith(" ")}')
     shares = ','.join(f'{vote / sum(VOTES):.4f}' for vote in VOTES)
-    found = read(write(f'image_id,mean,{names}\n7,{MEAN:.3f},{shares}\n'))
+    found = read(table(f'image_id,mean,{names}\n7,{MEAN:.3f},{shares}\n'))
     np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], atol=1e-4)
 
 
-def test_ten_features_are_no_votes(write):
+def test_ten_features_are_no_votes(table):
     names = ','.join(f'feature{number}' for number in range(1, 11))
-    path = write(f'image_id,mean,{names}\n7,6.5,{"0.3," * 9}-1\n8,4,{"0.2," * 9}1.5\n')
+    path = table(f'image_id,mean,{names}\n7,6.5,{"0.3," * 9}-1\n8,4,{"0.2," * 9}1.5\n')
     found = read(path)
     assert found.distributions @ ava.SCORES == pytest.approx([6.5, 4], abs=1e-8)
     assert 'not read: feature1, feature2' in found.about[0]
 
 
-def test_a_mean_unlike_its_votes_stops(write):
+def test_a_mean_unlike_its_votes_stops(table):
     header = 'image,mean,' + ','.join(f'c{score}' for score in range(1, 11))
     rows = [f'{number}.jpg,{MEAN:.2f},{V10}' for number in range(99)]
-    one = write('\n'.join([header, *rows, f'x.jpg,{MEAN + 0.06},{V10}']))
+    one = table('\n'.join([header, *rows, f'x.jpg,{MEAN + 0.06},{V10}']))
     assert len(read(one).ids) == 100  # one of a hundred may
-    path = write('\n'.join([header, *rows, f'x.jpg,6.5,{V10}', f'y.jpg,6.5,{V10}']))
+    path = table('\n'.join([header, *rows, f'x.jpg,6.5,{V10}', f'y.jpg,6.5,{V10}']))
     assert refused(path) == (
         f'{path}: found means in the column mean that are not those of the votes in 1.98 % of the rows, first 6.5 '
         'beside votes with the mean 5.637, expected the same: correct the table, or leave the column out with '
@@ -155,13 +146,13 @@ def test_no_table_is_read_with_a_mean_that_differs_from_its_votes(tmp_path_facto
     header = 'image,mean,' + ','.join(f'{stem}{score}' for score in range(1, 11))
     means = [np.dot(row, range(1, 11)) / sum(row) for row in votes]
     with open(path, 'w') as stream:
-        stream.write('\n'.join([header, *(f'{number}.jpg,{mean + shift!r},{",".join(map(str, row))}'
+        stream.table('\n'.join([header, *(f'{number}.jpg,{mean + shift!r},{",".join(map(str, row))}'
                                           for number, (mean, row) in enumerate(zip(means, votes)))]))
     assert 'that are not those of the votes in 100 % of the rows' in refused(path)
 
 
-def test_five_votes_keep_their_means(write):
-    path = write('image,c1,c2,c3,c4,c5\na.jpg,4,0,0,0,0\nb.jpg,1,1,1,1,0\nc.jpg,0,4,0,0,0\n')
+def test_five_votes_keep_their_means(table):
+    path = table('image,c1,c2,c3,c4,c5\na.jpg,4,0,0,0,0\nb.jpg,1,1,1,1,0\nc.jpg,0,4,0,0,0\n')
     found = read(path)
     assert found.distributions @ ava.SCORES == pytest.approx([1, 1 + 9 * 1.5 / 4, 3.25])
     assert found.distributions[2].tolist() == [0, 0, 0.75, 0.25] + [0] * 6
@@ -181,8 +172,8 @@ def test_five_votes_keep_their_means(write):
     ([6, 55], 'as the 55 of line 3 is not on 1 to 10', '0 100', '1 100'),
     ([-2, 3], 'as none exceeds 5', '-3 3', '3 -3'),
     ([-2, 7], 'as the -2 of line 2 is not on 1 to 10', '-10 10', '10 -10')])
-def test_a_scale_is_asked_and_never_guessed(write, values, reason, first, second):
-    path = write('image,mos\n' + ''.join(f'{number}.jpg,{value}\n' for number, value in enumerate(values)))
+def test_a_scale_is_asked_and_never_guessed(table, values, reason, first, second):
+    path = table('image,mos\n' + ''.join(f'{number}.jpg,{value}\n' for number, value in enumerate(values)))
     assert refused(path) == (f'{path}: found means from {values[0]:g} to {values[1]:g}, expected to know their scale, '
                              f'{reason}: type --range {first}, or --range {second}, the values of the worst and the '
                              'best images')
@@ -197,16 +188,16 @@ def test_a_scale_is_asked_and_never_guessed(write, values, reason, first, second
 def test_no_means_up_to_5_are_read_as_1_to_10_unasked(tmp_path_factory, values, header):
     path = str(tmp_path_factory.mktemp('table') / 'a.csv')
     with open(path, 'w') as stream:
-        stream.write('\n'.join([header, *(f'{number}.jpg,{value!r}' for number, value in enumerate(values))]))
+        stream.table('\n'.join([header, *(f'{number}.jpg,{value!r}' for number, value in enumerate(values))]))
     assert 'expected to know their scale' in refused(path)
 
 
-def test_the_range_1_to_10_answers_for_poor_images(write):
-    assert list(means_of(write('a.jpg,2\nb.jpg,3.5\n'), '--range', '1', '10').values()) == [2, 3.5]
+def test_the_range_1_to_10_answers_for_poor_images(table):
+    assert list(means_of(table('a.jpg,2\nb.jpg,3.5\n'), '--range', '1', '10').values()) == [2, 3.5]
 
 
-def test_direction_is_asked(write):
-    path = write('image,DMOS,std\na.jpg,20,5\nb.jpg,70,6\n')
+def test_direction_is_asked(table):
+    path = table('image,DMOS,std\na.jpg,20,5\nb.jpg,70,6\n')
     assert refused(path) == (f'{path}:1: found the column DMOS, expected to know whether a high value is a good image: '
                              'type --range 0 100 where it is, or --range 100 0 where a low value is')
     found = read(path, '--range', '100', '0')
@@ -242,16 +233,16 @@ ROWS = {'a.jpg': 6.5, 'b.jpg': 2.25}
     ('a.csv', 'path,mean\nD:\\x\\a.jpg,6.5\nD:\\x\\b.jpg,2.25\n'),
     ('a.csv', 'path,mean\n/data/x/a.jpg,6.5\n/data/x/b.jpg,2.25\n'),
 ])
-def test_a_layout(write, name, content):
-    assert means_of(write(content, name)) == ROWS
+def test_a_layout(table, name, content):
+    assert means_of(table(content, name)) == ROWS
 
 
 @pytest.mark.parametrize('name, content', [
     ('a.json', json.dumps({'a.jpg': VOTES})), ('a.csv', f'image,votes\na.jpg,"{VOTES}"\n'),
     ('a.csv', f'a.jpg,"{VOTES}"\n'), ('a.tsv', f'image\tlabel\na.jpg\t{VOTES}\n'),
     ('a.txt', f'1,a.jpg,{V10}\n')])
-def test_lists_of_votes(write, name, content):
-    found = read(write(content, name))
+def test_lists_of_votes(table, name, content):
+    found = read(table(content, name))
     np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], rtol=1e-15)
     assert found.ids.tolist() == ['a.jpg'] and found.panel.numbers.tolist() == [sum(VOTES)]
 
@@ -268,8 +259,8 @@ def test_excel(tmp_path):
     assert refused(str(tmp_path / 'no.xlsx')).startswith(f'{tmp_path}/no.xlsx: found no Excel file that can be read (')
 
 
-def test_what_is_unusual_is_reported(write):
-    path = write('路径,平均分\nD:\\x\\a.jpg,6.5\nD:\\x\\s\\b.jpg,2.5\n'.encode('gbk'))
+def test_what_is_unusual_is_reported(table):
+    path = table('路径,平均分\nD:\\x\\a.jpg,6.5\nD:\\x\\s\\b.jpg,2.5\n'.encode('gbk'))
     found = read(path)
     assert found.ids.tolist() == ['a.jpg', 's/b.jpg']
     assert found.about == [
@@ -280,29 +271,29 @@ def test_what_is_unusual_is_reported(write):
         'measured']
 
 
-def test_a_missing_std_is_that_images_own(write):
-    found = read(write('image,mean,std\na.jpg,6,1.5\nb.jpg,6,\nc.jpg,6,1.5\n'))
+def test_a_missing_std_is_that_images_own(table):
+    found = read(table('image,mean,std\na.jpg,6,1.5\nb.jpg,6,\nc.jpg,6,1.5\n'))
     stds = np.sqrt(found.distributions @ ava.SCORES ** 2 - (found.distributions @ ava.SCORES) ** 2)
     assert stds == pytest.approx([1.5, distributions.ASSUMED_STD, 1.5], abs=1e-6)
     assert found.panel.assumed.tolist() == [False, True, False]
-    found = read(write('image,mean\na.jpg,6\n'), '--std', '1.2')
+    found = read(table('image,mean\na.jpg,6\n'), '--std', '1.2')
     assert np.sqrt(found.distributions @ ava.SCORES ** 2 - 36) == pytest.approx([1.2], abs=1e-6)
 
 
 # --- ratings
 
 
-def test_ratings_are_counted(write):
-    path = write('image,rater,score\na.jpg,ann,7\na.jpg,bob,8\nb.jpg,ann,3\na.jpg,cy,7\nb.jpg,cy,4.5\n')
+def test_ratings_are_counted(table):
+    path = table('image,rater,score\na.jpg,ann,7\na.jpg,bob,8\nb.jpg,ann,3\na.jpg,cy,7\nb.jpg,cy,4.5\n')
     found = read(path)
     assert found.ids.tolist() == ['a.jpg', 'b.jpg'] and found.totals.tolist() == [3, 2]
     assert (found.distributions * found.totals[:, np.newaxis]).tolist() == [
         [0, 0, 0, 0, 0, 0, 2, 1, 0, 0], [0, 0, 1, 0.5, 0.5, 0, 0, 0, 0, 0]]
     assert f'{path}: 5 ratings of 3 raters; raters an image: 2 to 3, on average 2.5' in found.about
-    path = write('image,rater,score\na.jpg,ann,7\na.jpg,bob,8\na.jpg,ann,3\n')
+    path = table('image,rater,score\na.jpg,ann,7\na.jpg,bob,8\na.jpg,ann,3\n')
     assert refused(path).startswith(f"{path}:4: found 'a.jpg' of 'ann' again, which line 2 has too, expected each name "
                                     'once for each rater: delete one of the two')
-    path = write('image,rater,score\na.jpg,ann,4\na.jpg,bob,5\n')
+    path = table('image,rater,score\na.jpg,ann,4\na.jpg,bob,5\n')
     assert 'found ratings from 4 to 5, expected to know their scale' in refused(path)
 
 

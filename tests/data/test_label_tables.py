@@ -21,15 +21,6 @@ VOTES_CSV = ','.join(map(str, VOTES))
 SKIP = LabelOptions(skip_bad=True, max_bad=0.9)
 
 
-@pytest.fixture
-def table(tmp_path):
-    def write(content, name='labels.csv'):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return str(path)
-    return write
-
-
 def error_of(function, *args, **kwargs):
     with pytest.raises(InputError) as caught:
         function(*args, **kwargs)

@@ -12,7 +12,7 @@ import train
 from utils.base.errors import InputError
 from utils.base.parser import rate_schedule
 from utils.model import model_file
-from utils.training import log, recipe, resume
+from utils.training import log, recipe, stages
 from utils.training.flags import train_flags, train_stages
 from utils.training.plan import rate_factor
 from utils.training.state import TrainingState
@@ -123,7 +123,7 @@ def test_resuming_in_a_stage_and_across_the_boundary_gives_the_same_bits(data, w
 
 
 def test_resuming_exactly_at_the_boundary(data, whole, two, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(resume, 'next_stage', stop)
+    monkeypatch.setattr(stages, 'next_stage', stop)
     with pytest.raises(KeyboardInterrupt):
         run(data, tmp_path / 'model', '--recipe', two)
     monkeypatch.undo()

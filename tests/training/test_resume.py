@@ -234,6 +234,13 @@ def test_what_may_differ_is_reported(shared_data, copy, capsys):
     for words in ('--threads was 1, now 2', '--learning_rate was 0.01, now 0.001', '--dropout was 0.0, now 0.25'):
         assert f'state.h5: {words}: results may differ from those of an uninterrupted run' in out
     assert out.count(': results may differ') == 3
+
+
+def test_another_schedule_of_rates_is_reported(shared_data, copy, capsys):
+    run(shared_data, copy, '--resume', '--rate_schedule', 'cosine', '--head_rate_factor', '2')
+    out = capsys.readouterr().out
+    for words in ('--rate_schedule was constant, now cosine', '--head_rate_factor was 1.0, now 2.0'):
+        assert f'state.h5: {words}: results may differ from those of an uninterrupted run' in out
     assert 'state.h5: resuming with epoch 2, after 4 images of it' in out
 
 

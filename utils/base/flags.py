@@ -83,7 +83,7 @@ def add_label_options(group: Any, *, skip: bool = True, two_files: bool = True) 
             help=f'largest share of lines that --skip_bad_labels leaves out (default: {MAX_BAD_LABELS})')
     if two_files:
         add('--val_dataset_path', type=typed_path, metavar='FILE', const='val_path',
-            help='label file of the validation images, where a dataset comes as two files; takes the place of --split')
+            help='label file of the validation images, where a dataset comes as two files; replaces --split')
 
 
 class _LabelOption(argparse.Action):

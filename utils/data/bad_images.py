@@ -7,7 +7,7 @@ import numpy as np
 from utils.base.defaults import MAX_BAD_IMAGES
 from utils.base.errors import InputError, command_of
 
-LISTED = 10  # unreadable images that the error names; the log has all
+LISTED = 10  # unreadable images that the error names; each but the last was reported before
 
 
 def _to_log(text: str) -> None:

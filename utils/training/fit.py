@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import uuid
-from typing import Any, Callable, Dict, Iterator, List, Optional
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
@@ -24,7 +24,7 @@ from utils.training.data import Data
 from utils.training.head import prepare
 from utils.training.plan import Head, Saving, Schedule
 from utils.training.recipe import Stage
-from utils.training.state import TrainingState
+from utils.training.state import Position, TrainingState
 
 
 def describe(stage: Stage, data: Data, start: resume.Start, run: Run) -> Dict[str, Any]:
@@ -105,11 +105,7 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     schedule = schedule._replace(train_size=min(schedule.train_size, train.count))
     state = TrainingState(start.position, metadata, schedule, saving, watch=watch, replaces=start.replaces, group=group,
                           ids=_ids_of_epochs(data, schedule))
-    batches = data_loader.train_generator(
-        schedule.batchsize, images=data.train, reading=data.reading, train_size=schedule.train_size,
-        seed=schedule.seed, first_epoch=start.position.epoch, first_image=start.position.images, shard=group.shard)
-    val_batches = data_loader.val_generator(schedule.batchsize, images=data.val, reading=data.reading,
-                                            shard=group.shard)
+    batches, val_batches = _generators(data, schedule, start.position, group)
     validation = callbacks.Validation(
         inference, val_batches, data.val, data.train.bad, batchsize=schedule.batchsize, predict_batch=predict_batch,
         every=schedule.validate_every, group=group, pause=state.pause)
@@ -120,6 +116,15 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     if group.is_chief:
         _report_best(saving, schedule.epochs)
     return history
+
+
+def _generators(data: Data, schedule: Schedule, position: Position, group: Group) -> Tuple[Any, Any]:
+    """The batches of this rank: of training from a position on, and of validation; both without end."""
+    train = data_loader.train_generator(
+        schedule.batchsize, images=data.train, reading=data.reading, train_size=schedule.train_size,
+        seed=schedule.seed, first_epoch=position.epoch, first_image=position.images, shard=group.shard)
+    return train, data_loader.val_generator(schedule.batchsize, images=data.val, reading=data.reading,
+                                            shard=group.shard)
 
 
 def _around(validation: callbacks.Validation, state: TrainingState, metadata: Dict[str, Any], schedule: Schedule,

@@ -37,7 +37,7 @@ from utils.base.parser import (
     typed_path,
 )
 from utils.training import recipe
-from utils.training.plan import Saving, Schedule
+from utils.training.plan import Head, Saving, Schedule
 from utils.training.recipe import Stage
 
 RATE, HEAD_RATE = 1e-4, 0.01  # the model card's, and one that improves on the closed form, measured on 4,000 images
@@ -203,10 +203,22 @@ def saving_of(flags: argparse.Namespace) -> Saving:
                   keep_best=flags.keep_best)
 
 
+def head_of(flags: argparse.Namespace, is_new: bool, tests_rates: bool) -> Optional[Head]:
+    """How the head is trained on cached features; None where no features are cached."""
+    if not _on_features(flags):
+        return None
+    return Head(flags.features, flags.crops, is_new=is_new, from_closed_form=flags.head_start == 'closed_form',
+                tests_rates=tests_rates)
+
+
+def _on_features(flags: argparse.Namespace) -> bool:
+    return bool(flags.trainable == 'head' and flags.crops != 'fresh')
+
+
 def _flags(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The flags; --demo changes the defaults of those that were not typed."""
     flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
-    on_features = flags.trainable == 'head' and flags.crops != 'fresh'
+    on_features = _on_features(flags)
     # Dropout on frozen features cost .09 of SRCC: docs/training.md.
     flags.dropout = (0.0 if on_features else DROPOUT) if flags.dropout is None else flags.dropout
     flags.learning_rate = flags.learning_rate or (HEAD_RATE if on_features else RATE)

@@ -2,7 +2,7 @@
 import contextlib
 import json
 import os
-from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,6 @@ from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.model import build, checkpoint, model_file
 from utils.model.model_file import ModelFile
-from utils.training.recipe import Stage
 from utils.training.state import Position
 
 # Parts of metadata['run'] that must not change, in words.
@@ -23,7 +22,8 @@ MUST_AGREE = {'image_size': '--image_size', 'test_hash': 'the hash of the test i
 # Those that may change, which is reported; the new value is used.
 MAY_DIFFER = {'threads': '--threads', 'device': 'the device', 'learning_rate': '--learning_rate',
               'momentum': '--momentum', 'decay': '--decay', 'loss_scale': '--loss_scale', 'dropout': '--dropout',
-              'scale_lr': '--scale_lr', 'max_pixels': '--max_megapixels in pixels',
+              'scale_lr': '--scale_lr', 'rate_schedule': '--rate_schedule', 'head_rate_factor': '--head_rate_factor',
+              'max_pixels': '--max_megapixels in pixels',
               'photographs': 'the source of the images', 'npu': 'the flags of the NPU',
               'tensorflow': 'the version of TensorFlow', 'numpy': 'the version of NumPy'}
 
@@ -61,57 +61,6 @@ class Start(NamedTuple):
     def run(self) -> Dict[str, Any]:
         """What the file says of its run; empty for a new one."""
         return self.file.run if self.file else {}
-
-
-def stage_of(start: Start, stages: Sequence[Stage]) -> Tuple[int, Start]:
-    """The index of the stage that `start` is in, their number where all are done, and `start` with its first epoch.
-
-    InputError where the run was begun with another recipe.
-    """
-    if start.file is None:
-        return 0, start
-    stored, now = start.run.get('recipe') or {}, stages[0].recipe
-    if stored.get('sha256') != (now and now.sha256) and max(stored.get('stages', 1), len(stages)) > 1:
-        raise _another_run(start.file.path, 'the recipe', *(
-            f'{each["name"]} (hash {each["sha256"][:12]})' if each else 'none'
-            for each in (stored, now and now._asdict())))
-    index, first = stored.get('stage', 1) - 1, stored.get('first_epoch', 0)
-    flags = stages[index].flags
-    if start.position.epoch >= first + flags.epochs or _stopped_early(start, flags.patience):
-        return index + 1, start._replace(first_epoch=start.position.epoch, begins_stage=True)
-    return index, start._replace(first_epoch=first)
-
-
-def next_stage(folder: str, stages: Sequence[Stage], index: int, report: Report) -> Tuple[int, Start]:
-    """The index of the stage after `index`, which was trained into `folder`, and where it starts.
-
-    It starts from the last checkpoint's file, as a run that is resumed there does: both give the same bits.
-    """
-    if index + 1 == len(stages):
-        return index + 1, Start(folder)
-    return stage_of(find(folder, resume=True, overwrite=False, own_folder=False, report=report), stages)
-
-
-def _stopped_early(start: Start, patience: Optional[int]) -> bool:
-    run = start.run
-    return patience is not None and run.get('stopped_early', False) and run.get('flags', {}).get('patience') == patience
-
-
-def rate(start: Start, typed: Any) -> Tuple[float, bool]:
-    """The learning rate, with 'auto' the stored one of a resumed stage, or any; and whether it is yet to be chosen."""
-    is_new = start.file is None or start.begins_stage
-    chosen = typed if typed != 'auto' else 1.0 if is_new else start.run['flags']['learning_rate']
-    return chosen, typed == 'auto' and is_new
-
-
-def report_done(start: Start, stage: Stage, report: Report) -> None:
-    """Report that no epoch is left of a run whose last stage is `stage`."""
-    patience = stage.flags.patience
-    if _stopped_early(start, patience):
-        report(f'{start.path}: the training was ended by --patience {patience}. Use a higher --patience to continue')
-    else:
-        report(f'{start.path}: all {start.position.epoch} epochs are trained already. Use a higher --epochs for more '
-               'of them')
 
 
 def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report: Report) -> Start:
@@ -201,7 +150,7 @@ def check(start: Start, metadata: Dict[str, Any], available: int, report: Report
     own = OF_A_STAGE if start.begins_stage else ()
     for name, words in MUST_AGREE.items():
         if name not in own and name in before and name in now and before[name] != now[name]:
-            raise _another_run(path, words, before[name], now[name])
+            raise another_run(path, words, before[name], now[name])
     if position.images > now['train_size']:
         raise InputError(f'{path}: found a position after {position.images} images of an epoch of {now["train_size"]}, '
                          'expected no more than these. Use the file as train.py wrote it')
@@ -220,7 +169,8 @@ def _report_devices(path: str, before: Dict[str, Any], now: Dict[str, Any], repo
     report(f'{path}: the number of devices was {devices[0]}, now {devices[1]}: {changed}')
 
 
-def _another_run(path: str, words: str, before: Any, now: Any) -> InputError:
+def another_run(path: str, words: str, before: Any, now: Any) -> InputError:
+    """The error for a run whose `words` differ from those of the run in the file `path`."""
     return InputError(f'{path}: {words} was {_short(before)} when this run began, now {_short(now)}. Resume with what '
                       'it began with, or start a new run in another --TMP_MODEL_PATF')
 
@@ -284,11 +234,11 @@ def _require_same_network(path: str, stored: Dict[str, Any], built: Dict[str, An
     before, now = _layers(stored), _layers(built)
     for name in [*now, *before]:
         if name not in before or name not in now:
-            raise _another_run(path, f'the layer {name!r}', *('present' if name in each else 'absent'
+            raise another_run(path, f'the layer {name!r}', *('present' if name in each else 'absent'
                                                               for each in (before, now)))
         for setting in now[name]:
             if before[name].get(setting) != now[name][setting]:
-                raise _another_run(path, f'{setting} of the layer {name!r}', before[name].get(setting),
+                raise another_run(path, f'{setting} of the layer {name!r}', before[name].get(setting),
                                    now[name][setting])
 
 
