@@ -146,7 +146,7 @@ def test_no_table_is_read_with_a_mean_that_differs_from_its_votes(tmp_path_facto
     header = 'image,mean,' + ','.join(f'{stem}{score}' for score in range(1, 11))
     means = [np.dot(row, range(1, 11)) / sum(row) for row in votes]
     with open(path, 'w') as stream:
-        stream.table('\n'.join([header, *(f'{number}.jpg,{mean + shift!r},{",".join(map(str, row))}'
+        stream.write('\n'.join([header, *(f'{number}.jpg,{mean + shift!r},{",".join(map(str, row))}'
                                           for number, (mean, row) in enumerate(zip(means, votes)))]))
     assert 'that are not those of the votes in 100 % of the rows' in refused(path)
 
@@ -188,7 +188,7 @@ def test_a_scale_is_asked_and_never_guessed(table, values, reason, first, second
 def test_no_means_up_to_5_are_read_as_1_to_10_unasked(tmp_path_factory, values, header):
     path = str(tmp_path_factory.mktemp('table') / 'a.csv')
     with open(path, 'w') as stream:
-        stream.table('\n'.join([header, *(f'{number}.jpg,{value!r}' for number, value in enumerate(values))]))
+        stream.write('\n'.join([header, *(f'{number}.jpg,{value!r}' for number, value in enumerate(values))]))
     assert 'expected to know their scale' in refused(path)
 
 
