@@ -14,7 +14,7 @@ from float16 import MODES, emulated
 from test_npu import NPU, adapter, no_device  # noqa: F401  skips where there is no contract
 
 from utils import accept
-from utils.acceptance import fixture, host, kit, ranks, references
+from utils.acceptance import fixture, host, kit, references
 from utils.acceptance.outcome import FAIL, NOT_CHECKED, PASS
 from utils.base.defaults import PRECISION_MODES, PRECISION_MODES_V2
 from utils.device import device, versions
@@ -166,24 +166,3 @@ def test_versions_come_from_the_files_of_the_installation(tmp_path, monkeypatch)
     (tmp_path / 'opp' / 'version.cfg').write_text('# version: 1.0\nruntime_running_version=[7.0.0.5.242:7.0.0]\n')
     monkeypatch.setenv('ASCEND_OPP_PATH', str(tmp_path / 'opp'))
     assert versions.versions() == {'CANN': '7.0.0.5.242:7.0.0', 'driver': '20.2.0', 'firmware': None}
-
-
-class TwoRanks(device.Group):
-    """A group of which this process is rank 0; the other rank ends with weights that differ by `apart`."""
-
-    def __init__(self, apart):
-        super().__init__(0, 2)
-        self.apart = apart
-
-    def gather(self, values):
-        return np.array([values, np.add(values, self.apart)])
-
-
-@pytest.mark.parametrize('apart, status', [(0, PASS), (1e-7, FAIL), (np.nan, FAIL)])
-def test_a_rank_with_other_weights_is_named(monkeypatch, apart, status):
-    reference = references.of_size(fixture.SMALL, 'float32')
-    monkeypatch.setattr(ranks, 'train', lambda *_: reference.figures)
-    run = device.Run('npu', None, group=TwoRanks(apart))
-    alike, as_one = ranks.check(None, fixture.SMALL, run, reference)
-    assert (alike.status, as_one.status) == (status, PASS)
-    assert status == PASS or alike.text.startswith('rank 1 holds other weights than rank 0')

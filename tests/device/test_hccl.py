@@ -119,6 +119,19 @@ def test_every_release_takes_the_exchange(adapter, launched):  # noqa: F811
         assert collectives(adapter) == [{'HcomBroadcast': 7}, {'HcomAllReduce': 5}, {'HcomAllReduce': 1}]
 
 
+def test_two_trainings_of_one_graph_exchange_their_own_gradients(adapter, launched):  # noqa: F811
+    with device.open_run('npu', group=distribute.join('auto')) as run:
+        model = built(run, small_network)
+        image = tf.keras.Input((32, 32, 3), name='other')
+        other = tf.keras.Model(image, model(image))
+        other.compile(run.distribute(nima.optimizer('sgd', 1e-4, momentum=0.9, decay=1e-6)), nima.earth_mover_loss)
+        for each in (other, model):
+            each.train_on_batch(np.zeros((2, 32, 32, 3), np.float32), np.full((2, 10), 0.1, np.float32))
+        first, second = (step for step in adapter.reports()[0]['steps'] if 'HcomAllReduce' in step['types'])
+        assert first['types']['HcomAllReduce'] == second['types']['HcomAllReduce'] == 5
+        assert [len(step['feeds']) for step in (first, second)] == [2, 2] and not {*first['feeds']} & {*second['feeds']}
+
+
 def test_one_device_exchanges_nothing(adapter, no_device):  # noqa: F811
     with device.open_run('npu', group=distribute.join('auto')) as run:
         built(run, small_network)

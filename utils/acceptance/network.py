@@ -40,22 +40,23 @@ class Network(NamedTuple):
     def set(self, state: State) -> None:
         """Set all weights and the optimiser's state; velocities that are not in `state` become 0."""
         values = [(each, state.weights[name]) for name, each in self.variables.items()]
-        for number, slot in enumerate(self.model.optimizer.weights if self.model.optimizer else ()):
-            zeros = np.zeros(slot.shape.as_list(), slot.dtype.as_numpy_dtype)
-            values.append((slot, state.velocities.get(self._owner(slot), zeros) if number else zeros + state.steps))
+        if self.model.optimizer:
+            steps, *velocities = self.model.optimizer.weights
+            values += [(steps, state.steps), *(
+                (slot, state.velocities.get(owner, np.zeros(slot.shape.as_list(), np.float32)))
+                for owner, slot in zip(self._owners(), velocities))]
         tf.keras.backend.batch_set_value(values)
 
-    def _owner(self, slot: tf.Variable) -> str:
-        """The name of the weight whose velocity a variable of the optimiser is: .../conv1/kernel/momentum:0."""
-        owners = {each.name.split(':')[0]: name for name, each in self.variables.items()}
-        return owners['/'.join(slot.name.split('/')[-3:-1])]
+    def _owners(self) -> List[str]:
+        """The weights whose velocities the optimiser holds, in its order: its names end in conv1/kernel/momentum:0."""
+        names = {each.name.split(':')[0]: name for name, each in self.variables.items()}
+        return [names['/'.join(slot.name.split('/')[-3:-1])] for slot in self.model.optimizer.weights[1:]]
 
     def read(self) -> State:
         """All weights and the optimiser's state, in the graph in which a checkpoint reads them."""
-        arrays, state = keras_file.read(self.model), self.model.optimizer.weights
+        arrays = keras_file.read(self.model)
         weights = dict(zip(self.variables, (array for layer in arrays.weights.values() for array in layer)))
-        velocities = {self._owner(slot): array for slot, array in zip(state[1:], arrays.slots[1:])}
-        return State(weights, velocities, int(arrays.slots[0]) if state else 0)
+        return State(weights, dict(zip(self._owners(), arrays.slots[1:])), int(arrays.slots[0]) if arrays.slots else 0)
 
 
 def build_model(size: Size) -> tf.keras.Model:

@@ -10,6 +10,7 @@ from utils.acceptance.fixture import Size
 from utils.acceptance.network import Network, compile_model
 from utils.acceptance.outcome import PASS, Outcome
 from utils.device.device import Run
+from utils.model import keras_file
 
 BATCH, STEPS = 100, 5
 PUBLISHED = 0.1459  # seconds a step on an Ascend 910, the publisher's figure
@@ -28,7 +29,7 @@ def measure(network: Network, size: Size, run: Run) -> Dict[str, float]:
     largest, session = tf.reduce_max(fed), tf.compat.v1.keras.backend.get_session()
     timed = {'step': _timed(lambda: model.train_on_batch(images, votes)),
              'feed': _timed(lambda: session.run(largest, {fed: images})),
-             'read_back': _timed(network.read)}
+             'read_back': _timed(lambda: keras_file.read(network.model))}
     seconds = {name: float(np.median(each[1:])) for name, each in timed.items()}
     first = timed['step'][0]
     return {'compile': first - seconds['step'], **seconds, 'device': seconds['step'] - seconds['feed']}

@@ -56,14 +56,14 @@ def operation(kind, tensor, combine):
         counter['runs'] += 1
         return combine(exchange(f'{name.replace("/", "_")}-{counter["runs"]}', own)).astype(own.dtype)
 
-    # One after the other, in the same order everywhere: a few threads must not wait for each other's tensors.
-    before = [] if tensor.dtype == tf.int32 else strict.WATCH.last_collective.get((tensor.graph, kind), [])
-    with tf.control_dependencies(before):
+    # Those of one step run one after the other, in the same order everywhere: a few threads must not wait for each
+    # other's tensors. What is fed tells steps of one graph apart.
+    step = tensor.graph, kind, strict.placeholders_behind(tensor)
+    with tf.control_dependencies(strict.WATCH.last_collective.get(step, [])):
         result = tf.compat.v1.py_func(run, [tensor], tensor.dtype, name=kind)
     name = result.op.name
     strict.WATCH.collectives[tensor.graph, name] = kind
-    if tensor.dtype != tf.int32:
-        strict.WATCH.last_collective[tensor.graph, kind] = [result.op]
+    strict.WATCH.last_collective[step] = [result.op]
     result.set_shape(tensor.shape)
     return result
 

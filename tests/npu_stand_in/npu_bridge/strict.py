@@ -246,16 +246,27 @@ def step_of(known, fetches, feeds):
 
 def pruned(graph, fetches, feeds):
     """How many operations of each type `fetches` need, as TensorFlow prunes a graph: cut at what is fed."""
-    fed = {name.split(':')[0] for name in feeds}
+    needed = behind(graph, fetches, {name.split(':')[0] for name in feeds})
+    return Counter(WATCH.collectives.get((graph, operation.name), operation.type) for operation in needed)
+
+
+def behind(graph, fetches, fed=()):
+    """The operations that `fetches` need; what is before the names in `fed` is not."""
     waiting = [graph.get_operation_by_name(name.split(':')[0].lstrip('^')) for name in fetches]
     seen = {}
     while waiting:
         operation = waiting.pop()
         if operation.name not in seen:
-            seen[operation.name] = WATCH.collectives.get((graph, operation.name), operation.type)
+            seen[operation.name] = operation
             if operation.name not in fed:
                 waiting += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return Counter(seen.values())
+    return seen.values()
+
+
+def placeholders_behind(tensor):
+    """The names of the placeholders that `tensor` needs."""
+    return frozenset(operation.name for operation in behind(tensor.graph, [tensor.name])
+                     if operation.type.startswith('Placeholder'))
 
 
 def check_step(graph, types, feeds):
