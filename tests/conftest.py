@@ -155,5 +155,14 @@ def small_mobilenet():
     # Not tf.keras.applications, which is another module object than the one that train.py imports from.
     applications = importlib.import_module('tensorflow.keras.applications')
     before, applications.MobileNet = applications.MobileNet, small_network
-    yield
-    applications.MobileNet = before
+    try:
+        yield
+    finally:
+        applications.MobileNet = before
+
+
+@pytest.fixture
+def small_base():
+    """train.py builds small_network() in this test, for what does not depend on the network's layers."""
+    with small_mobilenet():
+        yield

@@ -30,5 +30,5 @@ fi
 "$NIMA_PYTHON" -m mypy
 shopt -s globstar nullglob
 shellcheck -x -- **/*.sh .ci/run
-# Most tests build graphs on one core, so two of them run side by side; a file stays in one process.
-exec "$NIMA_PYTHON" -m pytest -n 2 --dist loadfile "${selection[@]}" "$@"
+# Most tests build graphs on one core, so two of them run side by side; who is done takes over from the other.
+exec "$NIMA_PYTHON" -m pytest -n 2 --dist worksteal "${selection[@]}" "$@"

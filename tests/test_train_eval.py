@@ -73,6 +73,7 @@ def test_train_writes_a_checkpoint_an_epoch_and_logs(dataset, tmp_path, capsys):
         f'{checkpoint.best(str(tmp_path / "model"))}')
 
 
+@pytest.mark.usefixtures('small_base')
 def test_a_run_has_one_id_and_leaves_the_log_of_another_one(dataset, tmp_path, capsys):
     train_tiny(dataset, tmp_path / 'a', '--epochs', '1')
     train_tiny(dataset, tmp_path / 'a', '--epochs', '2', '--resume')
@@ -88,6 +89,7 @@ def test_a_run_has_one_id_and_leaves_the_log_of_another_one(dataset, tmp_path, c
     assert len(log.read_csv(str(log_folder / 'train.csv'))) == 3
 
 
+@pytest.mark.usefixtures('small_base')
 def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, capsys):
     history = train_tiny(dataset, tmp_path, '--epochs', '1')
     capsys.readouterr()
@@ -97,6 +99,7 @@ def test_the_scores_printed_while_training_are_those_of_eval(dataset, tmp_path, 
         f'loss  {metrics["emd_r2"]:f}     srcc {metrics["srcc_mean"]:f}')
 
 
+@pytest.mark.usefixtures('small_base')
 def test_validation_every_so_many_epochs_and_at_the_end(dataset, tmp_path, capsys):
     history = train_tiny(dataset, tmp_path, '--epochs', '3', '--validate_every', '2')
     assert len(history.history['loss']) == 3 and len(history.history['val_srcc']) == 2
@@ -116,6 +119,7 @@ def test_every_image_counts_once_whatever_the_batch_size(dataset, tmp_path_facto
     assert metrics['emd_r2'] == pytest.approx(reference['emd_r2'], abs=1e-6)
 
 
+@pytest.mark.usefixtures('small_base')
 def test_the_same_seed_gives_the_same_losses_and_weights(dataset, tmp_path):
     histories = [train_tiny(dataset, tmp_path / name, '--epochs', '1', '--seed', seed)
                  for name, seed in (('a', '5'), ('b', '5'), ('c', '6'))]
@@ -170,6 +174,7 @@ def test_the_cards_own_load_line_works(dataset, tmp_path):
     assert model.output_shape == (None, 10)
 
 
+@pytest.mark.usefixtures('small_base')
 def test_a_missing_checkpoint_lists_those_that_are_there(dataset, tmp_path):
     train_tiny(dataset, tmp_path, '--epochs', '1')
     with pytest.raises(InputError, match=r'model_007\.h5: no such checkpoint, but model_001\.h5\. Type bash '

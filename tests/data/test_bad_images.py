@@ -167,6 +167,7 @@ def test_the_limit_of_the_header_is_a_setting(dataset):
     assert verdicts[3] == f'more than {48 * 50 / 10 ** 6:g} megapixels: {48 * 51}'
 
 
+@pytest.mark.usefixtures('small_base')
 def test_train_and_eval_continue_and_report_them(tmp_path, capsys):
     dataset = make_dataset(tmp_path / 'data', 14)
     for name in ('1002.jpg', '1013.jpg'):

@@ -42,6 +42,7 @@ def test_scoring_and_exporting_open_a_checkpoint_once(data, tmp_path, openings):
     assert openings == dict.fromkeys(paths, 1)
 
 
+@pytest.mark.usefixtures('small_base')
 def test_resuming_opens_a_checkpoint_once(data, tmp_path, openings):
     words = [*data.flags, '--val_size', '4', '--device', 'cpu', '--image_size', '32', '--batchsize', '2', '--weights',
              'none', '--TMP_MODEL_PATF', str(tmp_path)]
