@@ -35,9 +35,9 @@ def main(argv=None):
         flags.val_size, split=flags.split, test=splits.Test(flags.test_labels, flags.test_split),
         labels=flags.ava_dataset_path, images=flags.base_images_path, options=flags.labels, report=print)
     images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
-    validation = scorer.Validation(images, split, flags.batchsize, flags.max_pixels, flags.records)
+    evaluation = scorer.Evaluation(images, split, flags.batchsize, flags.max_pixels, flags.records)
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
-        scored = [scorer.evaluate(path, validation, run, Choice(flags.engine, flags.fast)) for path in paths]
+        scored = [scorer.evaluate(path, evaluation, run, Choice(flags.engine, flags.fast)) for path in paths]
 
     left_out = f', {images.bad.count} left out' if images.bad.count else ''
     split = splits.describe(split, images.readable)

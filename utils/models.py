@@ -74,12 +74,12 @@ def import_weights(path: str, output: str, how: Preprocessing) -> None:
 
 
 def describe(path: str) -> Dict[str, Any]:
-    """What a model file contains, ready for JSON; `record`, its metadata, is None where there are none."""
+    """What a model file contains, ready for JSON; `metadata` is None where there are none."""
     from utils.model import model_file
     file = model_file.read(path, 'a checkpoint or Keras weights')
     return {'file': path, 'bytes': os.path.getsize(path), 'network': file.network is not None,
             'layers': file.layer_count, 'layers_with_weights': len(file.weights),
-            'parameters': file.parameters, 'head': file.head, 'optimizer': file.optimizer, 'record': file.metadata}
+            'parameters': file.parameters, 'head': file.head, 'optimizer': file.optimizer, 'metadata': file.metadata}
 
 
 def _one_line(value: Any) -> str:
@@ -99,7 +99,7 @@ def described(found: Dict[str, Any]) -> str:
              f"layers          {found['layers']}, {found['layers_with_weights']} of them with weights",
              f"parameters      {found['parameters']:,}",
              f'head            {head}']
-    metadata = found['record']
+    metadata = found['metadata']
     if metadata is None:
         return '\n'.join([*lines, 'metadata        none'])
     if 'preprocessing' in metadata:

@@ -241,7 +241,7 @@ def test_describe_says_how_a_checkpoint_came_about(small, tmp_path, capsys):
         'epoch           3', f'data            labels_hash {"a" * 64}, split the last 4, train_images 8, val_images 4',
         'device          cpu', 'flags           epochs 3, learning_rate 0.0001', 'metrics         val_srcc 0.5123',
         'position        epoch 3, images 0', 'seed            5', 'threads         2', 'versions        python 3.7.16']
-    assert models.main(['describe', str(path), '--json'])['record'] == value
+    assert models.main(['describe', str(path), '--json'])['metadata'] == value
 
 
 def test_describe_as_json_without_tensorflow(small, weights):
@@ -249,7 +249,7 @@ def test_describe_as_json_without_tensorflow(small, weights):
     assert done.returncode == 0 and 'tensorflow' not in done.stderr
     found = json.loads(done.stdout)
     assert found['network'] and found['parameters'] == 3239114 and found['bytes'] == small.stat().st_size
-    assert found['record'] == {'epoch': 3, 'preprocessing': Preprocessing(32, 'nearest', 'symmetric').as_json()}
+    assert found['metadata'] == {'epoch': 3, 'preprocessing': Preprocessing(32, 'nearest', 'symmetric').as_json()}
     done = run('-m', 'utils.models', 'describe', weights, cwd=ROOT)
     assert 'weights alone' in done.stdout and done.stdout.splitlines()[-1] == 'metadata        none'
 
@@ -361,7 +361,7 @@ def test_absent_fields_mean_the_old_values(small, tmp_path):
     assert model_file.read(str(path)).preprocessing(32, print) == Preprocessing(32, 'nearest')
     file = model_file.read(str(with_metadata(small, tmp_path / 'none.h5', {'epoch': 3})))
     assert file.own_preprocessing is None and file.preprocessing(32, print) == Preprocessing(32)
-    assert models.main(['describe', file.path])['record'] == {'epoch': 3}
+    assert models.main(['describe', file.path])['metadata'] == {'epoch': 3}
 
 
 def test_unknown_fields_are_kept_and_a_resumed_run_carries_them(small, tmp_path):

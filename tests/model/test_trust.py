@@ -222,7 +222,7 @@ def test_what_is_read_commands_no_terminal(good, tmp_path):
         del file.attrs['nima_sha256']
         malicious.metadata(device='\x1b[2J\ud800', metrics={'中文\n': 1})(file)
     found = models.describe(str(path))
-    assert found['record']['run'] == {'device': r'\x1b[2J\ud800', 'metrics': {r'中文\x0a': 1}}
+    assert found['metadata']['run'] == {'device': r'\x1b[2J\ud800', 'metrics': {r'中文\x0a': 1}}
     models.described(found).encode()
 
 

@@ -96,7 +96,7 @@ def as_json(results: Results) -> Dict[str, Any]:
     models = []
     for number, model in enumerate(results.models, 1):
         error = score_utils.mean_score(model.predicted) - true[0]
-        found = {'name': model.name, 'file': model.path, 'record': model.metadata,
+        found = {'name': model.name, 'file': model.path, 'metadata': model.metadata,
                  'predictions': predictions_name(number), 'metrics': model.metrics,
                  **label_limits.model_json(results.val, model.predicted, model.metrics['srcc_mean']),
                  'mean_error': error.mean(), 'mean_absolute_error': np.abs(error).mean(),

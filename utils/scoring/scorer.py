@@ -111,7 +111,7 @@ class Scorer:
         return engine, self._opened.enter_context(contextlib.closing(reader))
 
 
-class Validation(NamedTuple):
+class Evaluation(NamedTuple):
     """What checkpoints are evaluated on."""
 
     images: ImageSet                # whose `bad` learns of the unreadable ones
@@ -121,20 +121,20 @@ class Validation(NamedTuple):
     packed_folder: Optional[str]
 
 
-def evaluate(path: str, validation: Validation, run: Run, choice: Choice) -> Tuple[Dict[str, Any], np.ndarray]:
+def evaluate(path: str, evaluation: Evaluation, run: Run, choice: Choice) -> Tuple[Dict[str, Any], np.ndarray]:
     """A checkpoint's metadata, with the pre-processing used, and its distributions [N, 10] of the readable images."""
-    images, batchsize = validation.images, validation.batchsize
+    images, batchsize = evaluation.images, evaluation.batchsize
     engine = engines.load(path, choice, run, batchsize, report=print)
     metadata = engine.metadata or {}
     data = metadata.get('run', {}).get('data')
-    for note in (splits.unlike_trained(path, data, validation.split, images.ratings), splits.std_assumed(path, data)):
+    for note in (splits.unlike_trained(path, data, evaluation.split, images.ratings), splits.std_assumed(path, data)):
         if note:
             print(note)
-    opened = packed.open_fitting(validation.packed_folder, images.ratings, engine.preprocessing, use='scoring',
+    opened = packed.open_fitting(evaluation.packed_folder, images.ratings, engine.preprocessing, use='scoring',
                                  flag='--records')
     run.initialise()
     batches: Any = data_loader.val_batches(images._replace(packed=opened), batchsize,
-                                           Reading(engine.preprocessing, validation.max_pixels, run.host_config))
+                                           Reading(engine.preprocessing, evaluation.max_pixels, run.host_config))
     with contextlib.closing(batches):
         steps = -(-images.ratings.count // batchsize)
         predicted = np.concatenate([engine.predict(batch) for batch, _ in progress(batches, steps, 'scoring')])
