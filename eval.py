@@ -37,7 +37,8 @@ def main(argv=None):
     images = ImageSet(val, BadImages(val.count, share=flags.max_bad_images, what='validation'))
     evaluation = scorer.Evaluation(images, split, flags.batchsize, flags.max_pixels, flags.records)
     with device.open_run(flags.device, threads=flags.threads, npu=flags.npu) as run:
-        scored = [scorer.evaluate(path, evaluation, run, Choice(flags.engine, flags.fast)) for path in paths]
+        choice = Choice(flags.engine, flags.fast, flags.image_size)
+        scored = [scorer.evaluate(path, evaluation, run, choice) for path in paths]
 
     left_out = f', {images.bad.count} left out' if images.bad.count else ''
     split = splits.describe(split, images.readable)

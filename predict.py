@@ -29,8 +29,8 @@ def main(argv=None):
     files = scorer.select(found, flags.shard, output)
 
     model = scorer.Scorer(path, batchsize=max(1, min(flags.batchsize, len(files))), device_name=flags.device,
-                          threads=flags.threads, npu=flags.npu, engine=Choice(flags.engine, flags.fast),
-                          longest_side=flags.longest_side)
+                          threads=flags.threads, npu=flags.npu, longest_side=flags.longest_side,
+                          engine=Choice(flags.engine, flags.fast, flags.image_size))
     with model, contextlib.closing(model.score(files)) as scored:
         scored = score_tables.same_model(scored, output)
         if flags.contact_sheet:

@@ -95,7 +95,8 @@ def test_mean_and_std_of_many():
 def test_float32_is_counted_in_float64():
     shares = np.full((1, 10), 0.1, np.float32)
     assert score_utils.mean_score(shares).dtype == np.float64
-    assert score_utils.mean_score(shares)[0] == pytest.approx(float(np.float32(0.1)) * 55, rel=1e-15)
+    assert shares.astype(np.float64).sum() > 1 + 1e-8 and score_utils.mean_score(shares)[0] == pytest.approx(
+        5.5, rel=1e-15)
     assert score_utils.std_score(shares).dtype == np.float64
 
 
@@ -123,6 +124,23 @@ def test_lcc_by_hand():
 def test_rounding_noise_is_a_tie():
     clean = score_utils.srcc([1, 2, 2, 3], [4, 4, 5, 6])
     assert score_utils.srcc([1, 2 + 1e-9, 2 - 1e-9, 3], [4 - 1e-9, 4 + 1e-9, 5, 6]) == clean
+
+
+def test_a_saturated_softmax_ranks_alike_in_float32_and_float64():
+    """Means within 1e-6 of a whole score: the rounding of a share near 1 must not rank them."""
+    random = np.random.RandomState(0)
+    quality = random.normal(size=2000)
+    logits = 60 * (np.outer(quality, np.arange(10)) / 4 + random.normal(size=(2000, 10)))
+    shares = [np.exp(each - each.max(axis=1, keepdims=True)) for each in (logits.astype(np.float32), logits)]
+    single, double = (each / each.sum(axis=1, keepdims=True) for each in shares)
+    assert single.dtype == np.float32 and np.mean(double.max(axis=1) > 1 - 1e-6) > 0.2
+    true = np.eye(10)[np.clip(np.round(quality * 2 + 5), 0, 9).astype(int)]
+    assert np.abs(single.astype(np.float64) @ np.arange(1, 11) - double @ np.arange(1, 11)).max() > 1e-7
+    saturated = double.max(axis=1) > 1 - 1e-4
+    np.testing.assert_allclose(score_utils.mean_score(single)[saturated], score_utils.mean_score(double)[saturated],
+                               rtol=0, atol=1e-8)
+    found, expected = (score_utils.metrics(true, each) for each in (single, double))
+    assert found['srcc_mean'] == pytest.approx(expected['srcc_mean'], abs=1e-7)
 
 
 @pytest.mark.parametrize('true, pred, reason', [

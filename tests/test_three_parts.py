@@ -129,6 +129,20 @@ def test_groups_stay_on_one_side():
     assert list(alone[1].ids) == ids[-2:]  # each image for itself: the last ones, as without groups
 
 
+def test_groups_of_the_label_file_stay_on_one_side(table, dataset):
+    scenes = 'park', 'sea', 'hut', 'sea', '', 'park', 'hut', '', 'park', 'sea', 'hut', 'park'
+    labels = table('file,mean,scene\n' + ''.join(f'{1000 + row}.jpg,{(10 + row) / 4},{scene}\n'
+                                                 for row, scene in enumerate(scenes)))
+    ratings = ava.read(labels, str(dataset.images))
+    train_part, val = splits.choose(ratings, val_size=5, group=splits.COLUMN)
+    assert list(val.ids) == [f'{name}.jpg' for name in (1000, 1002, 1005, 1006, 1008, 1010, 1011)]  # parks and huts
+    assert set(train_part.panel.groups) == {'sea', ''} and train_part.count == 5
+    alone = splits.choose(ratings.take([0, 4, 7]), val_size=1, group=splits.COLUMN)[1]
+    assert list(alone.ids) == ['1007.jpg']  # no entry: for itself
+    with pytest.raises(InputError, match='^--group column: found no column of groups in the label file, expected one'):
+        splits.choose(ava.read(str(dataset.labels), str(dataset.images)), val_size=5, group=splits.COLUMN)
+
+
 @pytest.mark.parametrize('parse, arguments, message', [
     (train_flags, ['--test_labels', 'a', '--test_split', 'b'], 'not allowed with argument --test_labels'),
     (train_flags, ['--group', '('], "argument --group: found '(', expected a regular expression"),

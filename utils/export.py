@@ -25,11 +25,12 @@ IMAGES = 16  # of a dataset, for the parity report
 
 
 def export(path: str, kind: str, output: str, options: Options = Options(), *,  # noqa: B008  a constant
-           images: Optional[Sequence[str]] = None, threads: Optional[int] = None) -> Dict[str, Any]:
+           images: Optional[Sequence[str]] = None, threads: Optional[int] = None,
+           image_size: Optional[int] = None) -> Dict[str, Any]:
     """Export the checkpoint `path` to the format `kind`, below the folder `output`; returns the model card.
 
-    `images` are those on which it is compared. InputError, and no export, where a package is missing or the exported
-    model differs from the checkpoint.
+    `images` are those on which it is compared, `image_size` is in place of the checkpoint's. InputError, and no export,
+    where a package is missing or the exported model differs from the checkpoint.
     """
     import tensorflow as tf
 
@@ -41,7 +42,7 @@ def export(path: str, kind: str, output: str, options: Options = Options(), *,  
     folder = os.path.join(output, kind, *versions)
     name = os.path.splitext(os.path.basename(path))[0]
     with new_folder(folder, '--output') as fresh, device.open_run('cpu', threads=threads) as run:
-        file = model_file.read(path)
+        file = model_file.read(path).at_size(image_size)
         model = build.for_scoring(file)
         preprocessing = file.preprocessing(model.input_shape[1], print).for_any_image(path, print)
         run.initialise()
@@ -124,7 +125,7 @@ def main(argv: Optional[Sequence[str]] = None) -> Dict[str, Any]:
         from utils.formats import msame
         return msame.srcc(flags.bins, flags.outputs)
     return export(flags.file, flags.format, flags.output, flags.options, images=flags.photographs,
-                  threads=flags.threads)
+                  threads=flags.threads, image_size=flags.image_size)
 
 
 if __name__ == '__main__':

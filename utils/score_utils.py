@@ -31,12 +31,12 @@ LABELS = {
 
 def mean_score(scores: Any) -> np.ndarray:
     """The mean score, in [1, 10]: float64 [N] for distributions [N, 10], a number for one [10]."""
-    return _distributions(scores, 'scores') @ SCORES
+    return _shares(scores) @ SCORES
 
 
 def std_score(scores: Any) -> np.ndarray:
     """The votes' standard deviation, in [0, 4.5]: float64 [N] for distributions [N, 10], a number for one [10]."""
-    distributions = _distributions(scores, 'scores')
+    distributions = _shares(scores)
     return np.sqrt(np.maximum(distributions @ SCORES ** 2 - (distributions @ SCORES) ** 2, 0))
 
 
@@ -170,6 +170,17 @@ def _distributions(scores: Any, name: str) -> np.ndarray:
         raise ValueError(f'{name}: found shape {array.shape}, expected (10,) or (N, 10), a share for each score from 1 '
                          'to 10')
     return array
+
+
+def _shares(scores: Any) -> np.ndarray:
+    """Distributions whose rows sum to 1 in float64; a row of zeros stays.
+
+    Those of float32 do so to 1e-7 only. Where the softmax is saturated, the means of many images differ by no more: a
+    rounding error of the largest share would rank them. Divided by its sum it cancels.
+    """
+    array = _distributions(scores, 'scores')
+    total = array.sum(axis=-1, keepdims=True)
+    return np.divide(array, total, out=array.copy(), where=total != 0)
 
 
 def _distribution_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:

@@ -1,11 +1,14 @@
 """--input: training and scoring at other sizes, with the same weights, as the checkpoint says."""
+import json
+
 import numpy as np
 import pytest
-from conftest import make_dataset, small_mobilenet
+from conftest import make_dataset, make_model, small_mobilenet
 
 import eval as score
 import predict
 import train
+from utils import export
 from utils.base.errors import InputError
 from utils.data import ava, fitting
 from utils.model import model_file
@@ -61,6 +64,32 @@ def test_the_same_weights_serve_another_size(squares, tmp_path, capsys):
     before, after = weights_of(start), weights_of(tmp_path / 'large' / 'model_001.h5')
     for name in ('conv1', 'dense'):
         assert all(np.array_equal(a, b) for a, b in zip(before[name], after[name]))
+
+
+def test_a_checkpoint_is_scored_and_exported_at_another_size_as_one_made_for_it(squares, tmp_path):
+    large, small = (make_model(tmp_path / f'{size}' / 'model_001.h5', size) for size in (SIDE, 32))  # of equal weights
+    words = [*squares.flags, '--val_size', '5', '--batchsize', '4', '--device', 'cpu']
+    found, expected = (score.main([*words, '--checkpoint', str(path), *more])
+                       for path, more in ((large, ['--input', '32']), (small, [])))
+    assert found == expected and found != score.main([*words, '--checkpoint', str(large)])
+    for path, more in ((large, ['--image_size', '32']), (small, [])):
+        predict.main([str(squares.images), '--checkpoint', str(path), '--output', str(path.parent / 'scores.csv'),
+                      *more])
+        export.main([str(path), '--format', 'pb', '--output', str(path.parent), '--photographs', str(squares.images),
+                     *more])
+    first, second = (large.parent, small.parent)
+    assert (first / 'scores.csv').read_bytes() == (second / 'scores.csv').read_bytes()
+    assert all((first / 'pb' / name).read_bytes() == (second / 'pb' / name).read_bytes() for name in
+               ('model_001.pb', 'parity.json'))
+    assert json.loads((first / 'pb' / 'model_card.json').read_text())['preprocessing']['image_size'] == 32
+
+
+def test_a_network_that_states_no_size(tmp_path):
+    file = model_file.ModelFile('a.h5', '{"config": {"layers": []}}', 0, {}, {}, None, [], None)
+    assert file.at_size(None) is file
+    with pytest.raises(InputError, match=r'^a\.h5: found a network whose first layer states no size of images, .* '
+                                         r'Leave --image_size out$'):
+        file.at_size(64)
 
 
 def test_images_of_several_sizes_have_no_native_one(dataset):

@@ -19,6 +19,7 @@ from utils.base.parser import (
     megapixels,
     rate,
     share,
+    size,
     typed_name,
     typed_path,
     typed_split,
@@ -121,6 +122,12 @@ def add_longest_side(group: Any, default: str) -> None:
     group.add_argument('--longest_side', type=longest_side, metavar='PIXELS|none',
                        help='images more than 1.25 times as long are brought to this length first, by means of areas; '
                             f'none for models of noise and sharpness, which a mean removes (default: {default})')
+
+
+def add_input_size(group: Any) -> None:
+    group.add_argument('--image_size', '--input', type=size, metavar='S',
+                       help="side of the model's input in pixels, with the same weights; scores change with it "
+                            "(default: the checkpoint's)")
 
 
 def add_image_form(group: Any) -> None:

@@ -14,6 +14,7 @@ from utils.data import ava, image_names
 from utils.data.image_kinds import ENDINGS
 
 LAST, OFFICIAL = 'last', 'official'  # any other split is the path of a list
+COLUMN = 'column'  # as a group: that of the label file; any other is a pattern of names
 OFFICIAL_LIST = 'generic_test.jpgl'
 # Where AVA's own list tends to stand, seen from the label file's folder: beside it, or as AVA is unpacked.
 _LIST_FOLDERS = ('', 'aesthetics_image_lists', 'AVA_dataset/aesthetics_image_lists')
@@ -97,9 +98,9 @@ def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = No
     `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which stands near the label file
     `labels`; or the path of a list of ids or file names, one a line. The listed images, in the list's order and
     only the first `val_size` where it is given, are for validation; what the list does not name is for training.
-    With `group`, and 'last', images of one group_of() are all on one side: whole groups from the end of the rows, until
-    `val_size` rows are in them. `report`, such as print, gets one sentence on a list's entries that are left out.
-    Errors name the `flag` that `split` comes from.
+    With `group`, and 'last', images of one group, of the label file's for COLUMN or else of group_of(), are all on one
+    side: whole groups from the end of the rows, until `val_size` rows are in them. `report`, such as print, gets one
+    sentence on a list's entries that are left out. Errors name the `flag` that `split` comes from.
 
     Raises InputError where validation has no image or training fewer than `to_train`, 0 or 1, the two share a
     file, or the list cannot be used.
@@ -124,8 +125,18 @@ def group_of(name: str, group: str) -> str:
     return name if found is None else found.group(1 if found.re.groups else 0) or name
 
 
+def _groups(ratings: ava.Ratings, group: str) -> List[str]:
+    """The group of each image; one without an entry in the column is a group of its own."""
+    if group != COLUMN:
+        return [group_of(image_names.decode(image_id), group) for image_id in ratings.ids]
+    if ratings.panel is None or ratings.panel.groups is None:
+        raise InputError('--group column: found no column of groups in the label file, expected one named group, '
+                         'scene, session or the like. Name it so, or give a pattern of file names')
+    return [each or f'image {image_id}' for each, image_id in zip(ratings.panel.groups, ratings.ids)]
+
+
 def _last_groups(ratings: ava.Ratings, val_size: int, group: str, to_train: int) -> Parts:
-    groups = [group_of(image_names.decode(image_id), group) for image_id in ratings.ids]
+    groups = _groups(ratings, group)
     sizes = collections.Counter(groups)
     chosen, images = set(), 0
     for each in reversed(groups):
@@ -136,7 +147,7 @@ def _last_groups(ratings: ava.Ratings, val_size: int, group: str, to_train: int)
     if ratings.count - images < to_train:
         raise InputError(f'--group: the {val_size} validation images and those of their groups are all '
                          f'{ratings.count} images, which leaves none to train on. The first group is {groups[0]!r}, of '
-                         f'{sizes[groups[0]]} images: use a pattern that makes smaller ones, or less --val_size')
+                         f'{sizes[groups[0]]} images: use smaller ones, or less --val_size')
     return ratings.take(~val), ratings.take(val)
 
 

@@ -6,6 +6,7 @@ from typing import Optional, Sequence
 from utils.base.flags import (
     add_bad_images,
     add_dataset_paths,
+    add_input_size,
     add_label_options,
     add_split,
     add_val_size,
@@ -39,6 +40,7 @@ def export_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     parser.add_argument('--batchsize', type=count, metavar='N',
                         help='fixed batch size of the exported model; not for saved_model (default: any batch size; '
                              'om: 1)')
+    add_input_size(parser)
     parser.add_argument('--model_version', type=count, metavar='N',
                         help='of a saved_model; TensorFlow Serving serves the highest (default: 1)')
     parser.add_argument('--soc_version', type=soc, metavar='NAME', help='processor, for om (default: Ascend310)')

@@ -80,6 +80,24 @@ class ModelFile(NamedTuple):
         raise InputError(f'{self.path}: found weights without a network, expected {CHECKPOINT}. Import the file with '
                          f'{import_command(self.path)}')
 
+    def at_size(self, image_size: Optional[int]) -> 'ModelFile':
+        """The file for images of another side, with the same weights; itself for None.
+
+        InputError where its network does not say the side of its input.
+        """
+        if image_size is None:
+            return self
+        network = json.loads(str(self.require_checkpoint().network))
+        with contextlib.suppress(KeyError, IndexError, TypeError, ValueError):
+            first = network['config']['layers'][0]['config']
+            batch, _, _, channels = first['batch_input_shape']
+            first['batch_input_shape'] = [batch, image_size, image_size, channels]
+            found = self.preprocessing(None, lambda text: None)._replace(image_size=image_size)
+            return self._replace(network=json.dumps(network), metadata={**(self.metadata or {}),
+                                                                        'preprocessing': found.as_json()})
+        raise InputError(f'{self.path}: found a network whose first layer states no size of images, expected one for '
+                         f'{CHECKPOINT}. Leave --image_size out')
+
     def preprocessing(self, input_size: Optional[int], report: Callable[[str], Any]) -> Preprocessing:
         """What is done to images for this model, whose input has the side `input_size`, None for any.
 

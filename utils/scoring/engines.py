@@ -12,10 +12,11 @@ from utils.model import build, model_file
 
 
 class Choice(NamedTuple):
-    """Which engine, and how."""
+    """Which engine, and how it runs a checkpoint."""
 
     name: str = 'tf'     # or 'openvino'
     fast: bool = False   # OpenVINO may compute in bfloat16
+    image_size: Optional[int] = None  # side of the network's input in place of the checkpoint's
 
 
 class Engine(NamedTuple):
@@ -52,7 +53,7 @@ def load(path: str, choice: Choice, run: Run, batchsize: int, report: Callable[[
     """
     if choice.name == 'openvino':
         onnx_model.require('--engine openvino', onnx_model.OPENVINO_PACKAGES)
-    file = model_file.read(path)
+    file = model_file.read(path).at_size(choice.image_size)
     model = build.for_scoring(file)
     preprocessing = file.preprocessing(model.input_shape[1], report)
     size = predict_batch(choice.name, batchsize, run.device, run.threads)

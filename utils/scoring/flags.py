@@ -10,6 +10,7 @@ from utils.base.flags import (
     add_dataset_paths,
     add_device,
     add_engine,
+    add_input_size,
     add_label_options,
     add_longest_side,
     add_npu,
@@ -55,6 +56,7 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_test(run, 'they are scored instead of the validation images')
     add_label_options(run)
     add_reading(run)
+    add_input_size(run)
     add_device(run)
     add_engine(run)
     add_npu(parser)
@@ -85,6 +87,7 @@ def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add_checkpoint_folder(model)
     model.add_argument('--batchsize', type=count, default=32, metavar='N',
                        help='images a step; the scores do not depend on it (default: 32)')
+    add_input_size(model)
     add_longest_side(model, "the checkpoint's; 640, AVA's, where it has none")
     add_device(model)
     add_engine(model)

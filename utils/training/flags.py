@@ -148,9 +148,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
                           'paper, small) or a file; typed flags win over its own (default: as the flags say)')
     add_split(run)
     add_test(run, 'training never opens them; eval.py scores them with the same flag')
-    run.add_argument('--group', type=pattern, metavar='PATTERN',
-                     help='regular expression on file names: images with the same match, of the first (...) where it '
-                          'has one, are all in training or all in validation (default: each image for itself)')
+    run.add_argument('--group', type=pattern, metavar='PATTERN|column',
+                     help='images of one group are all in training or all in validation: those with the same match of '
+                          'this regular expression in the file name, of its first (...) where it has one, or, for '
+                          "column, those with the same value in the label file's column group (default: each image "
+                          'for itself)')
     add_label_options(run)
     add_reading(run)
     add_image_form(run)
