@@ -23,6 +23,9 @@ def _flags(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('--shuffle', type=seed, metavar='N',
                         help='shuffle the lines with this seed, so that the last ones, for validation, are like the '
                              'others (default: the order of FILE)')
+    parser.add_argument('--base_images_path', type=typed_path, metavar='DIR',
+                        help='folder of the images: which column names them, and whether another one has their '
+                             'sub-folders, is then seen from the files (default: from the names of the columns)')
     add_label_options(parser, two_files=False)
     return parse_flags(parser, argv)
 
@@ -40,7 +43,8 @@ def main(argv: Optional[List[str]] = None) -> int:
     if not label_tables.is_one(flags.file):
         raise errors.InputError(f'{flags.file} is no table: it has lines of AVA.txt, or none that can be read. Use '
                                 'it as it is, or give a table, such as .csv')
-    table = label_tables.read(flags.file, flags.labels)
+    exists = ava.has_image(flags.base_images_path) if flags.base_images_path else None
+    table = label_tables.read(flags.file, flags.labels, exists)
     names, votes, bad = table.names, table.votes, table.bad
     if not names:
         raise ava.no_labels(flags.file, bad)
@@ -49,8 +53,7 @@ def main(argv: Optional[List[str]] = None) -> int:
     order = np.arange(len(names))
     if flags.shuffle is not None:
         order = np.random.RandomState(flags.shuffle).permutation(len(names))
-    ava_lines.write_new(flags.output, [ava_lines.to_line(index, names[row], votes[row])
-                                       for index, row in enumerate(order, 1)], '--output')
+    ava_lines.write_new(flags.output, ava_lines.to_lines(names, votes, table.panel.assumed, order), '--output')
     left_out = f', {len(bad)} left out, first line {bad[0][0]}: {bad[0][1]}' if bad else ''
     means = votes @ SCORES / votes.sum(axis=1)
     print(f'{flags.file}: {panel.text(panel.agreement(means, table.panel))}')

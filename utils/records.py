@@ -16,6 +16,7 @@ from utils.base.flags import (
     add_label_options,
     add_split,
     add_val_size,
+    settle_split,
 )
 from utils.base.parser import make_parser, parse_flags, size, typed_path
 from utils.base.preprocessing import Preprocessing
@@ -53,7 +54,8 @@ def _flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     verifying = commands.add_parser('verify', allow_abbrev=False, help='compare a packed dataset with its manifest',
                                     description='Read a whole packed dataset and compare it with its manifest.')
     verifying.add_argument('folder', type=typed_path, metavar='DIR', help='folder of the packed dataset')
-    return parse_flags(parser, argv, commands=(packing, verifying))
+    flags = parse_flags(parser, argv, commands=(packing, verifying))
+    return settle_split(packing, flags) if flags.command == 'pack' else flags
 
 
 def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:

@@ -332,6 +332,39 @@ def test_the_clean_file_of_a_table_is_lines_of_ava(dataset, tmp_path):
         f'{number + 1} 100{number}.jpg {number} 1 0 0 0 0 0 0 0 0' for number in range(4)]
 
 
+def test_two_label_files_are_both_checked(dataset, tmp_path, capsys):
+    lines = dataset.labels.read_text().splitlines()
+    train, val = dataset.folder / 'train.txt', dataset.folder / 'val.csv'
+    train.write_text('\n'.join([*lines[:8], '9 1009 1 2 3']) + '\n')
+    val.write_text('file,mean\n1008.jpg,6\n1009.jpg,7\n1010.jpg,no\n1012.jpg,5.5\n')
+    shutil.copyfile(str(dataset.images / '1008.jpg'), str(dataset.images / '1001.jpg'))
+    os.remove(str(dataset.images / '1011.jpg'))
+    os.remove(str(dataset.labels))
+    clean = tmp_path / 'clean.txt'
+    paths = ['--ava_dataset_path', train, '--val_dataset_path', val]
+    run = Run(dataset, *paths, '--write_clean', clean)
+    assert [tuple(finding[:2]) for finding in run.findings] == [
+        ('bad_label', 'train.txt:9'), ('bad_label', 'val.csv:4'), ('label_without_image', '1012.jpg'),
+        ('image_without_label', '1010.jpg'), ('duplicate_across_split', '1001.jpg')]
+    printed = capsys.readouterr().out
+    assert f'labels: 8 usable, {train}\nlabels: 3 usable, {val}\n' in printed and 'split val.csv 2, hash ' in printed
+    assert printed.count(': noise ceiling: not measured') + printed.count('two panels of 200 would agree') == 2
+    assert run.report['split']['training'] == 8 and run.report['split']['validation'] == 2
+    assert [run.report[part]['usable'] for part in ('labels', 'validation_labels')] == [8, 3]
+    assert f'{clean}: 9 labels, the last 2 for validation: --val_size 2' in printed
+    kept = [line.split() for line in clean.read_text().splitlines()]
+    assert [line[1] for line in kept] == ['1000', *(str(number) for number in range(1002, 1008)), '1008.jpg', '1009.jpg']
+    assert [' '.join(line) for line in kept[:7]] == [lines[0], *lines[2:8]]
+    assert [line[12:] for line in kept[7:]] == [['0', '0', '-1']] * 2
+
+    with open(str(train), 'a') as stream:
+        stream.write(f'9 1009.jpg{VOTES}\n')
+    run = Run(dataset, *paths)
+    assert ('label_of_same_image', '1009.jpg', 'found the same file as for 1009.jpg in val.csv: delete one of the two '
+            'lines') in run.findings
+    assert run.found('duplicate_across_split') == ['--val_dataset_path']
+
+
 def test_nothing_else_is_replaced(dataset, tmp_path):
     other, flags = tmp_path / 'other.txt', [*dataset.flags, '--list', str(tmp_path / 'list.tsv')]
     other.write_text('{"of": "somebody else"}')

@@ -2,6 +2,7 @@
 import json
 import os
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ FORMS = {  # published set: name of its label file, header and rows, flags, what
         'training\n', ['--ignore_columns', 'MOS'], {'10004473376.jpg': 1 + 9 * (402 / 105 - 1) / 4}),
     'KADID-10k': (
         'dmos.csv', 'dist_img,ref_img,dmos,var\nI01_01_01.png,I01.png,4.5,0.5\nI01_01_05.png,I01.png,1.5,0.4\n',
-        ['--range', '1', '5'], {'I01_01_01.png': 8.875, 'I01_01_05.png': 2.125}),
+        ['--range', '1', '5', '--std', 'var'], {'I01_01_01.png': 8.875, 'I01_01_05.png': 2.125}),
     'TID2013': ('mos_with_names.txt', '5.51429 I01_01_1.bmp\n0.5 i01_01_2.bmp\n', ['--range', '0', '9'],
                 {'I01_01_1.bmp': 6.51429, 'i01_01_2.bmp': 1.5}),
     'SPAQ': ('MOS and Image attribute scores.csv',
@@ -79,6 +80,14 @@ FORMS = {  # published set: name of its label file, header and rows, flags, what
     'PARA, one row a rating': (
         'PARA-Images.csv', 'sessionId,imageName,userId,aestheticScore,qualityScore\ns1,a.jpg,u1,3,4\ns1,b.jpg,u1,5,4\n',
         ['--range', '1', '5', '--ignore_columns', 'qualityScore'], {'a.jpg': 5.5, 'b.jpg': 10}),
+    'PARA, one row an image': (
+        'PARA-GiaaTrain.csv',
+        'sessionId,imageName,' + ','.join(f'{name}_{half / 2:.1f}' for name in ('aestheticScore', 'qualityScore')
+                                          for half in range(2, 11))
+        + ',colorScore_1,colorScore_2,colorScore_3,colorScore_4,colorScore_5,aestheticScore_mean,qualityScore_mean,'
+          'aestheticScore_std,qualityScore_std\n'
+        's1,a.jpg,0,0,0,0,2,0,6,2,0,9,0,0,0,0,0,0,0,1,1,1,1,1,1,3.9,1.4,0.4,1.2\n',
+        ['--ignore_columns', 'quality*'], {'a.jpg': 1 + 9 * 2.9 / 4}),
     'LIVE (DMOS, lower is better)': (
         'dmos.csv', 'dis_img_path,dis_type,dmos\njp2k/img1.bmp,jp2k,0\nwn/img2.bmp,wn,60\n', ['--range', '100', '0'],
         {'jp2k/img1.bmp': 10, 'wn/img2.bmp': 4.6}),
@@ -97,7 +106,7 @@ def test_the_page_has_the_same_forms():
     for published, (_, content, flags, _) in FORMS.items():
         assert published in rows, published
         row = re.search(rf'^\| {re.escape(published)} \| .+$', page, re.M).group()
-        assert published.startswith('lists') or ' '.join(flags) in row, published
+        assert published.startswith('lists') or ' '.join(map(shlex.quote, flags)) in row, published
         if ' …' in rows[published]:
             assert content.replace('"', '').startswith(rows[published].split(' …')[0]), published
 
@@ -115,6 +124,18 @@ def test_ten_votes_under_any_stem(table, stem, first):
     shares = ','.join(f'{vote / sum(VOTES):.4f}' for vote in VOTES)
     found = read(table(f'image_id,mean,{names}\n7,{MEAN:.3f},{shares}\n'))
     np.testing.assert_allclose(found.distributions, [np.array(VOTES) / sum(VOTES)], atol=1e-4)
+
+
+def test_votes_in_halves_on_1_to_5(table):
+    names = [f'{half / 2:g}' for half in range(2, 11)]
+    path = table(f'image,mean,{",".join(f"stars_{name}" for name in names)}\na.jpg,2.75,0,0,0,2,2,0,0,0,0\n')
+    found = read(path)
+    assert found.distributions @ ava.SCORES == pytest.approx([1 + 9 * 1.75 / 4])
+    assert found.panel.variances == pytest.approx([np.var([4.375, 4.375, 5.5, 5.5], ddof=1)])
+    assert '(votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4, its votes divided ' in found.about[-1]
+    path = table(f'image,{",".join(names)},{",".join("q" + name for name in names)}\na.jpg{",0,3" * 9}\n')
+    assert refused(path).endswith("leave the others out, as with --ignore_columns 'q*'")
+    assert read(path, '--ignore_columns', 'q*').distributions.shape == (1, 10)
 
 
 def test_ten_features_are_no_votes(table):
@@ -271,6 +292,31 @@ def test_what_is_unusual_is_reported(table):
         'measured']
 
 
+def test_the_std_of_the_mean_is_read(table):
+    header = 'image,aesthetic_mean,aesthetic_std,brightness_std\n'
+    found = read(table(header + 'a.jpg,6,1.5,0.1\n'))
+    assert np.sqrt(found.distributions @ ava.SCORES ** 2 - 36) == pytest.approx([1.5], abs=1e-6)
+    found = read(table(header + 'a.jpg,6,1.5,1.25\n'), '--std', 'Brightness-Std')
+    assert np.sqrt(found.distributions @ ava.SCORES ** 2 - 36) == pytest.approx([1.25], abs=1e-6)
+    assert not found.panel.assumed.any()
+    path = table('image,mos,contrast_std\na.jpg,6,1.5\n')
+    assert read(path).panel.assumed.all()
+    assert refused(path, '--std', 'var') == (f"{path}:1: found 0 columns 'var', expected the one with the standard "
+                                             'deviations: type --std with a number, or the name of a column')
+
+
+def test_kadids_var_has_standard_deviations(table):
+    """Published rows: 27 votes for 1 and 3 for 2 have the mean 1.1 and the std 0.3, as 15 and 15 have 1.5 and 0.5."""
+    votes = np.array([[27, 3, 0, 0, 0], [15, 15, 0, 0, 0], [0, 0, 0, 13, 17]])
+    means = votes @ np.arange(1, 6) / 30
+    assert means.round(2).tolist() == [1.1, 1.5, 4.57]
+    assert np.sqrt(votes @ np.arange(1, 6) ** 2 / 30 - means ** 2).round(3).tolist() == [0.3, 0.5, 0.496]
+    found = read(table('dist_img,ref_img,dmos,var\na.png,a,1.1,0.3\nb.png,b,1.5,0.5\nc.png,c,4.57,0.496\n'), '--range',
+                 '1', '5', '--std', 'var')
+    stds = np.sqrt(found.distributions @ ava.SCORES ** 2 - (found.distributions @ ava.SCORES) ** 2)
+    assert stds == pytest.approx([0.3 * 9 / 4, 0.5 * 9 / 4, 0.496 * 9 / 4], abs=1e-3)
+
+
 def test_a_missing_std_is_that_images_own(table):
     found = read(table('image,mean,std\na.jpg,6,1.5\nb.jpg,6,\nc.jpg,6,1.5\n'))
     stds = np.sqrt(found.distributions @ ava.SCORES ** 2 - (found.distributions @ ava.SCORES) ** 2)
@@ -297,6 +343,73 @@ def test_ratings_are_counted(table):
     assert 'found ratings from 4 to 5, expected to know their scale' in refused(path)
 
 
+SCORES_OF_TEN = [[7, 8, 6, 7, 9, 5, 6, 7, 8, 7], [2, 3, 1, 4, 2, 3, 2, 1, 2, 5]]
+
+
+def wide(names, rows, mean=''):
+    lines = [','.join(['image', *([mean] if mean else []), *names])]
+    lines += [','.join([f'{image}.jpg', *([f'{np.mean(row):.2f}'] if mean else []), *map(str, row)])
+              for image, row in zip('ab', rows)]
+    return '\n'.join(lines) + '\n'
+
+
+@pytest.mark.parametrize('stem, mean', [('rater', ''), ('observer_', 'mos'), ('score', 'mean'), ('s', 'mean')])
+def test_a_column_for_each_rater_is_ratings(table, stem, mean):
+    path = table(wide([f'{stem}{number}' for number in range(1, 11)], SCORES_OF_TEN, mean))
+    found = read(path)
+    assert found.totals.tolist() == [10, 10]
+    assert (found.distributions * 10).tolist() == [[row.count(score) for score in range(1, 11)]
+                                                   for row in SCORES_OF_TEN]
+    assert found.panel.ratings is not None
+    assert f'{path}: {stem}1 ... {stem}10: the scores of a rater each, 10 in all' in found.about
+    assert f'{path}: 20 ratings of 10 raters; raters an image: 10 to 10, on average 10.0' in found.about
+
+
+def test_raters_may_be_any_number_and_miss_images(table):
+    found = read(table('image,rater_1,rater_2,rater_3,scene\na.jpg,7,,8,x\nb.jpg,3,NaN,\nc.jpg,9,10,9,y\n'))
+    assert found.totals.tolist() == [2, 1, 3] and found.panel.groups.tolist() == ['x', '', 'y']
+    found = read(table('image,user1,user2\na.jpg,4,5\nb.jpg,1,2\n'), '--range', '1', '5')
+    assert found.distributions @ ava.SCORES == pytest.approx([1 + 9 * 3.5 / 4, 1 + 9 * 0.5 / 4])
+    path = table('image,user1,user2,mos\na.jpg,8,9,85\nb.jpg,1,2,15\n')
+    assert refused(path) == (f'{path}:1: found means in the column mos that are not those of the ratings in 100 % of '
+                             'the rows, first 85 beside ratings with the mean 8.5, expected the same: correct the '
+                             "table, or leave the column out with --ignore_columns 'mos'")
+
+
+@pytest.mark.parametrize('stem', ['score', 'c', 'r', ''])
+def test_ten_scores_are_never_read_as_votes(table, stem):
+    names = [f'{stem}{number}' for number in range(1, 11)]
+    path = table(wide(names, SCORES_OF_TEN))
+    assert refused(path) == (f'{path}:1: found numbers from 1 to 9 alone in the columns {names[0]} ... {names[-1]}, '
+                             'expected to know what they are: name them v1 ... v10 where they count votes, or rater1 '
+                             "... rater10 where each has one rater's scores")
+    assert read(table(wide([f'v{number}' for number in range(1, 11)], SCORES_OF_TEN))).totals.tolist() == [70, 25]
+
+
+def test_lists_of_ratings(table):
+    ratings = [{'image': 'a.jpg', 'ratings': [7, 8, 6]}, {'image': 'b.jpg', 'ratings': SCORES_OF_TEN[1]}]
+    assert read(table(json.dumps(ratings), 'a.json')).totals.tolist() == [3, 10]
+    path = table(json.dumps(dict(zip(['a.jpg', 'b.jpg'], SCORES_OF_TEN))), 'b.json')
+    assert refused(path) == (f'{path}: object 1: found lists with numbers from 1 to 10 alone in votes, expected to '
+                             'know what they are: name them histogram where they count votes, or ratings where each '
+                             "number is one rater's score")
+    assert read(table(f'image,histogram\na.jpg,"{SCORES_OF_TEN[0]}"\n')).totals.tolist() == [70]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.integers(1, 10), min_size=10, max_size=10), min_size=1, max_size=4),
+       st.sampled_from(['rater', 'c', 'score', 'person_', '']), st.booleans())
+def test_scores_of_ten_raters_keep_their_mean_or_are_asked_about(tmp_path_factory, rows, stem, has_mean):
+    path = str(tmp_path_factory.mktemp('table') / 'a.csv')
+    with open(path, 'w') as stream:
+        stream.write(wide([f'{stem}{number}' for number in range(1, 11)], rows[:2], 'mean' if has_mean else ''))
+    try:
+        found = read(path)
+    except InputError:
+        return
+    assert found.distributions @ ava.SCORES == pytest.approx([np.mean(row) for row in rows[:2]])
+
+
 # --- names and files
 
 
@@ -319,12 +432,59 @@ def test_names_in_sub_folders_and_in_another_case(tmp_path):
     np.testing.assert_array_equal(again.distributions, found.distributions)
 
 
+def test_sub_folders_in_a_column_of_their_own(tmp_path):
+    dataset = make_dataset(tmp_path / 'data', 4)
+    for number in range(4):
+        folder = dataset.images / f's{number % 2}'
+        folder.mkdir(exist_ok=True)
+        os.rename(str(dataset.images / f'100{number}.jpg'), str(folder / ('same.jpg' if number < 2 else 'x.jpg')))
+    table, images = tmp_path / 'labels.csv', str(dataset.images)
+    table.write_text('sessionId,imageName,mean\ns0,same.jpg,6\ns1,same.jpg,7\ns0,x.jpg,8\n')
+    told = []
+    assert ava.read(str(table), images, report=told.append).ids.tolist() == ['s0/same.jpg', 's1/same.jpg', 's0/x.jpg']
+    assert told[0] == f'{table}: columns read: imageName (file), sessionId (folder), mean (mean); not read: none'
+    labels.main([str(table), '-o', str(tmp_path / 'AVA.txt'), '--base_images_path', images])
+    assert ava.read(str(tmp_path / 'AVA.txt'), images).count == 3
+
+
 def test_the_column_whose_values_are_files_counts(tmp_path):
     dataset = make_dataset(tmp_path / 'data', 3)
     table = tmp_path / 'labels.csv'
     table.write_text('image,image_id,mean\nx1,1000,6\nx2,1001,7\nx3,1002,8\n')
     assert ava.read(str(table), str(dataset.images)).ids.tolist() == ['1000', '1001', '1002']
     assert ava.read_labels(str(table)).ids.tolist() == ['x1', 'x2', 'x3']
+
+
+def test_an_assumed_std_is_remembered_in_lines_of_ava(table, tmp_path):
+    output = tmp_path / 'AVA.txt'
+    path = table('image,mean,std\na.jpg,6,1.5\nb.jpg,6.5,\nc.jpg,7,1.5\n')
+    labels.main([path, '-o', str(output), '--shuffle', '1'])
+    lines = [line.split() for line in output.read_text().splitlines()]
+    assert {tuple(line[12:]) for line in lines if line[1] == 'b.jpg'} == {('0', '0', '-1')}
+    assert [line[12:] for line in lines if line[1] != 'b.jpg'] == [[], []]
+    np.testing.assert_allclose(np.genfromtxt(str(output), usecols=range(2, 12)).sum(axis=1), 1)  # as others read it
+    found = read(str(output))
+    assert found.ids[found.panel.assumed].tolist() == ['b.jpg']
+    assert found.about == [f'{output}: 1 labels are a mean alone: their std is assumed, not measured']
+    assert read(table(f'1 953619 {" ".join(map(str, VOTES))} 0 0 -1396\n', 'AVA.txt')).about == []
+
+
+@pytest.mark.parametrize('flags_of', ['train', 'eval', 'records', 'bins', 'check_dataset'])
+@pytest.mark.parametrize('split', ['last', 'official', 'list.txt'])
+def test_a_split_beside_two_label_files_is_an_error(flags_of, split, capsys):
+    from utils import check_dataset, records
+    from utils.formats.flags import export_flags
+    from utils.scoring.flags import eval_flags
+    from utils.training.flags import train_stages
+    parse, first = {'train': (train_stages, []), 'eval': (eval_flags, []), 'check_dataset': (check_dataset._flags, []),
+                    'records': (records._flags, ['pack', '--use', 'training', '-o', 'x']),
+                    'bins': (export_flags, ['bins', 'model.h5', '-o', 'x'])}[flags_of]
+    with pytest.raises(SystemExit) as caught:
+        parse([*first, '--split', split, '--val_dataset_path', 'TEST.csv'])
+    said = capsys.readouterr().err
+    assert caught.value.code == 2 and said.count('\n') == 1
+    assert ('error: --split and --val_dataset_path both say which images are for validation: leave one of them out'
+            in said)
 
 
 def test_two_label_files(tmp_path, capsys):

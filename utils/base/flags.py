@@ -17,7 +17,7 @@ from utils.base.parser import (
     count,
     longest_side,
     megapixels,
-    rate,
+    rate_or_name,
     share,
     size,
     typed_name,
@@ -34,7 +34,7 @@ def add_val_size(group: Any) -> None:
 
 
 def add_split(group: Any) -> None:
-    group.add_argument('--split', type=typed_split, default='last', metavar='last|official|FILE',
+    group.add_argument('--split', type=typed_split, metavar='last|official|FILE',
                        help="validation images: the last ones, AVA's own test list generic_test.jpgl, or a list "
                             'of ids or file names, one a line (default: last)')
 
@@ -47,13 +47,14 @@ def add_test(group: Any, use: str) -> None:
                       help=f'test images by a list of ids or file names of the label file: {use}')
 
 
-def set_val_size(flags: argparse.Namespace) -> argparse.Namespace:
-    """The flags with the card's --val_size where it was not typed and the split is 'last'; None means all.
+def settle_split(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the card's --split and --val_size where they were not typed; a --val_size of None means all.
 
-    Two label files are a split that is named after the second one.
+    Two label files are a split that is named after the second one; ends the command where --split is typed too.
     """
-    if flags.labels.val_path:
-        flags.split = flags.labels.val_path
+    if flags.labels.val_path and flags.split:
+        parser.error('--split and --val_dataset_path both say which images are for validation: leave one of them out')
+    flags.split = flags.labels.val_path or flags.split or 'last'
     if flags.val_size is None and flags.split == 'last':
         flags.val_size = VAL_SIZE
     return flags
@@ -72,11 +73,12 @@ def add_label_options(group: Any, *, skip: bool = True, two_files: bool = True) 
     add('--range', type=any_number, nargs=2, metavar=('WORST', 'BEST'), const='scale',
         help="values of the worst and the best possible mean or rating in a table, such as 0 100, or 1 0 where a low "
              "value is better (default: as in the column's name, mean_0_100, else 1 10, where that is plausible)")
-    add('--std', type=rate, metavar='S', const='std',
-        help='standard deviation of the votes, in points of 1 to 10, for labels that are a mean alone '
-             f'(default: {ASSUMED_STD:g})')
+    add('--std', type=rate_or_name, metavar='S|COLUMN', const='std',
+        help='standard deviation of the votes, in points of 1 to 10, for labels that are a mean alone, or the column '
+             f'that has it, on the scale of the means (default: {ASSUMED_STD:g}, or the column std)')
     add('--ignore_columns', type=typed_text, nargs='+', metavar='NAME', const='ignored',
-        help='columns of a table that are not read (default: those without a known name)')
+        help="columns of a table that are not read, by name or with a star, as 'quality*' (default: those without a "
+             'known name)')
     if skip:
         add('--skip_bad_labels', nargs=0, const='skip_bad',
             help='leave out label lines that cannot be used, and report how many, instead of stopping')
@@ -84,7 +86,7 @@ def add_label_options(group: Any, *, skip: bool = True, two_files: bool = True) 
             help=f'largest share of lines that --skip_bad_labels leaves out (default: {MAX_BAD_LABELS})')
     if two_files:
         add('--val_dataset_path', type=typed_path, metavar='FILE', const='val_path',
-            help='label file of the validation images, where a dataset comes as two files; replaces --split')
+            help='label file of the validation images, where a dataset comes as two files; instead of --split')
 
 
 class _LabelOption(argparse.Action):

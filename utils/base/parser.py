@@ -83,6 +83,15 @@ def rate_or_auto(text: str) -> Union[float, str]:
     return text if text == 'auto' else number(float, lambda x: x > 0, 'a number above 0, or auto')(text)
 
 
+def rate_or_name(text: str) -> Union[float, str]:
+    """A number above 0, or else a name."""
+    try:
+        float(text)
+    except ValueError:
+        return typed_text(text)
+    return float(rate(text))
+
+
 def crops(text: str) -> Union[int, str]:
     """A number of crops, or 'fresh'."""
     if text == 'fresh':

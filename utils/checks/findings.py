@@ -5,53 +5,24 @@ but worth a look.
 """
 import collections
 import os
-from concurrent import futures
 from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
-from utils.base.cores import usable_cores
-from utils.base.errors import InputError
-from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.progress import progress
 from utils.checks import ava_facts
-from utils.data import ava, image_headers, splits
+from utils.checks.datasets import Dataset
+from utils.data import image_headers
 from utils.data.image_headers import Facts
-from utils.data.image_kinds import ENDINGS, JPEG
+from utils.data.image_kinds import JPEG
 
 LARGE = 30 * 10 ** 6    # pixels: beyond AVA's images by far, slow to decode, below what is refused
 FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: an image of one colour has far less, most others more
 ALWAYS_LOOK = 4096      # bytes below which FEW_BYTES says nothing: tables stand among them
 ONE_COLOUR = 3 / 127.5  # largest difference in an image of one colour, on the scale from -1 to 1
-HEADERS_AT_ONCE = 256
 ACROSS_SPLIT = 'duplicate_across_split'
 
 Details = Iterator[Tuple[str, str]]  # the name of what was found, and why it is one
-
-
-class Dataset(NamedTuple):
-    """Labels and images, and what their headers say, before anything is decoded."""
-
-    labels_path: str
-    images_folder: str
-    labels: ava.Labels
-    paths: np.ndarray         # object (str) [N]: of the labels' images, whether or not they exist
-    found: np.ndarray         # bool [N]: whether the image exists
-    images: List[str]         # names of all image files in the folder, sorted
-    facts: Dict[str, Facts]   # of each of `images`
-    parts: Optional[splits.Parts]  # training and validation ratings; None where they cannot be split
-    split: str                # what parts are printed as, or why there are none
-    split_typed: bool         # by --val_size: that there are no parts is a finding then
-
-    def name_of(self, path: str) -> str:
-        """The name of an image in the folder, with its sub-folders."""
-        return path[len(os.path.join(self.images_folder, '')):]
-
-    @property
-    def label_of(self) -> Dict[str, str]:
-        """The id of each labelled image that exists, by its file's name."""
-        return {self.name_of(path): image_id
-                for path, image_id in zip(self.paths[self.found], self.labels.ids[self.found])}
 
 
 class Finding(NamedTuple):
@@ -72,32 +43,6 @@ class Checked(NamedTuple):
     headers_only: bool
 
 
-def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LAST, val_size: Optional[int] = None,
-                 options: LabelOptions = AS_USUAL) -> Dataset:
-    """The dataset before anything is decoded.
-
-    InputError where the labels, the folder or all of the labelled images are missing, or a list of `split` cannot be
-    used. That the split 'last' leaves no training or validation image is said in the dataset.
-    """
-    ava.refuse_exchanged(labels_path, images_folder)
-    exists = ava.has_image(images_folder) if os.path.isdir(images_folder) else None
-    labels = ava.read_labels(labels_path, options._replace(skip_bad=True, max_bad=1), exists=exists)
-    paths, found = ava.find_images(labels.ids, images_folder)
-    images = sorted(name for name in ava.list_images(images_folder, labels.ids) if name.lower().endswith(ENDINGS))
-    parts, description = None, ''
-    try:
-        parts = splits.choose(ava.Ratings(labels.ids, paths, labels.distributions).take(found), split, val_size,
-                              labels=labels_path)
-        description = splits.describe(split, parts[1])
-    except InputError as error:
-        if split != splits.LAST:
-            raise
-        description = str(error)
-    dataset = Dataset(labels_path, images_folder, labels, paths, found, images, {}, parts, description,
-                      val_size is not None)
-    return dataset._replace(facts=_read_facts(images_folder, sorted({*images, *dataset.label_of})))
-
-
 def examine(dataset: Dataset, *, headers_only: bool = False) -> Checked:
     """The verdicts on all images: from TF's own decoder, or from the headers alone."""
     verdicts = _by_headers(dataset) if headers_only else _decode(dataset)
@@ -114,18 +59,6 @@ def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
     large = {name: f'more than {limit // 10 ** 6} megapixels: {facts[name].pixels}' for name in dataset.images
              if facts[name].pixels > limit}
     return {name: facts[name].problem or large.get(name) for name in dataset.images}
-
-
-def _read_facts(folder: str, names: Sequence[str]) -> Dict[str, Facts]:
-    """The facts of each file; several are read at once, as disks answer many requests faster than one by one."""
-    groups = [names[first:first + HEADERS_AT_ONCE] for first in range(0, len(names), HEADERS_AT_ONCE)]
-
-    def read_group(group: Sequence[str]) -> List[Facts]:
-        return [image_headers.read(os.path.join(folder, name)) for name in group]
-
-    with futures.ThreadPoolExecutor(4 * usable_cores()) as pool:
-        facts = (each for group in pool.map(read_group, groups) for each in group)
-        return {name: each for each, name in zip(progress(facts, len(names), 'reading headers'), names)}
 
 
 def _decode(dataset: Dataset) -> Dict[str, Optional[str]]:
@@ -179,14 +112,15 @@ def _same_content(dataset: Dataset, reasons: Dict[str, str]) -> List[List[str]]:
 
 def bad_labels(checked: Checked) -> Details:
     """The label lines that training cannot use."""
-    for line, reason in checked.dataset.labels.bad:
-        yield f'{os.path.basename(checked.dataset.labels_path)}:{line}', reason
+    for file in checked.dataset.label_files:
+        for line, reason in file.labels.bad:
+            yield f'{os.path.basename(file.path)}:{line}', reason
 
 
 def labels_without_image(checked: Checked) -> Details:
     """The ids whose image is not in the folder; training leaves them out."""
     dataset = checked.dataset
-    for image_id, path in zip(dataset.labels.ids[~dataset.found], dataset.paths[~dataset.found]):
+    for image_id, path in zip(dataset.ids[~dataset.found], dataset.paths[~dataset.found]):
         yield image_id, f'found no {dataset.name_of(path)} in the folder: add the image or delete the line'
 
 
@@ -203,22 +137,36 @@ def undecodable_images(checked: Checked) -> Details:
     yield from checked.reasons.items()
 
 
+def rows_of_one_image(dataset: Dataset) -> Dict[int, int]:
+    """The rows whose image another row has too, and that one: later rows, of two label files those for training."""
+    first: Dict[str, int] = {}
+    found: Dict[int, int] = {}
+    for row in np.flatnonzero(dataset.found):
+        earlier = first.setdefault(dataset.paths[row], row)
+        if earlier != row:
+            later = dataset.file_of(earlier) == dataset.file_of(row)
+            found.update({row: earlier} if later else {earlier: row})
+    return found
+
+
 def labels_of_one_image(checked: Checked) -> Details:
     """The ids whose image another id names too, such as 7 and 7.jpg."""
-    first: Dict[str, str] = {}
     dataset = checked.dataset
-    for image_id, path in zip(dataset.labels.ids[dataset.found], dataset.paths[dataset.found]):
-        if first.setdefault(path, image_id) != image_id:
-            yield image_id, f'found the same file as for {first[path]}: delete one of the two lines'
+    for row, other in rows_of_one_image(dataset).items():
+        file = dataset.file_of(other)
+        where = '' if file == dataset.file_of(row) else f' in {os.path.basename(file)}'
+        yield dataset.ids[row], f'found the same file as for {dataset.ids[other]}{where}: delete one of the two lines'
 
 
 def duplicates_across_split(checked: Checked) -> Details:
     """The training images whose content a validation image has too: the model knows their scores.
 
-    Where a typed --val_size gives no split, that is the finding.
+    Where a typed --val_size or --val_dataset_path gives no split, that is the finding.
     """
-    if checked.dataset.split_typed and not checked.dataset.parts:
-        yield '--val_size', f'not checked: {checked.dataset.split}'
+    dataset = checked.dataset
+    if dataset.split_typed and not dataset.parts:
+        flag = '--val_size' if len(dataset.label_files) == 1 else '--val_dataset_path'
+        yield flag, f'not checked: {dataset.split}'
     for name, other in _across_split(checked):
         yield name, f'found the same content as in {other}, which is for validation: delete one of the two lines'
 
@@ -273,7 +221,8 @@ def unlike_ava(checked: Checked) -> Details:
     dataset = checked.dataset
     missing = {os.path.splitext(os.path.basename(path))[0] for path in dataset.paths[~dataset.found]}
     unreadable = {os.path.splitext(name)[0] for name in checked.reasons}
-    yield from ava_facts.remarks(dataset.labels_path, dataset.labels, missing | unreadable)
+    for file in dataset.label_files:
+        yield from ava_facts.remarks(file.path, file.labels, missing | unreadable)
 
 
 Check = Tuple[str, str, Callable[[Checked], Details]]

@@ -9,6 +9,7 @@ from utils import score_utils
 from utils.base import files, text
 from utils.base.errors import InputError
 from utils.checks import ava_facts, findings
+from utils.checks.datasets import Dataset, LabelFile
 from utils.checks.findings import ACROSS_SPLIT, CHECKS, REMARKS, Checked, Finding
 from utils.data import ava, ava_lines, label_text, panel
 
@@ -60,12 +61,13 @@ def causes(checked: Checked) -> Dict[str, int]:
 def summary(checked: Checked, found: List[Finding], remarks: List[Finding], list_path: str) -> str:
     """The text for the screen: sizes, histogram of the labels in use, remarks, findings."""
     dataset = checked.dataset
-    means = score_utils.mean_score(dataset.labels.distributions[dataset.found])
+    means = score_utils.mean_score(dataset.distributions[dataset.found])
     good = np.round(means, score_utils.DECIMALS) > score_utils.GOOD
-    lines = [f'labels: {len(dataset.labels.ids)} usable, {dataset.labels_path}',
+    files = dataset.label_files
+    lines = [*(f'labels: {len(file.labels.ids)} usable, {file.path}' for file in files),
              f'images: {len(dataset.images)}, {dataset.images_folder}', *([dataset.split] if dataset.parts else []),
-             *dataset.labels.about, *_about_names(dataset),
-             panel.text(panel.agreement(means, dataset.labels.panel.take(dataset.found)))]
+             *(sentence for file in files for sentence in file.labels.about), *_about_names(dataset),
+             *((f'{file.path}: ' if len(files) > 1 else '') + panel.text(_agreement(dataset, file)) for file in files)]
     if checked.headers_only:
         lines.append('headers only: no image was decoded, damage behind the headers was not looked for')
     lines += ['', f'mean scores of the {len(means)} labels with an image (evenly long bars would be balanced classes):',
@@ -87,9 +89,15 @@ def summary(checked: Checked, found: List[Finding], remarks: List[Finding], list
     return '\n'.join(lines)
 
 
-def _about_names(dataset: findings.Dataset) -> List[str]:
+def _agreement(dataset: Dataset, file: LabelFile) -> Optional[panel.Agreement]:
+    """The agreement of a file's labels that have an image."""
+    found = dataset.found[file.rows]
+    return panel.agreement(score_utils.mean_score(file.labels.distributions[found]), file.labels.panel.take(found))
+
+
+def _about_names(dataset: Dataset) -> List[str]:
     """A sentence where files are named as in the labels but for the case of letters."""
-    names = ava.in_other_case(dataset.labels.ids[dataset.found], dataset.paths[dataset.found])
+    names = ava.in_other_case(dataset.ids[dataset.found], dataset.paths[dataset.found])
     differ = f'{len(names)} names differ from their files in the case of letters only, first '
     return [differ + names[0]] if names else []
 
@@ -102,16 +110,17 @@ def _first(findings: List[Finding]) -> List[str]:
 def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -> Dict[str, Any]:
     """The same for programs: every finding and remark, with the counts of each kind."""
     dataset = checked.dataset
-    means = score_utils.mean_score(dataset.labels.distributions[dataset.found])
-    parts = dataset.parts
+    means = score_utils.mean_score(dataset.distributions[dataset.found])
+    parts, (first, *others) = dataset.parts, dataset.label_files
     return {
         'format': FORMAT, 'headers_only': checked.headers_only,
-        'labels': {'path': dataset.labels_path, 'usable': len(dataset.labels.ids),
-                   'with_image': int(dataset.found.sum()), 'git_hash': ava_facts.git_hash(dataset.labels_path)},
+        'labels': _file_json(dataset, first),
+        'validation_labels': {**_file_json(dataset, others[0]), **agreement_json(_agreement(dataset, others[0]))}
+                             if others else None,
         'images': {'folder': dataset.images_folder, 'files': len(dataset.images)},
         'split': {'text': dataset.split, 'training': parts[0].count, 'validation': parts[1].count} if parts else {
             'text': f'not checked: {dataset.split}'},
-        **agreement_json(panel.agreement(means, dataset.labels.panel.take(dataset.found))),
+        **agreement_json(_agreement(dataset, first)),
         'mean_score': float(means.mean()), 'mean_scores': bars(means),
         'undecodable_causes': causes(checked),
         'counts': {kind: sum(finding.kind == kind for finding in [*findings, *remarks])
@@ -119,6 +128,11 @@ def as_json(checked: Checked, findings: List[Finding], remarks: List[Finding]) -
         'findings': [finding._asdict() for finding in findings],
         'remarks': [remark._asdict() for remark in remarks],
     }
+
+
+def _file_json(dataset: Dataset, file: LabelFile) -> Dict[str, Any]:
+    return {'path': file.path, 'usable': len(file.labels.ids), 'with_image': int(dataset.found[file.rows].sum()),
+            'git_hash': ava_facts.git_hash(file.path)}
 
 
 def agreement_json(found: Optional[panel.Agreement]) -> Dict[str, Any]:
@@ -157,22 +171,31 @@ def require_replaceable(path: str, flag: str) -> None:
         raise InputError(f'{flag}: {path} exists and is no {what}. Choose another name')
 
 
-def clean_lines(checked: Checked) -> List[str]:
-    """The label lines, as they stand, without those that a finding speaks of.
+def clean_lines(checked: Checked) -> List[List[str]]:
+    """The label lines of each label file, as they stand, without those that a finding speaks of.
 
     Left out: bad lines, labels without an image or with an unreadable one, further labels of an image that has one, and
-    training images that are validation images too. Labels of CSV and JSON become lines of AVA.txt.
+    training images that are validation images too. Labels of tables become lines of AVA.txt.
     """
     dataset = checked.dataset
     unwanted = {name for name, _ in findings.duplicates_across_split(checked)} | set(checked.reasons)
-    twice = {image_id for image_id, _ in findings.labels_of_one_image(checked)}
-    kept = [row for row, (image_id, path) in enumerate(zip(dataset.labels.ids, dataset.paths))
-            if dataset.found[row] and dataset.name_of(path) not in unwanted and image_id not in twice]
-    if dataset.labels.is_table:
-        votes = dataset.labels.distributions * dataset.labels.totals[:, np.newaxis]
-        return [ava_lines.to_line(index, dataset.labels.ids[row], votes[row]) for index, row in enumerate(kept, 1)]
-    bad = {line for line, _ in dataset.labels.bad}
-    text = label_text.read(dataset.labels_path, 'lines of AVA.txt').data
+    twice = set(findings.rows_of_one_image(dataset))
+    kept = [row for row, path in enumerate(dataset.paths)
+            if dataset.found[row] and dataset.name_of(path) not in unwanted and row not in twice]
+    first = 1
+    result: List[List[str]] = []
+    for file in dataset.label_files:
+        votes = file.labels.distributions * file.labels.totals[:, np.newaxis]
+        mine = [row - file.rows.start for row in kept if file.rows.start <= row < file.rows.stop]
+        result.append(_as_they_stand(file, mine) if not file.labels.is_table else
+                      ava_lines.to_lines(file.labels.ids, votes, file.labels.panel.assumed, mine, first))
+        first += len(mine)
+    return result
+
+
+def _as_they_stand(file: LabelFile, rows: List[int]) -> List[str]:
+    bad = {line for line, _ in file.labels.bad}
+    text = label_text.read(file.path, 'lines of AVA.txt').data
     lines = [line.decode('utf-8') for number, line in enumerate(text.splitlines(), 1)
              if line.strip() and number not in bad]
-    return [lines[row] for row in kept]
+    return [lines[row] for row in rows]

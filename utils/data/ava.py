@@ -9,7 +9,7 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.scores import SCORES  # noqa: F401  others read it here
-from utils.data import ava_lines, image_names, label_tables, label_text, panel, path_hints
+from utils.data import ava_lines, image_names, label_report, label_tables, label_text, panel, path_hints
 from utils.data.ava_lines import BadLine
 from utils.data.image_kinds import ENDINGS
 from utils.data.panel import Panel
@@ -67,9 +67,10 @@ def read_labels(ava_dataset_path: str, options: LabelOptions = AS_USUAL, *,
     if is_table:
         ids, votes, bad, people, about = label_tables.read(ava_dataset_path, options, exists)
     else:
-        ids, votes, bad = ava_lines.parse(data, ava_dataset_path, options)
+        ids, votes, assumed, bad = ava_lines.parse(data, ava_dataset_path, options)
+        people = panel.counted(votes)._replace(assumed=assumed)
         about = [f'{ava_dataset_path}: read as {encoding}'] if encoding else []
-        people = panel.counted(votes)
+        about += [f'{ava_dataset_path}: {label_report.assumed(people)}'] if assumed.any() else []
     if not ids:
         raise no_labels(ava_dataset_path, bad)
     totals = votes.sum(axis=1)

@@ -1,5 +1,6 @@
 """Which column of a table of labels has what: the file, votes, a mean and its std, raters, groups."""
 import math
+import os
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
@@ -12,9 +13,10 @@ from utils.data.label_names import key, tier
 from utils.data.label_rows import EXPECTED, NAMES, Part, is_image_name, number
 
 LOOKED_AT = 500  # rows from which a column of files is chosen
-FIVE = 1 + 9 * np.arange(5) / 4  # where the scores 1 to 5 stand on 1 to 10
-_TENS = list(range(1, 11)), list(range(10)), list(range(2, 12))
-_FIVES = list(range(1, 6)), list(range(5))
+COUNTS = 10, 9, 5  # of columns of votes: on 1 to 10, on 1 to 5 in halves, on 1 to 5
+_ANY_STEM = [list(range(1, 11)), list(range(10)), list(range(2, 12)), [half / 2 for half in range(1, 11)],
+             [half / 2 for half in range(2, 11)]]
+_VOTE_STEM = [list(range(1, 6)), list(range(5))]
 
 
 class Layout(NamedTuple):
@@ -22,8 +24,8 @@ class Layout(NamedTuple):
 
     names: List[str]
     file: int
-    votes: List[int]              # ten, or five
-    lowest: int                   # the number of the first of them
+    votes: List[int]              # COUNTS
+    ends: Tuple[float, float]     # the numbers of the first and the last of them
     vote_list: Optional[int]
     means: List[int]              # one, or beside votes any number
     std: Optional[int]
@@ -32,11 +34,12 @@ class Layout(NamedTuple):
     rater: Optional[int]          # there is one row for each rating
     scale: Optional[Tuple[float, float]]  # of the mean, worst and best, as the flag or the column's name says
     asks_direction: bool
+    folder: Optional[int]         # of the images' sub-folders, where they are not in the names
 
     @property
     def used(self) -> List[int]:
         """All of these columns."""
-        single = self.file, self.vote_list, self.std, self.number, self.group, self.rater
+        single = self.file, self.vote_list, self.std, self.number, self.group, self.rater, self.folder
         return sorted({*self.votes, *self.means, *(column for column in single if column is not None)})
 
 
@@ -45,10 +48,8 @@ def find(part: Part, options: LabelOptions, exists: Optional[Callable[[str], boo
 
     InputError, which begins with the first line, where it lacks something or has it twice.
     """
-    ignored = {key(name) for name in options.ignored}
-    kept = {column: name for column, name in enumerate(part.names) if key(name) not in ignored}
-    search = _Search(part, kept)
-    votes, lowest = _vote_columns(search)
+    search = search_in(part, options)
+    votes, ends = _vote_columns(search)
     vote_list = search.one(label_names.VOTE_LIST, 'list of votes') if not votes else None
     scalar = vote_list is not None and search.share(vote_list, lambda cell: not math.isnan(number(cell))) > 0.5
     file = _file_column(search, exists)
@@ -70,13 +71,20 @@ def find(part: Part, options: LabelOptions, exists: Optional[Callable[[str], boo
     if has_votes and options.scale:
         raise InputError(f'{part.where}: found votes for ten scores and a --range, which is that of a mean, expected '
                          'one of the two: leave --range out')
-    std = None if has_votes or rater is not None else search.one(label_names.STD, 'standard deviation')
-    return Layout(part.names, file, votes, lowest, vote_list, means, std, None if has_votes else counted,
+    std = None if has_votes or rater is not None else _std_column(search, part.names[means[0]], options.std)
+    return Layout(part.names, file, votes, ends, vote_list, means, std, None if has_votes else counted,
                   search.one(label_names.GROUP, 'group', several_is_none=True), None if has_votes else rater,
-                  options.scale or said.scale, said.is_difference and not options.scale and not said.scale)
+                  options.scale or said.scale, said.is_difference and not options.scale and not said.scale,
+                  _folder_column(search, file, exists))
 
 
-class _Search(NamedTuple):
+def search_in(part: Part, options: LabelOptions) -> 'Search':
+    """A part with those of its columns that `options` do not leave out."""
+    return Search(part, {column: name for column, name in enumerate(part.names)
+                         if not any(label_names.matches(name, pattern) for pattern in options.ignored)})
+
+
+class Search(NamedTuple):
     """A part and the columns that may be used, by index."""
 
     part: Part
@@ -106,7 +114,32 @@ class _Search(NamedTuple):
         return sum(map(is_true, cells)) / len(cells) if cells else 0.0
 
 
-def _file_column(search: _Search, exists: Optional[Callable[[str], bool]]) -> Optional[int]:
+def _folder_column(search: Search, file: int, exists: Optional[Callable[[str], bool]]) -> Optional[int]:
+    """The column with the sub-folders of the images, where more of them are there than without it."""
+    if exists is None:
+        return None
+    cells = [cells for _, cells in search.part.rows[:LOOKED_AT] if file < len(cells)]
+    best, most = None, sum(exists(str(row[file])) for row in cells)
+    for column, name in search.names.items():
+        if tier(label_names.FOLDER, name) is not None and column != file:
+            found = sum(exists(f'{row[column]}/{row[file]}') for row in cells if column < len(row))
+            best, most = (column, found) if found > most else (best, most)
+    return best
+
+
+def _std_column(search: Search, mean: str, typed: Any) -> Optional[int]:
+    """The column with the std of `mean`: the `typed` one, one that is named like the mean, or one with a usual name."""
+    if isinstance(typed, str):
+        found = [column for column, name in search.names.items() if key(name) == key(typed)]
+        if len(found) != 1:
+            raise InputError(f'{search.part.where}: found {len(found)} columns {typed!r}, expected the one with the '
+                             'standard deviations: type --std with a number, or the name of a column')
+        return found[0]
+    paired = [column for column, name in search.names.items() if label_names.is_std_of(mean, name)]
+    return paired[0] if len(paired) == 1 else search.one(label_names.STD, 'standard deviation')
+
+
+def _file_column(search: Search, exists: Optional[Callable[[str], bool]]) -> Optional[int]:
     """The column with the images' names: of several the one whose values are files, or end like images."""
     found = [column for column, name in search.names.items() if tier(label_names.FILE, name) is not None]
     for is_true in (*([exists] if exists else []), is_image_name):
@@ -120,46 +153,78 @@ def _file_column(search: _Search, exists: Optional[Callable[[str], bool]]) -> Op
     return found[0] if found else None
 
 
-def _vote_columns(search: _Search) -> Tuple[List[int], int]:
-    """The columns of the votes in the scores' order, and the number of the first; none where there are no votes.
+def _vote_columns(search: Search) -> Tuple[List[int], Tuple[float, float]]:
+    """The columns of the votes in the scores' order, and the numbers of the first and last; none without votes.
 
     Usual names are votes where there is no mean beside them; other numbered columns, and these beside a mean, only
     where what they hold can be votes.
     """
-    usual = {column: label_names.vote_number(name) for column, name in search.names.items()}
-    groups: Dict[str, Dict[int, int]] = {'': {column: value for column, value in usual.items() if value is not None}}
-    for column, name in search.names.items():
-        found = label_names.numbered(name)
-        if found and usual[column] is None and not label_names.is_known(name):
-            groups.setdefault(found[0], {})[column] = found[1]
-    complete = {stem: columns for stem, columns in groups.items() if _is_complete(stem, columns)}
+    groups = numbered_columns(search)
+    complete = {stem: columns for stem, columns in groups.items() if is_complete(stem, columns)}
     has_mean = bool(search.first_tier(label_names.MEAN))
     chosen = {stem: columns for stem, columns in complete.items()
               if stem == '' and not has_mean or _hold_votes(search.part, list(columns), strict=stem != '')}
     if len(chosen) > 1:
         shown = [[search.names[column] for column in columns] for columns in chosen.values()]
+        others = ' '.join(repr(os.path.commonprefix(names) + '*') for names in shown[1:])
         raise InputError(f'{search.part.where}: found {len(chosen)} groups of columns that may be votes, '
                          f'{" and ".join(f"{names[0]} ... {names[-1]}" for names in shown)}, expected one: leave the '
-                         f'others out with --ignore_columns {" ".join(map(repr, shown[-1]))}')
+                         f'others out, as with --ignore_columns {others}')
     if groups[''] and '' not in complete:
-        found_scores = ', '.join(map(str, sorted(groups[''].values())))
+        found_scores = ', '.join(f'{score:g}' for score in sorted(groups[''].values()))
         raise InputError(f'{search.part.where}: found columns of votes for the scores {found_scores}, expected one for '
                          'each from 1 to 10, or from 0 to 9: give a mean instead where votes are on another scale')
-    columns: Dict[int, int] = next(iter(chosen.values()), {})
-    return sorted(columns, key=lambda column: columns[column]), min(columns.values(), default=1)
+    columns: Dict[int, float] = next(iter(chosen.values()), {})
+    ordered = sorted(columns, key=lambda column: columns[column])
+    if ordered:
+        _refuse_scores(search, ordered, has_mean)
+    return ordered, (min(columns.values(), default=1), max(columns.values(), default=10))
 
 
-def _is_complete(stem: str, columns: Dict[int, int]) -> bool:
-    """Whether columns by their numbers are ten votes, or, where their name says votes, five."""
+def numbered_columns(search: Search) -> Dict[str, Dict[int, float]]:
+    """The numbers of the columns by stem and column; those that are votes by the usual names have the stem ''."""
+    usual = {column: label_names.vote_number(name) for column, name in search.names.items()}
+    groups: Dict[str, Dict[int, float]] = {'': {column: value for column, value in usual.items() if value is not None}}
+    for column, name in search.names.items():
+        found = label_names.numbered(name)
+        if found and usual[column] is None and not label_names.is_known(name):
+            groups.setdefault(found[0], {})[column] = found[1]
+    return groups
+
+
+def is_complete(stem: str, columns: Dict[int, float]) -> bool:
+    """Whether columns by their numbers are votes on a whole scale; five only where their name says votes."""
     numbers = sorted(columns.values())
     return not label_names.is_person(stem) and (
-        numbers in _TENS or numbers in _FIVES and label_names.is_vote_stem(stem))
+        numbers in _ANY_STEM or numbers in _VOTE_STEM and label_names.is_vote_stem(stem))
+
+
+def _refuse_scores(search: Search, columns: Sequence[int], has_mean: bool) -> None:
+    """InputError where columns of votes may as well have a rater's scores each, and neither names nor a mean say it."""
+    names = [search.names[column] for column in columns]
+    rows = numbers_of(search.part, columns)
+    if has_mean or all(map(label_names.counts_votes, names)) or not may_be_scores(rows):
+        return
+    raise InputError(f'{search.part.where}: found numbers from {rows.min():g} to {rows.max():g} alone in the columns '
+                     f'{names[0]} ... {names[-1]}, expected to know what they are: name them v1 ... v10 where they '
+                     "count votes, or rater1 ... rater10 where each has one rater's scores")
+
+
+def may_be_scores(rows: np.ndarray) -> bool:
+    """Whether cells [R, C] may be scores of C raters: all are from 1 to 10, which counts of votes hardly ever are."""
+    return bool(len(rows)) and bool(np.all((rows >= SCORES[0]) & (rows <= SCORES[-1])))
+
+
+def numbers_of(part: Part, columns: Sequence[int]) -> np.ndarray:
+    """The cells of some columns, float64 [R, C], NaN where there is no number."""
+    return np.array([[number(cells[column]) if column < len(cells) else math.nan for column in columns]
+                     for _, cells in part.rows], np.float64).reshape(
+                         len(part.rows), len(columns))
 
 
 def _hold_votes(part: Part, columns: Sequence[int], strict: bool) -> bool:
     """Whether the cells are counts, none negative, or shares that sum to 1 or 100: in nearly all rows, or in most."""
-    rows = np.array([[number(cells[column]) if column < len(cells) else math.nan for column in columns]
-                     for _, cells in part.rows], np.float64).reshape(-1, len(columns))
+    rows = numbers_of(part, columns)
     with np.errstate(invalid='ignore'):
         total = rows.sum(axis=1)
         whole = (rows % 1 == 0).all(axis=1)
@@ -168,6 +233,6 @@ def _hold_votes(part: Part, columns: Sequence[int], strict: bool) -> bool:
     return bool(len(rows)) and good.mean() > (0.98 if strict else 0.5)
 
 
-def positions(layout: Layout) -> np.ndarray:
-    """Where the votes of each column stand on 1 to 10."""
-    return FIVE if len(layout.votes) == len(FIVE) else SCORES
+def positions(count: int) -> np.ndarray:
+    """Where the votes of each of so many columns stand on 1 to 10."""
+    return np.linspace(SCORES[0], SCORES[-1], count)

@@ -1,6 +1,6 @@
 """The names of image files in tables of labels, with the folders in front of them."""
 import re
-from typing import Any, Sequence
+from typing import Any, Optional, Sequence
 
 from utils.base.errors import InputError
 from utils.data import image_names
@@ -10,9 +10,15 @@ from utils.data.label_rows import Part
 
 def name(cells: Sequence[Any], layout: Layout) -> str:
     """A row's file name with '/' between folders; '' where it has none."""
-    found = cells[layout.file] if layout.file < len(cells) else ''
-    found = str(found).strip() if isinstance(found, (str, int)) and not isinstance(found, bool) else ''
+    found = _text(cells, layout.file)
+    folder = _text(cells, layout.folder)
+    found = f'{folder}/{found}' if folder and found else found
     return re.sub(r'^(?:\./)+', '', found.replace('\\', '/'))
+
+
+def _text(cells: Sequence[Any], column: Optional[int]) -> str:
+    found = cells[column] if column is not None and column < len(cells) else ''
+    return str(found).strip() if isinstance(found, (str, int)) and not isinstance(found, bool) else ''
 
 
 def shared_folder(parts: Sequence[Part], layouts: Sequence[Layout]) -> str:

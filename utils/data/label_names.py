@@ -3,6 +3,7 @@
 Blanks, '-' and '_' between words are one: `Image Name`, `image-name` and `image_name` are the same. Of a kind of column
 the usual names stand first: where a table has one of them, others of that kind are not read.
 """
+import fnmatch
 import re
 from typing import NamedTuple, Optional, Sequence, Tuple
 
@@ -43,11 +44,15 @@ VOTE_LIST = _any('labels?|votes|ratings|distribution', 'histogram|hist|vote_?(?:
                  '(?:score|rating)_?distribution')
 KINDS = FILE, MEAN, STD, NUMBER, GROUP, RATER, VOTE_LIST
 
+FOLDER = _any('(?:sub_?)?(?:folder|dir|directory)(?:_?name)?|(?:session|album)(?:_?(?:id|name))?|文件夹|目录')
+
 _DIFFERENCE = re.compile(r'd(?:ifference_)?_?mos.*')
-_VOTE = re.compile(r'(?:v|votes?|score|rating|count)?_?(\d{1,2})')
-_NUMBERED = re.compile(r'(.*?)_?(\d{1,2})(?:\.0)?_?(stars?|votes?|points?|分|星)?')
+_NUMBER = r'(\d{1,2}(?:\.[05])?)'
+_VOTE = re.compile(f'(?:v|votes?|score|rating|count)?_?{_NUMBER}')
+_NUMBERED = re.compile(f'(.*?)_?{_NUMBER}_?(stars?|votes?|points?|分|星)?')
 _VOTE_STEMS = {'', 'c', 'n', 'num', 'star', 'stars', 'scores', 'ratings', 'counts', 'bin', 'hist', 'distribution',
                'vote', 'votes', 'point', 'points', '分', '星'}
+_COUNTS = re.compile(r'(?:v|votes?|counts?|bin|hist|distribution)_?\d.*|.*\d_?(?:votes?|stars?|星)')
 _PERSONS = re.compile('(?:rater|worker|user|observer|obs|subject|annotator|judge|expert|participant|person|评委|'
                       '评分者)s?')
 
@@ -82,16 +87,33 @@ def mean_name(name: str) -> MeanName:
                     bool(_DIFFERENCE.fullmatch(key(name))))
 
 
-def vote_number(name: str) -> Optional[int]:
+def vote_number(name: str) -> Optional[float]:
     """The number of a column that is one of votes by the usual names, such as v7; None where it is none."""
     found = _VOTE.fullmatch(key(name))
-    return int(found.group(1)) if found else None
+    return float(found.group(1)) if found else None
 
 
-def numbered(name: str) -> Optional[Tuple[str, int]]:
+def counts_votes(name: str) -> bool:
+    """Whether a numbered column says that it counts votes, as v7 does and score_7, c7 or 7 do not."""
+    return bool(_COUNTS.fullmatch(key(name)))
+
+
+def numbered(name: str) -> Optional[Tuple[str, float]]:
     """Stem and number of a numbered column, such as ('c', 7); None where it has no number."""
     found = _NUMBERED.fullmatch(key(name))
-    return (found.group(1).strip('_') + (found.group(3) or ''), int(found.group(2))) if found else None
+    return (found.group(1).strip('_') + (found.group(3) or ''), float(found.group(2))) if found else None
+
+
+def is_std_of(mean: str, name: str) -> bool:
+    """Whether a column has the stds of the means in the column `mean` by its name, as quality_std of quality_mean."""
+    stem = re.sub(r'(?:^|_)(?:mean|average|avg|mos)(?=_|$)', '', key(mean)).strip('_')
+    std = '(?:std|sd|stddev|std_dev|stdev)'
+    return bool(stem) and bool(re.fullmatch(f'{std}_?{re.escape(stem)}|{re.escape(stem)}_?{std}', key(name)))
+
+
+def matches(name: str, pattern: str) -> bool:
+    """Whether a name is the one that was typed, or matches it where it has a star, as quality* does."""
+    return key(name) == key(pattern) or fnmatch.fnmatchcase(key(name), key(pattern))
 
 
 def is_vote_stem(stem: str) -> bool:

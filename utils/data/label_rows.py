@@ -1,10 +1,11 @@
 """Tables of labels -> rows of cells: CSV, tab- and blank-separated text, JSON, JSON lines, Excel."""
+import contextlib
 import csv
 import io
 import json
 import math
 import re
-from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from utils.base.errors import InputError, require_packages
 from utils.base.scores import SCORES
@@ -99,6 +100,14 @@ def _blank_separated(text: str, first: str) -> Iterator[Tuple[int, List[str]]]:
 def is_image_name(text: str) -> bool:
     """Whether a text ends like the name of an image, of whatever kind."""
     return bool(re.search(r'\.(?:jpe?g|png|bmp|gif|webp|tiff?|heic|avif)$', text.strip(), re.I))
+
+
+def as_list(cell: Any) -> Optional[List[Any]]:
+    """The list in a cell, as JSON or as its text; None where there is none."""
+    if isinstance(cell, str) and cell.strip().startswith('['):
+        with contextlib.suppress(ValueError, RecursionError):
+            cell = json.loads(cell)
+    return cell if isinstance(cell, list) else None
 
 
 def is_number(cell: Any) -> bool:

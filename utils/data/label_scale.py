@@ -15,6 +15,7 @@ OWN: Scale = (LOWEST, HIGHEST)
 FIVE = 5.0               # where no mean exceeds it, 1 to 5 is likelier than 1 to 10
 STD_ROUNDING = 0.02      # points of 1 to 10 by which a std may be beyond the possible, as rounded ones are
 MEAN_ROUNDING = 0.05     # points by which a mean may differ from that of the votes beside it ...
+EMPTY = '', 'nan', 'na', 'null', 'none'  # cells without a value
 MEANS_THAT_DIFFER = 0.01  # ... in more than this share of the images
 
 
@@ -39,7 +40,7 @@ def mean_on_ten(cell: Any, scale: Scale) -> float:
 
 def std_on_ten(cell: Any, mean: float, scale: Scale) -> float:
     """A cell's std on 1 to 10, NaN for an empty cell; InputError where no votes have it together with `mean`."""
-    if cell is None or str(cell).strip().lower() in ('', 'nan', 'na', 'null', 'none'):
+    if str(cell).strip().lower() in EMPTY:
         return math.nan
     factor = (HIGHEST - LOWEST) / abs(scale[1] - scale[0])
     std = number(cell) * factor
@@ -115,8 +116,9 @@ def _next(value: float, ends: Sequence[float]) -> float:
     return next((float(end) for end in ends if value <= end), float(10 ** math.ceil(math.log10(max(value, 1)))))
 
 
-def require_same_means(said: np.ndarray, votes: np.ndarray, scales: Sequence[Scale], where: str, name: str) -> None:
-    """InputError where means beside votes are not those of the votes, on any of `scales`.
+def require_same_means(said: np.ndarray, votes: np.ndarray, scales: Sequence[Scale], where: str, name: str,
+                       of: str = 'votes') -> None:
+    """InputError where means beside votes, or what they are `of`, are not those of the votes, on any of `scales`.
 
     `said` are the cells' means [N], NaN where there is none, `votes` those of the votes on 1 to 10.
     """
@@ -129,8 +131,8 @@ def require_same_means(said: np.ndarray, votes: np.ndarray, scales: Sequence[Sca
         return
     row, (first, last) = int(np.argmax(wrong[best])), scales[best]
     own = first + (votes[known][row] - LOWEST) / (HIGHEST - LOWEST) * (last - first)
-    raise InputError(f'{where}: found means in the column {name} that are not those of the votes in '
-                     f'{100 * wrong[best].mean():.3g} % of the rows, first {said[known][row]:g} beside votes with the '
+    raise InputError(f'{where}: found means in the column {name} that are not those of the {of} in '
+                     f'{100 * wrong[best].mean():.3g} % of the rows, first {said[known][row]:g} beside {of} with the '
                      f'mean {own:.4g}, expected the same: correct the table, or leave the column out with '
                      f'--ignore_columns {name!r}')
 

@@ -3,8 +3,6 @@
 label_rows.py reads CSV, tab- and blank-separated text, JSON, JSON lines and Excel; label_names.py has the names of
 columns; label_columns.py says which column has what, label_scale.py on which scale. docs/datasets.md shows each form.
 """
-import contextlib
-import json
 import math
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -18,6 +16,7 @@ from utils.data import (
     label_columns,
     label_files,
     label_names,
+    label_raters,
     label_report,
     label_rows,
     label_scale,
@@ -97,22 +96,25 @@ def read(path: str, options: LabelOptions = AS_USUAL, exists: Exists = None) -> 
     else:
         text = label_text.read(path, _EXPECTED)
         parts, encoding = label_rows.read(text.data.decode('utf-8'), path), text.encoding
+    parts, raters = label_raters.one_row_a_rating(parts, options)
     layouts = [label_columns.find(part, options, exists) for part in parts]
     folder = label_files.shared_folder(parts, layouts)
     scales = _scales(path, parts, layouts, options)
     rows, bad = _rows(path, parts, layouts, scales, folder, options)
     about = [f'{path}: read as {encoding}'] if encoding else []
     about += [f'{path}: {folder} in front of all names is cut off'] if folder else []
+    about += [f'{path}: {raters}'] if raters else []
     if not rows:
         return Table([], np.zeros((0, len(SCORES))), bad, panel.counted(np.zeros((0, len(SCORES)))), about)
     about.append(f'{path}: {label_report.columns(layouts[0])}')
     _compare_means(rows, path)
     if layouts[0].rater is not None:
         return _of_ratings(path, rows, scales[0], bad, about)
-    std = distributions.ASSUMED_STD if options.std is None else options.std
+    std = options.std if isinstance(options.std, float) else distributions.ASSUMED_STD
     votes, people = _distributions(rows, std), _panel(rows)
-    of_five = any(row.votes and len(row.votes) != len(SCORES) for row in rows)
-    about.append(f'{path}: {label_report.scores(votes, of_five, None if rows[0].votes else scales[0])}')
+    moved = next((layout.ends for row, layout in ((row, row.layout) for row in rows)
+                  if row.votes and len(row.votes) != len(SCORES)), None)
+    about.append(f'{path}: {label_report.scores(votes, moved, None if rows[0].votes else scales[0])}')
     if people.assumed.any():
         about.append(f'{path}: {label_report.assumed(people, std)}')
     return Table([row.name for row in rows], votes, bad, people, about)
@@ -148,10 +150,11 @@ def _compare_means(rows: Sequence[Row], path: str) -> None:
             by_layout.setdefault(id(row.layout), []).append(row)
     for group in by_layout.values():
         layout = group[0].layout
-        votes = np.array([np.dot(row.votes, label_columns.positions(layout)) / sum(row.votes or []) for row in group])
+        votes = np.array([np.dot(row.votes, label_columns.positions(len(row.votes or []))) / sum(row.votes or [])
+                          for row in group])
         scales = [layout.scale or label_scale.OWN]
         if layout.scale is None and layout.votes:
-            scales.append((layout.lowest, layout.lowest + len(layout.votes) - 1))
+            scales.append(layout.ends)
         for index, column in enumerate(layout.means):
             said = np.array([row.said[index] for row in group], np.float64)
             label_scale.require_same_means(said, votes, scales, path, layout.names[column])
@@ -212,10 +215,8 @@ def _row(cells: Sequence[Any], layout: Layout, scale: Scale, folder: str) -> Row
 
 
 def _votes(cells: Any) -> List[float]:
-    if isinstance(cells, str) and cells.strip().startswith('['):
-        with contextlib.suppress(ValueError, RecursionError):  # the error below shows the text
-            cells = json.loads(cells)
-    if not isinstance(cells, list) or len(cells) not in (len(SCORES), len(label_columns.FIVE)):
+    cells = label_rows.as_list(cells) or cells
+    if not isinstance(cells, list) or len(cells) not in label_columns.COUNTS:
         raise InputError(f'found {str(cells)[:40]!r} for the votes, expected a list of ten numbers: correct or delete '
                          'the object')
     votes = [number(cell) for cell in cells]
@@ -235,10 +236,10 @@ def _votes(cells: Any) -> List[float]:
 def _distributions(rows: Sequence[Row], std: float) -> np.ndarray:
     """Votes as given, those on 1 to 5 moved to 1 to 10, or the distribution of the largest entropy, float64 [N, 10]."""
     result = np.zeros((len(rows), len(SCORES)))
-    five = distributions.between_scores(label_columns.FIVE)
+    moving = {count: distributions.between_scores(label_columns.positions(count)) for count in label_columns.COUNTS}
     for index, row in enumerate(rows):
         if row.votes:
-            result[index] = row.votes if len(row.votes) == len(SCORES) else row.votes @ five
+            result[index] = row.votes @ moving[len(row.votes)]
     means, stds = (np.array([getattr(row, name) for row in rows], np.float64) for name in ('mean', 'std'))
     alone, both = np.isfinite(means) & np.isnan(stds), np.isfinite(means) & ~np.isnan(stds)
     result[alone] = distributions.from_means_alone(means[alone], std)
@@ -248,11 +249,11 @@ def _distributions(rows: Sequence[Row], std: float) -> np.ndarray:
 
 def _panel(rows: Sequence[Row]) -> Panel:
     numbers, variances = (np.full(len(rows), math.nan) for _ in range(2))
-    for count in (len(SCORES), len(label_columns.FIVE)):
+    for count in label_columns.COUNTS:
         chosen = np.array([row.votes is not None and len(row.votes) == count for row in rows], bool)
         if chosen.any():
             votes = np.array([row.votes for row, mine in zip(rows, chosen) if mine], np.float64)
-            known = panel.counted(votes, SCORES if count == len(SCORES) else label_columns.FIVE)
+            known = panel.counted(votes, label_columns.positions(count))
             numbers[chosen], variances[chosen] = known.numbers, known.variances
     others = np.array([row.votes is None for row in rows], bool)
     numbers[others] = [row.number for row in rows if row.votes is None]
@@ -275,5 +276,5 @@ def _of_ratings(path: str, rows: Sequence[Row], scale: Scale, bad: List[Tuple[in
     people, numbers = panel.of_ratings(ratings, len(images))._replace(groups=groups), np.bincount(ratings.rows)
     about = [*about, f'{path}: {len(rows)} ratings of {len(raters)} raters; raters an image: {numbers.min()} to '
                      f'{numbers.max()}, on average {numbers.mean():.1f}',
-             f'{path}: {label_report.scores(votes, False, scale)}']
+             f'{path}: {label_report.scores(votes, None, scale)}']
     return Table(list(images), votes, bad, people, about)

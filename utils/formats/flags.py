@@ -10,7 +10,7 @@ from utils.base.flags import (
     add_label_options,
     add_split,
     add_val_size,
-    set_val_size,
+    settle_split,
 )
 from utils.base.parser import count, make_parser, parse_flags, soc, typed_path
 from utils.formats.exporters import FORMATS, Options
@@ -81,7 +81,7 @@ def _bins_flags(words: Sequence[str]) -> argparse.Namespace:
     add_label_options(parser)
     add_bad_images(parser)
     add_dataset_paths(parser)
-    return set_val_size(parse_flags(parser, words))
+    return settle_split(parser, parse_flags(parser, words))
 
 
 def _srcc_flags(words: Sequence[str]) -> argparse.Namespace:

@@ -18,8 +18,8 @@ from utils.base.flags import (
     add_split,
     add_test,
     add_val_size,
-    set_val_size,
     settle_engine,
+    settle_split,
 )
 from utils.base.parser import (
     count,
@@ -69,10 +69,10 @@ def eval_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
                             'the checkpoint (default: the one that train.py writes to)')
     flags = parse_flags(parser, argv, demo=DEMO)
     test = '--test_labels' if flags.test_labels else '--test_split' if flags.test_split else None
-    if test and (flags.val_size is not None or flags.split != 'last'):
+    if test and (flags.val_size is not None or flags.split or flags.labels.val_path):
         parser.error(f'{test} scores all test images and none of validation. Leave out '
-                     f'{"--split" if flags.split != "last" else "--val_size"}')
-    return settle_engine(parser, set_val_size(flags))
+                     f'{"--split" if flags.split else "--val_dataset_path" if flags.labels.val_path else "--val_size"}')
+    return settle_engine(parser, settle_split(parser, flags))
 
 
 def predict_flags(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from utils.base.flags import (
     add_test,
     add_val_records,
     add_val_size,
-    set_val_size,
+    settle_split,
 )
 from utils.base.parser import (
     Parser,
@@ -103,7 +103,7 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
     """The error where a flag is typed without the one it needs; None where there is none."""
     if flags.keep_best and flags.keep is None:
         return '--keep_best needs --keep: without it all checkpoints stay'
-    if flags.group is not None and flags.split != 'last':
+    if flags.group is not None and flags.split not in ('last', flags.labels.val_path):
         return '--group needs --split last: a list says itself which images are for validation'
     if flags.head_rate_factor != 1 and flags.optimizer != 'sgd':
         return ("--head_rate_factor needs --optimizer sgd: it scales the last layer's gradient, and Adam divides by "
@@ -219,7 +219,7 @@ def _on_features(flags: argparse.Namespace) -> bool:
 
 def _flags(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     """The flags; --demo changes the defaults of those that were not typed."""
-    flags = set_val_size(parse_flags(parser, argv, demo=DEMO))
+    flags = settle_split(parser, parse_flags(parser, argv, demo=DEMO))
     on_features = _on_features(flags)
     # Dropout on frozen features cost .09 of SRCC: docs/training.md.
     flags.dropout = (0.0 if on_features else DROPOUT) if flags.dropout is None else flags.dropout
