@@ -353,7 +353,7 @@ def test_two_label_files_are_both_checked(dataset, tmp_path, capsys):
     assert [run.report[part]['usable'] for part in ('labels', 'validation_labels')] == [8, 3]
     assert f'{clean}: 9 labels, the last 2 for validation: --val_size 2' in printed
     kept = [line.split() for line in clean.read_text().splitlines()]
-    assert [line[1] for line in kept] == ['1000', *(str(number) for number in range(1002, 1008)), '1008.jpg', '1009.jpg']
+    assert [line[1] for line in kept] == ['1000', *map(str, range(1002, 1008)), '1008.jpg', '1009.jpg']
     assert [' '.join(line) for line in kept[:7]] == [lines[0], *lines[2:8]]
     assert [line[12:] for line in kept[7:]] == [['0', '0', '-1']] * 2
 
