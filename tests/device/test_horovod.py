@@ -150,7 +150,7 @@ def test_a_rank_that_is_killed_stops_all_and_one_device_goes_on(project, alone, 
     assert processes_of(model) == {} and not list(model.glob('*.tmp'))
 
     said = project.train(model, '--resume', '--batchsize', '4', command=ALONE)
-    assert 'model: trained on 2 devices so far, on 1 now: 4 images a step as before' in said.replace(
+    assert 'model: the number of devices was 2, now 1: 4 images a step as before' in said.replace(
         '/state.h5', '').replace(f'{model}', 'model')
     assert_close(alone, model)
     assert [int(float(row['epoch'])) for row in rows(model)] == list(range(1, EPOCHS + 1))
@@ -179,7 +179,7 @@ def test_one_device_begins_and_two_go_on(project, alone, tmp_path):
     for epoch in range(5, EPOCHS + 1):
         (model / f'model_{epoch:03d}.h5').unlink()
     said = project.train(model, '--resume')
-    assert 'trained on 1 devices so far, on 2 now: 4 images a step as before' in said
+    assert 'the number of devices was 1, now 2: 4 images a step as before' in said
     assert_close(alone, model)
     shutil.rmtree(str(model))
     shutil.copytree(str(alone), str(model))
