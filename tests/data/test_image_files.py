@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from utils import data_loader
+from utils import check_dataset, data_loader
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
-from utils.data import decoding, image_files
+from utils.data import ava, decoding, image_files, pack
 
 SIZE = 32
 PIXELS = np.random.RandomState(0).randint(256, size=(40, 50, 3)).astype(np.uint8)
@@ -133,17 +133,42 @@ def test_odd_files_are_read_as_their_manifest_says_or_named(reader, shared):
         assert file.endswith(row[0]) and isinstance(found, np.ndarray) == readable, (row[0], found)
 
 
-def test_a_damaged_image_is_readable_or_not_for_all_commands_alike(reader, tmp_path):
+def odd_and_damaged(folder):
+    """Files of every kind that TensorFlow reads at least in part: whole, cut, and with bytes that are wrong."""
+    random = np.random.RandomState(0).randint(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    first, *others = map(Image.fromarray, random)
+    forms = {'a.jpg': ('JPEG', first, {}), 'b.png': ('PNG', first, {}), 'c.gif': ('GIF', first, {}),
+             'moving.gif': ('GIF', first, {'save_all': True, 'append_images': others}), 'd.bmp': ('BMP', first, {}),
+             'palette.bmp': ('BMP', first.convert('P'), {})}
+    for name, (kind, image, more) in forms.items():
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **more)
+        whole = buffer.getvalue()
+        for number, content in enumerate((whole, whole[:-1000], whole[:40],
+                                          whole[:1000] + bytes(8) + whole[1008:])):
+            (folder / f'{number}-{name}').write_bytes(content)
+    return sorted(folder.iterdir())
+
+
+def test_an_image_is_readable_or_not_for_all_commands_alike(reader, tmp_path):
     """Pillow reads some of these, as far as they go; predict.py must not score what training leaves out."""
-    pixels = np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)
-    paths = []
-    for kind in ('jpg', 'png', 'gif'):
-        whole = io.BytesIO()
-        Image.fromarray(pixels).save(whole, {'jpg': 'JPEG'}.get(kind, kind))
-        for number, content in enumerate((whole.getvalue(), whole.getvalue()[:-1000], whole.getvalue()[:40],
-                                          whole.getvalue()[:1000] + bytes(8) + whole.getvalue()[1008:])):
-            paths.append(str(tmp_path / f'{kind}-{number}.{kind}'))
-            (tmp_path / paths[-1]).write_bytes(content)
-    expected = [verdict is None for verdict in data_loader.verdicts(paths)]
-    assert {True, False} == set(expected)
-    assert expected == [not isinstance(found, InputError) for _, found in reader.read_all(paths, workers=1, ahead=1)]
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    files = odd_and_damaged(folder)
+    paths = list(map(str, files))
+    trained = list(data_loader.verdicts(paths))
+    predicted = [not isinstance(found, InputError) for _, found in reader.read_all(paths, workers=1, ahead=1)]
+    assert predicted == [verdict is None or (file.name[0] in '03' and file.name[2:] in ('moving.gif', 'palette.bmp'))
+                         for file, verdict in zip(files, trained)]
+    assert all(decoding.NOT_READ in verdict for verdict, is_read in zip(trained, predicted) if verdict and is_read)
+    labels = tmp_path / 'AVA.txt'
+    labels.write_text(''.join(f'{row} {file.name} 0 0 1 2 3 3 2 1 0 0\n' for row, file in enumerate(files, 1)))
+    ratings = ava.read_labels(str(labels))
+    packed = pack.pack(ava.Ratings(ratings.ids, np.array(paths, object), ratings.distributions), str(tmp_path / 'packed'),
+                       Preprocessing(SIZE), use='scoring', form='raw', max_bad_images=0.9)
+    assert [str(row) not in packed['bad'] for row in range(len(files))] == predicted
+    check_dataset.main(['--ava_dataset_path', str(labels), '--base_images_path', str(folder), '--list',
+                        str(tmp_path / 'list.tsv'), '--convert', str(tmp_path / 'converted')])
+    converted = {path.name for path in (tmp_path / 'converted').iterdir()}
+    assert converted == {file.name if verdict is None else f'{file.stem}.png'
+                         for file, verdict, is_read in zip(files, trained, predicted) if is_read}

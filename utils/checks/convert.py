@@ -9,7 +9,6 @@ from utils.base.errors import InputError
 from utils.base.files import new_folder
 from utils.base.progress import progress
 from utils.checks.findings import Checked
-from utils.data.image_kinds import JPEG, PNG
 
 
 class Converted(NamedTuple):
@@ -26,7 +25,7 @@ def convert(checked: Checked, folder: str) -> Converted:
     Those that the pipeline reads are linked, or copied where that cannot be; those of another kind become NAME.png,
     upright as their EXIF data say. InputError where two images would get one name, or the folder is not new.
     """
-    from utils.data import image_files
+    from utils.data import decoding, image_files
     dataset = checked.dataset
     targets = _targets(checked)
     result = Converted([], 0, {})
@@ -36,7 +35,7 @@ def convert(checked: Checked, folder: str) -> Converted:
             if name not in checked.reasons:
                 _link(source, path)
                 result = result._replace(as_they_are=result.as_they_are + 1)
-            elif dataset.facts[name].kind in (JPEG, PNG):
+            elif not decoding.needs_pillow(dataset.facts[name].kind, checked.reasons[name]):
                 result.unreadable[name] = checked.reasons[name]
             else:
                 try:

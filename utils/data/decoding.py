@@ -9,12 +9,14 @@ from utils.base.defaults import MAX_MEGAPIXELS
 from utils.base.preprocessing import REDUCED_FROM
 from utils.data.epoch_plan import resize_before_crop
 from utils.data.image_headers import OTHER_BMP
-from utils.data.image_kinds import BMP, GIF, JPEG, PNG, start_of
+from utils.data.image_kinds import BMP, GIF, JPEG, PNG, TENSORFLOW_READS, start_of
 
 # A few hundred bytes can claim billions of pixels, and are decoded into as many; this many take 300 MB.
 MAX_PIXELS = MAX_MEGAPIXELS * 10 ** 6
 SHRINK = 8, 4, 2  # by which a JPEG can be decoded smaller, the largest first
 TOO_LARGE = 'more than'
+NOT_READ = 'content that TensorFlow does not read'
+_FORMS_NOT_READ = OTHER_BMP, 'animated gif', NOT_READ  # in the reason of decode_pixels(), or of who explains it
 _HEAD = 34  # bytes: those of a BMP's header up to its compression
 _MIRRORED = {0: [3, 4, 7, 8], 1: [2, 3, 6, 7]}  # axis -> EXIF orientations, those from 5 on after transposing
 
@@ -177,3 +179,11 @@ def count_decoded(path: tf.Tensor, max_pixels: int = MAX_PIXELS) -> tf.Tensor:
 def reason(error: tf.errors.OpError) -> str:
     """Why decoding failed, as a clause."""
     return re.sub(r'^assertion failed: \[(.*)\]$', r'\1', error.message.splitlines()[0])
+
+
+def needs_pillow(kind: Optional[str], reason: str) -> bool:
+    """Whether a file of `kind`, which is not decoded for `reason`, is whole for all we know, but of a form not read here.
+
+    Only such a file may be read by Pillow: what is damaged is unreadable for all commands, whatever Pillow makes of it.
+    """
+    return kind not in (None, *TENSORFLOW_READS) or any(form in reason for form in _FORMS_NOT_READ)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from utils.base.errors import InputError, install_command
 from utils.base.preprocessing import Preprocessing
 from utils.data import decoding, image_headers, pipeline
-from utils.data.image_kinds import AVIF, BMP, GIF, HEIC, TENSORFLOW_READS, kind_of
+from utils.data.image_kinds import AVIF, HEIC, TENSORFLOW_READS, kind_of
 from utils.data.image_set import CARD
 
 KINDS = 'JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF'
@@ -40,8 +40,7 @@ class ImageReader:
         """The image as float32 [S, S, 3] in [-1, 1]; the first frame of a file that holds several.
 
         What TensorFlow does not read (WebP, TIFF, HEIC, AVIF, a moving GIF, some BMP) is read by Pillow and passed on
-        as a PNG, so that it is resized in the same way. A damaged JPEG or PNG is not, whatever Pillow makes of it: an
-        image is readable or not for all commands alike. InputError where a file cannot be read, or its header says
+        as a PNG, so that it is resized in the same way; decoding.needs_pillow() decides, for all commands alike. InputError where a file cannot be read, or its header says
         more than MAX_PIXELS.
         """
         return self.read_with_data(path)[1]
@@ -55,7 +54,7 @@ class ImageReader:
                 return data, self._decoded(data)
             except tf.errors.OpError as error:
                 reason = decoding.reason(error)
-                if not _is_for_pillow(kind, reason):  # training and the check do not read it either
+                if not decoding.needs_pillow(kind, reason):
                     raise _undecodable(path, kind, reason) from error
         try:
             png = as_png(data, turn=self._turns)
@@ -99,11 +98,6 @@ class ImageReader:
             return self.read(path)
         except InputError as error:
             return error
-
-
-def _is_for_pillow(kind: str, reason: str) -> bool:
-    """Whether a file that TensorFlow refuses is of a form that it never reads: a moving GIF, or some BMP."""
-    return kind == BMP or (kind == GIF and 'animated' in reason)
 
 
 def open_with_pillow(stream: BinaryIO) -> Any:

@@ -15,7 +15,6 @@ from utils.base.progress import bar
 from utils.data import ava, decoding, image_files, image_headers, image_kinds, packed, splits
 from utils.data.bad_images import BadImages
 from utils.data.decoding import MAX_PIXELS, decode
-from utils.data.image_kinds import JPEG, PNG
 from utils.data.pipeline import UNKNOWN, Pipeline, Row, host_session
 
 SHARD_IMAGES = 1024
@@ -120,8 +119,9 @@ class _Reader:
         for number in sorted(left):
             path = str(part.paths[number])
             try:
-                if image_kinds.kind_of_file(path) in (None, JPEG, PNG):  # as training and scoring decide on these
-                    raise InputError(self._pipeline.why_unreadable(path) or UNKNOWN)
+                reason = self._pipeline.why_unreadable(path) or UNKNOWN
+                if not decoding.needs_pillow(image_kinds.kind_of_file(path), reason):
+                    raise InputError(reason)
                 yield number, self._by_pillow(path)
             except (InputError, tf.errors.OpError) as error:
                 self.reasons[number] = decoding.reason(error) if isinstance(error, tf.errors.OpError) else str(error)

@@ -12,7 +12,7 @@ from utils.base import memory
 from utils.base.cores import usable_cores
 from utils.base.errors import command_of
 from utils.data import decoding
-from utils.data.image_kinds import JPEG, PNG, kind_of_file
+from utils.data.image_kinds import kind_of_file
 from utils.data.passes import Pass
 
 PREFETCH_BATCHES = 2
@@ -160,9 +160,9 @@ class Pipeline:
             self._session.run(self._decode_one, feed_dict={self._path: path})
         except tf.errors.OpError as error:
             reason = decoding.reason(error)
-            kind = None if reason.startswith(decoding.TOO_LARGE) else kind_of_file(os.fsdecode(path))
-            return reason if kind in (None, JPEG, PNG) else (
-                f'{kind} content that TensorFlow does not read: convert the images once with '
+            kind = kind_of_file(os.fsdecode(path))
+            return reason if not decoding.needs_pillow(kind, reason) else (
+                f'{kind} {decoding.NOT_READ}: convert the images once with '
                 f'{command_of("utils/check_dataset.py")} --convert DIR')
         return None
 
