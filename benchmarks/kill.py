@@ -75,15 +75,28 @@ class Project:
     def start(self, model: Path, *more: str, command: Sequence[str] = (sys.executable, 'train.py'),
               **how: Any) -> 'subprocess.Popen[str]':
         """train.py, or another `command`, in the project's folder; its output goes to the file FOLDER.txt."""
-        command = [*command, '--weights', 'none', '--image_size', '32',
-                   '--batchsize', str(BATCHSIZE), '--val_size', str(VAL_SIZE), '--epochs', str(self.epochs),
-                   '--dropout', '0', '--learning_rate', '0.01', '--decay', '0.01', '--device', 'cpu', '--threads', '1',
-                   '--ava_dataset_path', str(self.data / 'AVA.txt'),
-                   '--base_images_path', str(self.data / 'image' / 'images'), '--TMP_MODEL_PATF', str(model),
-                   '--TMP_LOG_PATH', str(model / 'log'), *more]
-        with open(f'{model}.txt', 'a') as log:
-            return subprocess.Popen(command, cwd=str(self.root), stdout=log, stderr=log, universal_newlines=True,
+        return self.begin([*self.words(model, command), '--epochs', str(self.epochs), *more], model, **how)
+
+    def words(self, model: Path, command: Sequence[str] = (sys.executable, 'train.py')) -> List[str]:
+        """The command that trains into `model`, but for --epochs."""
+        return [*command, '--weights', 'none', '--image_size', '32',
+                '--batchsize', str(BATCHSIZE), '--val_size', str(VAL_SIZE),
+                '--dropout', '0', '--learning_rate', '0.01', '--decay', '0.01', '--device', 'cpu', '--threads', '1',
+                '--ava_dataset_path', str(self.data / 'AVA.txt'),
+                '--base_images_path', str(self.data / 'image' / 'images'), '--TMP_MODEL_PATF', str(model),
+                '--TMP_LOG_PATH', str(model / 'log')]
+
+    def begin(self, words: Sequence[str], folder: Path, **how: Any) -> 'subprocess.Popen[str]':
+        """Any command in the project's folder; its output goes to the file FOLDER.txt."""
+        folder.parent.mkdir(exist_ok=True)
+        with open(f'{folder}.txt', 'a') as log:
+            return subprocess.Popen(list(words), cwd=str(self.root), stdout=log, stderr=log, universal_newlines=True,
                                     **how)
+
+    def end(self, words: Sequence[str], folder: Path) -> None:
+        """begin(), and wait for its end; SystemExit with what it said where it fails."""
+        if self.begin(words, folder).wait(PATIENCE):
+            raise SystemExit(Path(f'{folder}.txt').read_text())
 
     def kill(self, model: Path, when: Kill) -> bool:
         """Resume the run in `model`, wait for the moment and kill it; False where it came to its end before that."""
@@ -145,8 +158,7 @@ def survive(folder: Path, kills: int, seed: int = 0, *, mobilenet: bool = False)
         figures['while_writing'] += bool(list(killed.glob('*.tmp')))
         figures['broken_files'] += [f'{number}: {path.name}' for path in killed.glob('*.h5') if not whole(path)]
     for model, more in (killed, ['--checkpoint_steps', '1', '--resume']), (calm, []):
-        if project.start(model, *more).wait(PATIENCE):
-            raise SystemExit(Path(f'{model}.txt').read_text())
+        project.end([*project.words(model), '--epochs', str(project.epochs), *more], model)
     last = f'model_{project.epochs:03d}.h5'
     pairs = list(zip(numbers(calm / last), numbers(killed / last)))
     return {**figures, 'epochs': project.epochs, 'arrays': len(pairs),
@@ -155,9 +167,13 @@ def survive(folder: Path, kills: int, seed: int = 0, *, mobilenet: bool = False)
 
 
 def measure(*, quick: bool, kills: int, seed: int, mobilenet: bool) -> List[turns.Figure]:
-    with tempfile.TemporaryDirectory() as folder:
-        found = survive(Path(folder), 1 if quick else kills, seed, mobilenet=mobilenet)
-    return [turns.reported('SIGKILLs survived', found['kills'], '', json.dumps(found))._replace(
+    from benchmarks import kill_windows
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
+        found = survive(Path(folder), 1 if quick else kills // 2, seed, mobilenet=mobilenet)
+        others = {} if quick else kill_windows.survive(Path(other), max(1, kills // 10), seed)
+    during = [turns.reported(f'SIGKILLs during {name}', each['kills'], '', json.dumps(each))._replace(
+        goal='the same result', met=not each['different']) for name, each in others.items()]
+    return [*during, turns.reported('SIGKILLs survived', found['kills'], '', json.dumps(found))._replace(
         goal='no broken file, the same bits', met=found['same_bits'] and not found['broken_files'])]
 
 

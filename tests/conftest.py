@@ -5,6 +5,7 @@ import importlib
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def copy_project(folder: Path) -> Path:
         (folder / name).mkdir()
         shutil.copy(str(ROOT / name / 'README.txt'), str(folder / name))
     return folder
+
+
+@contextlib.contextmanager
+def disk(folder: Path, options: str):
+    """`folder`, a new one, as a disk of its own in memory, with the options of mount."""
+    folder.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', options, 'tmpfs', str(folder)], stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL).returncode:
+        pytest.skip('this user may not mount a disk')
+    try:
+        yield folder
+    finally:
+        subprocess.run(['umount', '-l', str(folder)], check=True)
 
 
 class Dataset:

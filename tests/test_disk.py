@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import tensorflow as tf
-from conftest import ROOT, snapshot
+from conftest import ROOT, disk, snapshot
 
 from utils.base import files
 from utils.base.errors import InputError
@@ -177,18 +177,10 @@ def test_a_disk_on_which_no_more_fits(tmp_path):
 
 
 def test_a_small_disk(tmp_path):
-    folder = tmp_path / 'small'
-    folder.mkdir()
-    mounted = subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=200k', 'tmpfs', str(folder)],
-                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    if mounted.returncode:
-        pytest.skip('this user may not mount a small disk')
-    try:
+    with disk(tmp_path / 'small', 'size=200k') as folder:
         code, error = save_twice(folder, '')
         assert code == 1 and 'model_002.h5: No space left on device.' in error
         assert os.listdir(str(folder)) == ['model_001.h5'] and is_good(folder / 'model_001.h5')
-    finally:
-        subprocess.run(['umount', str(folder)], check=True)
 
 
 def test_a_disk_that_does_not_keep_what_is_written(model, tmp_path, monkeypatch):

@@ -72,9 +72,6 @@ def main(argv: Optional[List[str]] = None) -> List[Any]:
         ava_lines.require_new(flags.write_clean, '--write_clean')
     dataset = datasets.open_dataset(*data_loader.dataset_paths(flags.ava_dataset_path, flags.base_images_path),
                                     split=flags.split, val_size=flags.val_size, options=flags.labels)
-    if not flags.headers_only:
-        print('Remarks such as "Corrupt JPEG data" come from the JPEG library, for good and damaged files alike.',
-              flush=True)
     checked = findings.examine(dataset, headers_only=flags.headers_only)
     found, remarks = (list(map(report.printable, findings.run(checks, checked)))
                       for checks in (findings.CHECKS, findings.REMARKS))

@@ -25,7 +25,8 @@ from utils.data.pipeline import POOL_BATCHES, Pipeline, Row
 base_images_path = r'./AVA_dataset/image/images/'
 ava_dataset_path = r'./AVA_dataset/AVA.txt'
 
-CHECK_BATCH = 64  # images that verdicts() decodes in a step
+CHECK_BATCH = 64   # images that verdicts() decodes in a step
+CHECK_GROUP = 256  # that it decodes before it asks for warnings
 
 Batch = Tuple[np.ndarray, ...]  # images, vote distributions
 AnyPipeline = Union[Pipeline, PackedPipeline, FeaturesPipeline]
@@ -245,19 +246,37 @@ def _val_pass(pipeline: AnyPipeline, one_pass: Pass, batchsize: int) -> Iterator
         yield (images[~unreadable], distributions[~unreadable]) if unreadable.any() else (images, distributions)
 
 
-def verdicts(paths: Sequence[str], *, max_pixels: int = MAX_PIXELS) -> Iterator[Optional[str]]:
+def verdicts(paths: Sequence[str], *, max_pixels: int = MAX_PIXELS, written: Optional[Callable[[], str]] = None,
+             warn: Callable[[int, str], Any] = lambda index, text: None) -> Iterator[Optional[str]]:
     """For each image, in order, why TensorFlow cannot decode it, as a clause; None where it can.
 
-    They are decoded in full size, on all cores.
+    They are decoded in full size, on all cores. `written` returns what the decoder has printed since its last call:
+    the images of a group with warnings are decoded once more, one by one, and `warn` gets the index of each image that
+    can be decoded, and its warnings.
     """
     pipeline = Pipeline(lambda row: (count_decoded(row['path'], max_pixels),), ['path'], batchsize=CHECK_BATCH,
                         session_config=tf.compat.v1.ConfigProto(device_count={'GPU': 0}), max_pixels=max_pixels)
     files = np.array(list(map(os.fsencode, paths)), dtype=object)  # as bytes, as names need not be UTF-8
-    position = 0
     with contextlib.closing(pipeline):
-        for good, _ in pipeline.good_rows({'path': files}):
-            for index in good:
-                yield from map(pipeline.why_unreadable, files[position:index])
-                yield None
-                position = index + 1
-        yield from map(pipeline.why_unreadable, files[position:])
+        if written is None:
+            yield from _verdicts(pipeline, files)
+            return
+        for first in range(0, len(files), CHECK_GROUP):
+            group = files[first:first + CHECK_GROUP]
+            found = list(_verdicts(pipeline, group))
+            for index in np.flatnonzero([reason is None for reason in found]) if written() else ():
+                pipeline.why_unreadable(group[index])
+                text = written()
+                if text:
+                    warn(first + int(index), text)
+            yield from found
+
+
+def _verdicts(pipeline: Pipeline, files: np.ndarray) -> Iterator[Optional[str]]:
+    position = 0
+    for good, _ in pipeline.good_rows({'path': files}):
+        for index in good:
+            yield from map(pipeline.why_unreadable, files[position:index])
+            yield None
+            position = index + 1
+    yield from map(pipeline.why_unreadable, files[position:])

@@ -2,6 +2,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -232,6 +233,25 @@ def test_two_labels_of_one_file(dataset, tmp_path):
 
 
 # --- remarks
+
+
+def test_the_image_behind_a_warning_of_the_jpeg_library_is_named(dataset, monkeypatch, capfd):
+    monkeypatch.setattr('utils.data_loader.CHECK_GROUP', 5)
+    for name in ('1003.jpg', '1009.jpg', '1010.jpg'):
+        content = (dataset.images / name).read_bytes()
+        (dataset.images / name).write_bytes(content[:-2] + bytes(14) + content[-2:])
+    cut = (dataset.images / '1011.jpg').read_bytes()[:-300] + b'\xff\xd9'
+    (dataset.images / '1011.jpg').write_bytes(cut)
+    (dataset.images / '1004.jpg').write_bytes((dataset.images / '1004.jpg').read_bytes()[:-300])  # which is a finding
+    run = Run(dataset)
+    assert run.found('decoder_warning') == ['1003.jpg', '1009.jpg', '1010.jpg', '1011.jpg']
+    warning = re.compile('is decoded, with the warning Corrupt JPEG data: '
+                         '(1[0-4] extraneous bytes before marker 0xd9|premature end of data segment)')
+    assert all(warning.fullmatch(text) for kind, _, text in run.remarks if kind == 'decoder_warning')
+    assert run.found('undecodable_image') == ['1004.jpg']
+    printed = capfd.readouterr()
+    assert 'images that are decoded with a warning: 4\n  1003.jpg: is decoded' in printed.out
+    assert 'Corrupt JPEG' not in printed.err and 'decoding: 100%' in printed.err
 
 
 def test_one_colour_large_rotated_and_other_content(dataset, monkeypatch):

@@ -163,9 +163,9 @@ def test_an_image_is_readable_or_not_for_all_commands_alike(reader, tmp_path):
     assert all(decoding.NOT_READ in verdict for verdict, is_read in zip(trained, predicted) if verdict and is_read)
     labels = tmp_path / 'AVA.txt'
     labels.write_text(''.join(f'{row} {file.name} 0 0 1 2 3 3 2 1 0 0\n' for row, file in enumerate(files, 1)))
-    ratings = ava.read_labels(str(labels))
-    packed = pack.pack(ava.Ratings(ratings.ids, np.array(paths, object), ratings.distributions), str(tmp_path / 'packed'),
-                       Preprocessing(SIZE), use='scoring', form='raw', max_bad_images=0.9)
+    ratings = ava.read(str(labels), str(folder))
+    packed = pack.pack(ratings._replace(paths=np.array(paths, object)), str(tmp_path / 'packed'), Preprocessing(SIZE),
+                       use='scoring', form='raw', max_bad_images=0.9)
     assert [str(row) not in packed['bad'] for row in range(len(files))] == predicted
     check_dataset.main(['--ava_dataset_path', str(labels), '--base_images_path', str(folder), '--list',
                         str(tmp_path / 'list.tsv'), '--convert', str(tmp_path / 'converted')])

@@ -62,3 +62,54 @@ def places(value):
         found += [(holder, key) for key in keys]
         waiting += [holder[key] for key in keys if isinstance(holder[key], (dict, list))]
     return found
+
+
+# What people choose, by a setting's name; most networks with them can be built.
+SETTINGS = {
+    'filters': (1, 4, 8), 'units': (10, 10, 1), 'kernel_size': ([1, 1], [3, 3], [5, 2], [40, 40]),
+    'strides': ([1, 1], [2, 2], [3, 1]), 'padding': ('valid', 'same'), 'pool_size': ([2, 2], [3, 1]),
+    'activation': ('linear', 'relu', 'softmax', 'tanh', 'elu', 'softsign'), 'use_bias': (True, False),
+    'dilation_rate': ([1, 1], [2, 2]), 'max_value': (None, 6.0), 'negative_slope': (0.0, 0.1), 'threshold': (0.0, 1.0),
+    'trainable': (True, False), 'dtype': ('float32', 'float64', 'float16'), 'name': ('conv', 'other'),
+    'data_format': ('channels_last', 'channels_first'), 'batch_input_shape': ([None, None, None, 3], [1, 32, 32, 3],
+                                                                              [None, 64, 64, 3], [None, 32, 48, 3])}
+INSERTED = (
+    ('Activation', {'activation': 'tanh'}), ('ReLU', {'max_value': 6.0}), ('Dropout', {'rate': 0.5}), ('ELU', {}),
+    ('BatchNormalization', {'axis': [3], 'momentum': 0.9, 'epsilon': 0.001}), ('GaussianNoise', {'stddev': 1.0}),
+    ('ZeroPadding2D', {'padding': [[0, 1], [2, 0]]}), ('Cropping2D', {'cropping': [[1, 0], [0, 3]]}),
+    ('UpSampling2D', {'size': [2, 3]}), ('MaxPooling2D', {'pool_size': [2, 2], 'strides': [1, 2]}), ('Flatten', {}),
+    ('Conv2D', {'filters': 4, 'kernel_size': [3, 3]}), ('Dense', {'units': 10}), ('Reshape', {'target_shape': [-1]}),
+    ('Softmax', {'axis': -1}), ('Softmax', {'axis': 0}), ('Permute', {'dims': [2, 1, 3]}), ('PReLU', {}))
+
+
+def mutated_network(random, network):
+    """A copy of a network in Keras's JSON with one to three changes as people make them."""
+    network = copy.deepcopy(network)
+    for number in range(random.randint(1, 3)):
+        layers = network['config']['layers']
+        layer = random.choice(layers)
+        inner = layer['config'].get('layers') if isinstance(layer['config'], dict) else None
+        settings = random.choice(inner)['config'] if inner else layer['config']
+        sources = [source for each in layers for call in each['inbound_nodes'] for source in call]
+        source = random.choice(sources)
+        kind = random.randrange(6)
+        known = [key for key in settings if key in SETTINGS]
+        if kind <= 1 and known:
+            key = random.choice(known)
+            settings[key] = random.choice(SETTINGS[key])
+        elif kind == 2:
+            name, (class_name, more) = f'new_{number}', random.choice(INSERTED)
+            layers.insert(random.randrange(1, len(layers) + 1), {
+                'class_name': class_name, 'name': name, 'config': {'name': name, **more},
+                'inbound_nodes': [[list(source)]]})
+            source[:3] = name, 0, 0
+        elif kind == 3:
+            source[0] = random.choice([each[0] for each in sources])
+        elif kind == 4:
+            random.shuffle(layers)
+        elif len(layer['inbound_nodes']) == 1 and len(layer['inbound_nodes'][0]) == 1:  # the layer is left out
+            for each in sources:
+                if each[0] == layer['name']:
+                    each[:3] = layer['inbound_nodes'][0][0][:3]
+            layers.remove(layer)
+    return network

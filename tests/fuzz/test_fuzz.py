@@ -21,8 +21,8 @@ from utils import data_loader, models, nima
 from utils.base.errors import InputError
 from utils.base.label_options import LabelOptions
 from utils.base.preprocessing import Preprocessing
-from utils.data import ava, image_files
-from utils.model import bounds, checkpoint, trust, trust_network
+from utils.data import ava, decoding, image_files
+from utils.model import bounds, build, checkpoint, trust, trust_network
 from utils.scoring.flags import eval_flags, predict_flags
 from utils.training.flags import train_flags
 
@@ -101,9 +101,7 @@ def test_images(cases, tmp_path):
                 batch[str(path)] = True
             if len(batch) == 64:
                 for (file, is_read), verdict in zip(batch.items(), data_loader.verdicts(list(batch))):
-                    with open(file, 'rb') as stream:
-                        start = stream.read(3)
-                    if start in (b'\xff\xd8\xff', b'\x89PN'):  # others may be read by Pillow, or converted first
+                    if decoding.NOT_READ not in (verdict or ''):  # such a one is read by Pillow, or converted first
                         assert is_read == (verdict is None), (number, file, verdict)
                 batch = {}
 
@@ -174,25 +172,39 @@ def failed_before(network):
 
 
 def test_networks(cases):
-    """What the check lets pass is built in the time of any network, and its size is known or it is refused."""
+    """What the check lets pass is built in the time of any network, its size is known, and it scores each image alone.
+
+    Most of the networks differ as people's do, and a good part of them is taken.
+    """
+    images = np.random.RandomState(0).uniform(-1, 1, (2, 96, 96, 3)).astype(np.float32)
     network = json.loads(small_network().to_json())
     seeds = [network, *failed_before(network)]
     words = ['input_1', 'conv', 's', 'c', 'pool', 'add', 'dense', 'Conv2D', 'Model', 'Sequential', 'UpSampling2D',
              'Lambda', 'relu', 'valid', 'channels_first', 'inbound_nodes']
     for number, draw in cases():
-        config = seeds[number] if number < len(seeds) else mutate.mutated_value(draw, draw.choice(seeds[:3]), words)
+        if number < len(seeds):
+            config = seeds[number]
+        elif number % 4:
+            config = mutate.mutated_network(draw, network)
+        else:
+            config = mutate.mutated_value(draw, draw.choice(seeds[:3]), words)
         tf.compat.v1.keras.backend.clear_session()
         with judged(cases, number):
             trust_network.check(trust.parse_json(json.dumps(config), 'a network'))
             try:
                 model = tf.keras.models.model_from_json(json.dumps(config))
-                shape = model.input_shape
             except Exception as error:  # build.for_scoring() makes it a sentence
                 raise InputError('tf.keras cannot build it') from error
-            if isinstance(shape, tuple) and len(shape) == 4:
-                bounds.require_bounded(model, 32)
-                assert bounds.size(model).largest <= bounds.LEAST[0] or number >= len(seeds)
+            build.require_nima('x.h5', model.input_shape, model.output_shape)
+            side = model.input_shape[1] or 32
+            bounds.require_bounded(model, side)
+            assert bounds.size(model).largest <= bounds.LEAST[0] or number >= len(seeds)
+            together, alone = (np.concatenate([model.predict_on_batch(part) for part in np.split(images, count)])
+                               for images, count in ((images[:, :side, :side], 1), (images[:, :side, :side], 2)))
+            assert together.shape == (2, 10)
+            np.testing.assert_allclose(together, alone, atol=1e-2 if together.dtype == np.float16 else 1e-5)
         assert number == 0 or number >= len(seeds) or cases.counts.get('taken') == 1, (number, 'was refused before')
+    assert 4 * cases.counts['taken'] > number
 
 
 def test_model_files(cases, tmp_path):

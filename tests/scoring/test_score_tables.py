@@ -303,6 +303,39 @@ def test_json_that_is_not_whole_is_named_so(model_free, tmp_path):
     assert path.read_text() == 'mine' and len(json.loads((folder / 'x.json.partial').read_text())) == 1
 
 
+def test_a_second_run_into_one_output_adds_nothing(tmp_path):
+    path = tmp_path / 'x.csv'
+    in_use = rf'^{path} is in use: another process writes there\. Wait for it, stop it or choose another --output$'
+    new = score_tables.Output(str(path), 'csv', score_tables.COLUMNS)
+    resumed = score_tables.prepare(new._replace(append=True))
+
+    def scored():
+        yield 'a.jpg', HALVES
+        for output in (new, resumed):
+            with pytest.raises(InputError, match=in_use):
+                score_tables.write([('a.jpg', HALVES)], output)
+        with pytest.raises(InputError, match=in_use):
+            score_tables.prepare(resumed)
+        yield 'b.jpg', HALVES
+
+    score_tables.write(scored(), new)
+    for output in (resumed, new):  # which began while the first one was writing
+        with pytest.raises(InputError, match=in_use):
+            score_tables.write([('a.jpg', HALVES)], output)
+    assert [line.split(',')[0] for line in path.read_text().splitlines()] == ['file', 'a.jpg', 'b.jpg']
+
+
+def test_scores_whose_file_is_removed_are_not_said_to_be_written(tmp_path):
+    path = tmp_path / 'x.csv'
+
+    def scored():
+        yield 'a.jpg', HALVES
+        path.unlink()
+        yield 'b.jpg', HALVES
+    with pytest.raises(InputError, match=rf'^{path} was removed while it was written\. Run the same command again$'):
+        score_tables.write(scored(), score_tables.Output(str(path), 'csv', ['file']))
+
+
 @pytest.mark.parametrize('links', [True, False])
 def test_a_new_name_replaces_nothing(tmp_path, monkeypatch, links):
     if not links:

@@ -1,16 +1,18 @@
 """What happens around training: logs that cannot be written, the summary of several parts, a collapse."""
 import json
+import math
 import os
 import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from utils.base.errors import InputError
 from utils.data.ava import Ratings
 from utils.data.bad_images import BadImages
 from utils.data.image_set import ImageSet
-from utils.training import callbacks, log
+from utils.training import callbacks, events, log
 
 LOGS = {'loss': 0.1, 'val_loss': 0.1, 'val_srcc': 0.5, 'images_per_second': 10.0}
 ABOUT = {'device': 'cpu', 'devices': 1, 'batchsize': 4}
@@ -59,11 +61,52 @@ def test_a_full_disk_ends_no_training_and_loses_no_row(tmp_path, capsys):
 def test_a_folder_that_goes_away_is_made_again(tmp_path):
     folder = tmp_path / 'log'
     folder.mkdir()
-    epoch_log = log.EpochLog(str(folder), 'a' * 32, ABOUT)
+    epoch_log = log.EpochLog(str(folder), 'a' * 32, ABOUT, events.Events(str(folder), log.CURE).write)
     epoch_log.write(1, LOGS)
     shutil.rmtree(str(folder))
     epoch_log.write(2, LOGS)
     assert [row['epoch'] for row in log.read_csv(str(folder / 'train.csv'))] == [2]
+    assert losses(folder) == [(0, 0.1), (1, 0.1)]
+
+
+def values(folder):
+    """The values in the only file of events of a folder, by TensorFlow's own reader, which checks each CRC."""
+    path, = folder.glob('events.out.tfevents*')
+    return [(event.step, value.tag, value.simple_value)
+            for event in tf.compat.v1.train.summary_iterator(str(path)) for value in event.summary.value]
+
+
+def losses(folder):
+    return [(step, pytest.approx(value)) for step, tag, value in values(folder) if tag == 'epoch_loss']
+
+
+def test_the_events_are_those_of_keras(tmp_path):
+    theirs = tf.keras.callbacks.TensorBoard(str(tmp_path / 'theirs'), histogram_freq=0, write_graph=False)
+    theirs.set_model(tf.keras.Sequential([tf.keras.layers.Dense(1, input_shape=(1,))]))
+    mine = log.EpochLog(str(tmp_path / 'mine'), 'a' * 32, ABOUT, events.Events(str(tmp_path / 'mine'), log.CURE).write)
+    for epoch in range(3):
+        logs = {**LOGS, 'loss': 1 / (epoch + 1), **({'val_srcc': math.inf} if epoch else {})}
+        theirs.on_epoch_end(epoch, logs)
+        mine.write(epoch + 1, logs)
+    theirs.writer.close()
+    assert sorted(values(tmp_path / 'mine')) == sorted(values(tmp_path / 'theirs'))
+
+
+def test_events_that_a_disk_does_not_hold_come_whole_once_it_does(tmp_path, monkeypatch, capsys):
+    epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, ABOUT, events.Events(str(tmp_path), log.CURE).write)
+    epoch_log.write(1, LOGS)
+    path, = tmp_path.glob('events.out.tfevents*')
+    before = path.read_bytes()
+    with monkeypatch.context() as full:
+        def fail(descriptor):
+            if os.path.samestat(os.fstat(descriptor), path.stat()):
+                raise OSError(28, 'No space left on device')
+        full.setattr(os, 'fsync', fail)
+        epoch_log.write(2, {**LOGS, 'loss': 2})
+    assert f'warning: cannot write {path}: No space left on device.' in capsys.readouterr().err
+    assert path.read_bytes() == before
+    epoch_log.write(3, {**LOGS, 'loss': 3})
+    assert losses(tmp_path) == [(0, 0.1), (1, 2), (2, 3)]
 
 
 def test_the_summary_of_a_resumed_run_is_that_of_all_its_epochs(tmp_path):

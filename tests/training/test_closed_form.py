@@ -3,13 +3,13 @@ import re
 
 import numpy as np
 import pytest
-from conftest import make_dataset, small_mobilenet
+from conftest import image_set, make_dataset, small_mobilenet
 
 import train
 from utils import score_utils
 from utils.data import ava, distributions
 from utils.model import model_file
-from utils.training import closed_form
+from utils.training import closed_form, head
 from utils.training.flags import train_flags
 
 
@@ -110,6 +110,15 @@ def test_the_rate_is_chosen_on_training_images_and_kept_on_resume(data, tmp_path
     run(data, tmp_path / 'typed', '--epochs', '2', '--learning_rate', str(chosen))
     auto, typed = (model_file.read(str(tmp_path / name / 'model_002.h5')).weights for name in ('model', 'typed'))
     assert all(np.array_equal(a, b) for name in auto for a, b in zip(auto[name], typed[name]))
+
+
+def test_so_many_features_that_memory_would_not_hold_their_products_are_left_out(dataset):
+    """A network of a few layers can have them; 30,000 took 20 GB."""
+    rows = np.zeros((1, 12, closed_form.WIDEST + 1), np.float32)
+    images = image_set(ava.read(str(dataset.labels), str(dataset.images)))._replace(features=rows)
+    reported = []
+    head._start(None, images, images, None, 0, reported.append)
+    assert reported == [f'closed form: left out, as an image has {closed_form.WIDEST + 1} features, more than 4096']
 
 
 @pytest.mark.parametrize('typed', [[], ['--trainable', 'head', '--crops', 'fresh']])

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import make_dataset, small_mobilenet, small_network, snapshot
+from conftest import Dataset, make_dataset, small_mobilenet, small_network, snapshot
 
 import train
 from utils import data_loader, nima
@@ -94,13 +94,18 @@ def uninterrupted(shared_data, tmp_path_factory):
     return folder, run(shared_data, folder).history
 
 
-@pytest.mark.parametrize('step', [2, 4, 7])
-def test_a_stopped_run_ends_with_the_same_bits(shared_data, uninterrupted, tmp_path, stop_at, step):
+@pytest.mark.parametrize('step, moves', [(2, False), (4, False), (7, True)])
+def test_a_stopped_run_ends_with_the_same_bits(shared_data, uninterrupted, tmp_path, stop_at, step, moves):
+    """Also where the folder of the dataset has another path by then."""
     folder, history = uninterrupted
     stop_at(step)
     assert stopped(shared_data, tmp_path) == 128 + signal.SIGTERM
     assert os.path.isfile(checkpoint.state_path(str(tmp_path)))
-    rest = run(shared_data, tmp_path, '--resume').history
+    data = shared_data
+    if moves:
+        shutil.copytree(str(shared_data.folder), str(tmp_path / 'elsewhere' / 'data'))
+        data = Dataset(tmp_path / 'elsewhere' / 'data')
+    rest = run(data, tmp_path, '--resume').history
     assert_same(tmp_path / 'model_003.h5', folder / 'model_003.h5')
     assert rest['loss'] == history['loss'][-len(rest['loss']):]
     assert not os.path.exists(checkpoint.state_path(str(tmp_path)))

@@ -227,7 +227,7 @@ def _acquire(folder: str, flag: str) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             _lock(descriptor, folder, flag)
-            if _is(path, descriptor):
+            if is_at(path, descriptor):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f'{os.getpid()} {socket.gethostname()}\n'.encode(), 0)
                 return descriptor
@@ -237,22 +237,31 @@ def _acquire(folder: str, flag: str) -> int:
         os.close(descriptor)  # the previous holder removed the file in between: again, with the new one
 
 
-def _is(path: str, descriptor: int) -> bool:
+def is_at(path: str, descriptor: int) -> bool:
+    """Whether the open file is still the one at `path`."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def _lock(descriptor: int, folder: str, flag: str) -> None:
-    """Lock an open file; InputError while another process has it."""
+def try_lock(descriptor: int) -> Optional[bool]:
+    """Lock an open file until it is closed: True; False while another process has it, None on a disk without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
+        return True
     except OSError as error:
         if error.errno not in _NO_LOCKS and error.errno != errno.EWOULDBLOCK:
             raise
-        held = error.errno == errno.EWOULDBLOCK
+        return False if error.errno == errno.EWOULDBLOCK else None
+
+
+def _lock(descriptor: int, folder: str, flag: str) -> None:
+    """Lock an open file; InputError while another process has it."""
+    locked = try_lock(descriptor)
+    if locked:
+        return
+    held = locked is False
     process, host = _holder(descriptor)
     if held or (process and process != os.getpid() and (host != socket.gethostname() or _lives(process))):
         who = f'process {process}' if process else 'another process'

@@ -1,19 +1,15 @@
 """A dataset before anything is decoded: its label files, its images and what their headers say, its split."""
 import os
-from concurrent import futures
 from typing import Dict, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from utils.base.cores import usable_cores
 from utils.base.errors import InputError
 from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.progress import progress
 from utils.data import ava, image_headers, splits
 from utils.data.image_headers import Facts
 from utils.data.image_kinds import ENDINGS
-
-HEADERS_AT_ONCE = 256
 
 
 class LabelFile(NamedTuple):
@@ -95,12 +91,5 @@ def _divided(dataset: Dataset, split: str, val_size: Optional[int]) -> Dataset:
 
 
 def _read_facts(folder: str, names: Sequence[str]) -> Dict[str, Facts]:
-    """The facts of each file; several are read at once, as disks answer many requests faster than one by one."""
-    groups = [names[first:first + HEADERS_AT_ONCE] for first in range(0, len(names), HEADERS_AT_ONCE)]
-
-    def read_group(group: Sequence[str]) -> List[Facts]:
-        return [image_headers.read(os.path.join(folder, name)) for name in group]
-
-    with futures.ThreadPoolExecutor(4 * usable_cores()) as pool:
-        facts = (each for group in pool.map(read_group, groups) for each in group)
-        return {name: each for each, name in zip(progress(facts, len(names), 'reading headers'), names)}
+    facts = image_headers.of_each(image_headers.read, [os.path.join(folder, name) for name in names])
+    return {name: each for each, name in zip(progress(facts, len(names), 'reading headers'), names)}

@@ -10,7 +10,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 import numpy as np
 
 from utils.base.progress import progress
-from utils.checks import ava_facts
+from utils.checks import ava_facts, decoder_warnings
 from utils.checks.datasets import Dataset
 from utils.data import image_headers
 from utils.data.image_headers import Facts
@@ -41,14 +41,17 @@ class Checked(NamedTuple):
     one_colour: List[str]          # names of images in which the network sees one colour only
     same: List[List[str]]          # names of labelled images with the same content, in the labels' order
     headers_only: bool
+    warnings: Dict[str, str]       # what the decoder says of an image that it decodes all the same, by name
 
 
 def examine(dataset: Dataset, *, headers_only: bool = False) -> Checked:
     """The verdicts on all images: from TF's own decoder, or from the headers alone."""
-    verdicts = _by_headers(dataset) if headers_only else _decode(dataset)
-    reasons = {name: verdicts[name] or '' for name in dataset.images if verdicts[name]}
-    return Checked(dataset, reasons, [] if headers_only else _one_coloured(dataset, reasons),
-                   _same_content(dataset, reasons), headers_only)
+    warnings: Dict[str, str] = {}
+    with decoder_warnings.held() as written:
+        verdicts = _by_headers(dataset) if headers_only else _decode(dataset, written, warnings)
+        reasons = {name: verdicts[name] or '' for name in dataset.images if verdicts[name]}
+        one_colour = [] if headers_only else _one_coloured(dataset, reasons)
+    return Checked(dataset, reasons, one_colour, _same_content(dataset, reasons), headers_only, warnings)
 
 
 def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
@@ -61,16 +64,20 @@ def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
     return {name: facts[name].problem or large.get(name) for name in dataset.images}
 
 
-def _decode(dataset: Dataset) -> Dict[str, Optional[str]]:
-    """Why TF cannot decode a file, None where it can, by name; pipes and devices are not touched."""
+def _decode(dataset: Dataset, written: Callable[[], str], warnings: Dict[str, str]) -> Dict[str, Optional[str]]:
+    """Why TF cannot decode a file, None where it can, by name; pipes and devices are not touched.
+
+    `warnings` get what the decoder says of those that it can, see decoder_warnings.held().
+    """
     from utils import data_loader
     paths = {name: os.path.join(dataset.images_folder, name) for name in dataset.images}
     special = [name for name in dataset.images if os.path.exists(paths[name]) and not os.path.isfile(paths[name])
                and not os.path.isdir(paths[name])]
     reasons = {name: dataset.facts[name].problem for name in special}
     names = [name for name in dataset.images if name not in reasons]
-    verdicts = progress(data_loader.verdicts([paths[name] for name in names]), len(names), 'decoding')
-    for reason, name in zip(verdicts, names):  # in this order the bar sees the end of the verdicts
+    verdicts = data_loader.verdicts([paths[name] for name in names], written=written,
+                                    warn=lambda index, text: warnings.update({names[index]: text}))
+    for reason, name in zip(progress(verdicts, len(names), 'decoding'), names):  # the bar sees the end of the verdicts
         reasons[name] = reason
     return reasons
 
@@ -204,6 +211,11 @@ def one_colour(checked: Checked) -> Details:
         yield name, 'shows one colour only at the size that the network sees'
 
 
+def warned_of(checked: Checked) -> Details:
+    for name in sorted(checked.warnings):
+        yield name, f'is decoded, with the warning {checked.warnings[name]}'
+
+
 def large_images(checked: Checked) -> Details:
     for name, facts in checked.dataset.facts.items():
         if name not in checked.reasons and facts.pixels > LARGE:
@@ -238,6 +250,7 @@ REMARKS: Tuple[Check, ...] = (
     ('duplicate', 'images with the content of another of their part', duplicates_in_a_part),
     ('other_content', 'images of another kind than their names', other_content),
     ('one_colour', 'images of one colour', one_colour),
+    ('decoder_warning', 'images that are decoded with a warning', warned_of),
     ('large_image', f'images of more than {LARGE // 10 ** 6} megapixels', large_images),
     ('rotated', 'images with an EXIF rotation', rotated),
     ('unlike_ava', 'the labels beside those of AVA', unlike_ava),

@@ -182,8 +182,8 @@ def reason(error: tf.errors.OpError) -> str:
 
 
 def needs_pillow(kind: Optional[str], reason: str) -> bool:
-    """Whether a file of `kind`, which is not decoded for `reason`, is whole for all we know, but of a form not read here.
+    """Whether a file of `kind`, which is not decoded for `reason`, is of a form that TensorFlow never decodes.
 
-    Only such a file may be read by Pillow: what is damaged is unreadable for all commands, whatever Pillow makes of it.
+    Only such a file is read by Pillow: what is damaged is unreadable for all commands, whatever Pillow makes of it.
     """
     return kind not in (None, *TENSORFLOW_READS) or any(form in reason for form in _FORMS_NOT_READ)

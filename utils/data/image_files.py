@@ -40,8 +40,8 @@ class ImageReader:
         """The image as float32 [S, S, 3] in [-1, 1]; the first frame of a file that holds several.
 
         What TensorFlow does not read (WebP, TIFF, HEIC, AVIF, a moving GIF, some BMP) is read by Pillow and passed on
-        as a PNG, so that it is resized in the same way; decoding.needs_pillow() decides, for all commands alike. InputError where a file cannot be read, or its header says
-        more than MAX_PIXELS.
+        as a PNG, so that it is resized in the same way; decoding.needs_pillow() decides, for all commands alike.
+        InputError where a file cannot be read, or its header says more than MAX_PIXELS.
         """
         return self.read_with_data(path)[1]
 

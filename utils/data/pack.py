@@ -38,12 +38,16 @@ def pack(ratings: ava.Ratings, folder: str, preprocessing: Preprocessing, *, use
                 'max_pixels': max_pixels, 'jpeg_quality': JPEG_QUALITY if form == 'jpeg' else None,
                 'photographs': ratings.count, 'labels_sha256': splits.data_hash(ratings),
                 'shard_photographs': shard_images}
-    files.require_writable(folder, '--output')
-    if os.path.exists(os.path.join(folder, packed.MANIFEST)):
-        return _finished_before(folder, settings, ratings)
-    bad = BadImages(ratings.count, share=max_bad_images, what='packed')
-    os.makedirs(folder, exist_ok=True)
-    reader = _Reader(settings, preprocessing)
+    with files.only_writer(folder, '--output'):
+        if os.path.exists(os.path.join(folder, packed.MANIFEST)):
+            return _finished_before(folder, settings, ratings)
+        bad = BadImages(ratings.count, share=max_bad_images, what='packed')
+        return _pack(ratings, folder, settings, _Reader(settings, preprocessing), bad)
+
+
+def _pack(ratings: ava.Ratings, folder: str, settings: Dict[str, Any], reader: '_Reader',
+          bad: BadImages) -> Dict[str, Any]:
+    shard_images = settings['shard_photographs']
     counter = bar(ratings.count, 'packing')
     shards, reasons = [], {}
     with contextlib.closing(reader), contextlib.closing(counter):
@@ -184,7 +188,9 @@ def _write_shard(folder: str, number: int, part: ava.Ratings, settings: Dict[str
                      'sha256': files.sha256(temporary), 'bad': reasons,
                      **dict(zip(('offsets', 'lengths', 'crc32'), map(list, zip(*rows))))}
         files.write_json(_note_of(folder, number), {'settings': settings, 'shard': shard}, indent=None)
-    except (OSError, tf.errors.ResourceExhaustedError) as error:
+    except tf.errors.OpError as error:
+        raise files.cannot_write(path, OSError(error.message.splitlines()[0]), cure) from error
+    except OSError as error:
         raise files.cannot_write(path, error, cure) from error
     return shard
 

@@ -58,7 +58,10 @@ def write(folder: str, graph_def: tf.compat.v1.GraphDef, preprocessing: Preproce
     with contextlib.closing(host_session(graph, None)) as session, graph.as_default():
         builder.add_meta_graph_and_variables(session, [tf.saved_model.SERVING], signatures,
                                              strip_default_attrs=True)
-    builder.save()
+    try:
+        builder.save()
+    except tf.errors.OpError as error:  # such as a full disk
+        raise OSError(error.message.splitlines()[0]) from error
 
 
 def _outputs(distributions: tf.Tensor) -> Dict[str, tf.Tensor]:

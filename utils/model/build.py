@@ -23,7 +23,7 @@ def for_scoring(file: ModelFile) -> tf.keras.Model:
         model = tf.keras.models.model_from_json(network)
         inputs, outputs = model.input_shape, model.output_shape
         variables = variables_of(model)
-        _require_nima(file.path, inputs, outputs)
+        require_nima(file.path, inputs, outputs)
         found = file.own_preprocessing
         bounds.require_bounded(model, inputs[1] or (found.image_size if found else IMAGE_SIZE))
     except trust.DistrustError as distrust:
@@ -40,7 +40,7 @@ def for_scoring(file: ModelFile) -> tf.keras.Model:
     return model
 
 
-def _require_nima(path: str, inputs: Any, outputs: Any) -> None:
+def require_nima(path: str, inputs: Any, outputs: Any) -> None:
     """InputError unless a network with these shapes turns square images into ten outputs."""
     if outputs[1:] != (len(SCORES),) or len(inputs) != 4 or inputs[1] != inputs[2] or inputs[3] != 3 or (
             inputs[1] or 1) > MAX_IMAGE_SIZE:

@@ -135,6 +135,7 @@ class Output(NamedTuple):
     append: bool = False
     has_header: bool = False
     means: Dict[str, float] = {}  # by printable() name
+    size: int = 0            # in bytes, of what is there
 
 
 def write(scored: Iterable[Scored], output: Output) -> None:
@@ -153,9 +154,11 @@ def write(scored: Iterable[Scored], output: Output) -> None:
         for chunk in chunks:
             with files.writing(path, 'Free space or choose another --output; the lines so far are complete, but '
                                      'perhaps the last'):
-                stream = stream or _opened(path, output.append)
+                stream = stream or _opened(path, output)
                 stream.write(chunk)
                 stream.flush()
+        if stream is not None and not files.is_at(path, stream.fileno()):
+            raise InputError(f'{path} was removed while it was written. Run the same command again')
         with files.writing(path, 'The scores are in it: rename it'):
             if path != output.path:
                 files.rename_new(path, str(output.path))
@@ -170,9 +173,22 @@ def _written(output: Output) -> str:
     return f'{output.path}.partial' if output.format == 'json' else str(output.path)
 
 
-def _opened(path: str, append: bool) -> TextIO:
+def _opened(path: str, output: Output) -> TextIO:
+    """The file, locked; InputError where another process has written into it since prepare()."""
     os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    return open(path, 'a' if append else 'x', encoding='utf-8', newline='\n')
+    try:
+        stream = open(path, 'a' if output.append else 'x', encoding='utf-8', newline='\n')  # noqa: SIM115
+    except FileExistsError as error:
+        raise _in_use(path) from error
+    if files.try_lock(stream.fileno()) is False or os.fstat(stream.fileno()).st_size != output.size:
+        stream.close()
+        raise _in_use(path)
+    return stream
+
+
+def _in_use(path: str) -> InputError:
+    return InputError(f'{path} is in use: another process writes there. Wait for it, stop it or choose another '
+                      '--output')
 
 
 def prepare(output: Output) -> Output:
@@ -194,6 +210,8 @@ def prepare(output: Output) -> Output:
         more = ', or add --resume to continue it' if output.format in ('csv', 'jsonl') else ''
         raise InputError(f'{path} exists already. Remove it or choose another --output{more}')
     with files.writing(path, 'Choose another --output'), open(path, 'r+b') as stream:
+        if files.try_lock(stream.fileno()) is False:
+            raise _in_use(path)
         return _continued(stream, output)
 
 
@@ -235,7 +253,7 @@ def _continued(stream: Any, output: Output) -> Output:
     if end == 0 and output.format == 'csv' and not _csv_line(output.names).encode().startswith(stream.read()):
         raise _another(output, 1)
     stream.truncate(end)
-    return output._replace(has_header=end > 0, means=means)
+    return output._replace(has_header=end > 0, means=means, size=end)
 
 
 def _read_row(line: bytes, output: Output, number: int) -> Tuple[str, float]:

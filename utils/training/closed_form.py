@@ -8,6 +8,7 @@ from utils.base.scores import SCORES
 
 PENALTIES = tuple(10.0 ** exponent for exponent in np.arange(-6, 2.1, 0.5))  # in units of the features' variance
 FOLDS = 5
+WIDEST = 4096  # features: their products take 1 GB; NASNetLarge has 4032
 BLOCK = 4096  # images whose features are taken to float64 at a time
 
 

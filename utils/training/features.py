@@ -140,7 +140,9 @@ def _with_features(source: Source, base: tf.keras.Model, network: str, how: Comp
             progress = _compute(folder, source, base, how, {**identity, 'key': key}, progress)
         else:
             how.report(f'{folder}: cached features of {source.count} {source.what} images reused')
-        rows = np.memmap(os.path.join(folder, DATA), np.float32, 'r', shape=(source.crops or 1, source.count, width))
+        with files.writing(folder, 'Run the same command again'):  # somebody may have removed what was written
+            shape = source.crops or 1, source.count, width
+            rows = np.memmap(os.path.join(folder, DATA), np.float32, 'r', shape=shape)
     images = source.images
     for index, reason in progress.bad.items():
         images.bad.add(index, str(images.ratings.paths[index]), reason)

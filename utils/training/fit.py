@@ -21,6 +21,7 @@ from utils.model import checkpoint
 from utils.model.metadata import unknown, versions
 from utils.training import callbacks, log, loop, loss_scaling, resume, uint8_feed
 from utils.training.data import Data
+from utils.training.events import Events
 from utils.training.head import prepare
 from utils.training.plan import Head, Saving, Schedule
 from utils.training.recipe import Stage
@@ -143,10 +144,8 @@ def _around(validation: callbacks.Validation, state: TrainingState, metadata: Di
     bar = callbacks.ProgressBar(state)
     opened.callback(bar.close)
     return [bar, validation, *stopping, callbacks.SaveEpoch(saving, metadata, state.replace_earlier),
-            callbacks.LogEpoch(_epoch_log(saving.log_folder, metadata)),
-            # Profiling starts a tracer on step 2, and updates for each batch cost a host sync each step.
-            tf.keras.callbacks.TensorBoard(saving.log_folder, histogram_freq=0, write_graph=False, profile_batch=0,
-                                           update_freq='epoch'), *scaled]
+            callbacks.LogEpoch(_epoch_log(saving.log_folder, metadata, Events(saving.log_folder, log.CURE).write)),
+            *scaled]
 
 
 def _begin_overwrite(start: resume.Start, run: str, group: Group) -> resume.Start:
@@ -160,10 +159,10 @@ def _begin_overwrite(start: resume.Start, run: str, group: Group) -> resume.Star
     return start
 
 
-def _epoch_log(folder: str, metadata: Dict[str, Any]) -> log.EpochLog:
+def _epoch_log(folder: str, metadata: Dict[str, Any], *append: Callable[[List[log.Row]], Any]) -> log.EpochLog:
     run = metadata['run']
     about = {'device': run['device'], 'devices': run['devices'], 'batchsize': run['flags']['batchsize']}
-    return log.EpochLog(folder, run['id'], about)
+    return log.EpochLog(folder, run['id'], about, *append)
 
 
 def _mend_log(folder: str, start: resume.Start, metadata: Dict[str, Any]) -> None:

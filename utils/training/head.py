@@ -55,8 +55,11 @@ def _readable(images: ImageSet) -> Tuple[np.ndarray, np.ndarray]:
 def _start(network: tf.keras.Model, train: ImageSet, val: ImageSet, head: Head, seed: int, report: Report) -> None:
     """Report the closed form's validation SRCC, the baseline of the training, and set the head to it where asked."""
     (rows, distributions), (val_rows, true) = _readable(train), _readable(val)
-    if len(rows) < 2 * closed_form.FOLDS:
-        report(f'closed form: left out, as there are fewer than {2 * closed_form.FOLDS} training images')
+    too_few, too_wide = len(rows) < 2 * closed_form.FOLDS, rows.shape[1] > closed_form.WIDEST
+    if too_few or too_wide:
+        report('closed form: left out, as ' + (
+            f'there are fewer than {2 * closed_form.FOLDS} training images' if too_few else
+            f'an image has {rows.shape[1]} features, more than {closed_form.WIDEST}'))
         return
     found = closed_form.fit(rows, score_utils.mean_score(distributions), seed=seed)
     srcc = score_utils.srcc(score_utils.mean_score(true), found.predict(val_rows.astype(np.float64)))

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
@@ -64,15 +64,19 @@ def duration(seconds: float) -> str:
 
 
 class EpochLog:
-    """train.csv, a row for each epoch, and summary.json, each replaced as a whole after an epoch.
+    """train.csv, a row for each epoch, and summary.json, each replaced as a whole after an epoch; TensorBoard's events.
 
     No training ends for its log: where that cannot be written, a warning says so, and the rows come with the next.
     """
 
-    def __init__(self, folder: str, run_id: str, about: Dict[str, Any]) -> None:
-        """`about` is what summary.json holds beside the epochs: device, devices, batchsize."""
+    def __init__(self, folder: str, run_id: str, about: Dict[str, Any],
+                 append: Callable[[List[Row]], Any] = lambda rows: None) -> None:
+        """`about` is what summary.json holds beside the epochs: device, devices, batchsize.
+
+        `append` gets the new rows, see events.Events.write().
+        """
         self._csv, self._summary = os.path.join(folder, CSV), os.path.join(folder, SUMMARY)
-        self._about = {'run': run_id, **about}
+        self._about, self._append = {'run': run_id, **about}, append
         self._waiting: List[Row] = []  # of epochs whose row could not be written
 
     def check(self) -> None:
@@ -89,6 +93,7 @@ class EpochLog:
             before = read_csv(self._csv)
             first = self._waiting[0]['epoch']
             self._replace([*(row for row in before if row.get('epoch', math.inf) < first), *self._waiting])
+            self._append(self._waiting)
             self._waiting = []
         except (InputError, OSError) as error:
             print(f'warning: {error}. The training goes on, and the log has epoch {epoch} once it can be written',
