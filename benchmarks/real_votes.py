@@ -3,9 +3,10 @@
     git clone https://github.com/nisarahmedrana/BIQ2021
     bash run.sh -m benchmarks.real_votes --folder BIQ2021 --work DIR --row small
 
-Each row is a training by train.py, in a folder of --work, where a row that was stopped resumes and one that was
-trained is only scored. SRCC overall and within the three subsets, whose means differ: file names alone rank with .62.
-The interval is that of 1,000 bootstrap resamples of the test images; it holds the trained model fixed.
+Each row is a training by train.py, of each seed in a folder of --work, where one that was stopped resumes and one that
+was trained is only scored. SRCC overall and within the three subsets, whose means differ: file names alone rank with
+.62. Of several seeds the figures are those of the median one. The interval is that of 1,000 bootstrap resamples of the
+test images; it holds the trained model fixed.
 """
 import csv
 import os
@@ -13,31 +14,37 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from benchmarks import turns
 from utils import score_utils
 from utils.base.errors import InputError
+from utils.base.parser import seed
 from utils.scoring import analysis, score_tables
 
 PARTS = {'train': 'Train (Images and MOS).csv', 'test': 'Test (Images and MOS).csv'}
 IMAGES = 'Images'
 SUBSETS = 'ss01', 'ss02', 'ss03'
 NEIGHBOURS = r'(ss\d+ \(\d*)\d\)'  # file numbers that differ in the last digit alone: scenes and bursts
-BASELINE = 'closed_form'
-HEAD = '--trainable', 'head'
+BASELINE, UNTRAINED = 'closed_form', 'idealo_untrained'
+HEAD, NATIVE = ('--trainable', 'head'), ('--input', 'native')
 ROWS: Dict[str, Tuple[str, ...]] = {
     BASELINE: (*HEAD, '--epochs', '1', '--learning_rate', '1e-9'),
     'head': (*HEAD, '--epochs', '10'),
-    'closed_form_native': (*HEAD, '--epochs', '1', '--learning_rate', '1e-9', '--image_size', '512'),
-    'head_native': (*HEAD, '--epochs', '10', '--image_size', '512'),
+    'closed_form_native': (*HEAD, '--epochs', '1', '--learning_rate', '1e-9', *NATIVE),
+    'head_native': (*HEAD, '--epochs', '10', *NATIVE),
+    'head_native_auto': (*HEAD, '--epochs', '10', '--learning_rate', 'auto', *NATIVE),
     'small': ('--recipe', 'small'),
+    'small_native': ('--recipe', 'small', *NATIVE),
     'idealo': ('--recipe', 'idealo'),
     'card': ('--recipe', 'card', '--train_size', '2000'),
     'paper': ('--recipe', 'paper', '--train_size', '2000'),
+    UNTRAINED: (),
 }
+SEEDLESS = 'closed_form_native', UNTRAINED
+IMPORT = '--resize', 'nearest', '--padding', 'symmetric'  # as idealo's weights were trained
 QUICK = '--image_size', '32', '--weights', 'none', '--batchsize', '10'
 
 
@@ -79,6 +86,16 @@ def trained(row: str, folder: Path, labels: Dict[str, Path], images: Path, flags
     return (time.monotonic() - start) / 60
 
 
+def imported(weights: Optional[str], folder: Path) -> float:
+    """Import idealo's weights into `folder` where they are not there; returns the minutes of training, 0."""
+    if weights is None:
+        raise InputError(f'--row {UNTRAINED} needs --idealo FILE, the weights of their aesthetic MobileNet')
+    if not list(folder.glob('*.h5')):
+        folder.mkdir(parents=True, exist_ok=True)
+        run('-m', 'utils.models', 'import', os.path.abspath(weights), *IMPORT, '-o', folder / 'model_001.h5')
+    return 0.0
+
+
 def scores(folder: Path, images: Path, names: Sequence[str]) -> np.ndarray:
     """The mean scores of the images by the newest checkpoint in `folder`, in their order."""
     output = folder / 'test.csv'
@@ -92,32 +109,53 @@ def scores(folder: Path, images: Path, names: Sequence[str]) -> np.ndarray:
     return np.array([found[name] for name in names])
 
 
-def figures(row: str, names: Sequence[str], true: np.ndarray, predicted: np.ndarray, baseline: np.ndarray,
-            minutes: float) -> Dict[str, Any]:
-    """A row of the table: correlations overall and in each subset, and the difference to the closed form."""
+class Trained(NamedTuple):
+    """A seed of a row, scored."""
+
+    srcc: float
+    minutes: float
+    predicted: np.ndarray  # the mean scores of the test images
+
+
+def figures(row: str, names: Sequence[str], true: np.ndarray, seeds: Sequence[Trained],
+            baseline: np.ndarray) -> Dict[str, Any]:
+    """A row of the table: the seeds' range, and of the median seed all else.
+
+    Correlations overall and in each subset, and the difference to the closed form.
+    """
+    ordered = sorted(seeds, key=lambda each: each.srcc)
+    _, minutes, predicted = ordered[len(ordered) // 2]
     intervals = {name: found[1] for name, found in analysis.srcc_intervals(true, [baseline, predicted]).items()}
     inside = {subset: np.array([name.startswith(subset) for name in names]) for subset in SUBSETS}
     return {'row': row, 'minutes': minutes, 'images': len(names), 'lcc': score_utils.lcc(true, predicted),
+            'seeds': [ordered[0].srcc, ordered[-1].srcc],
             **{name: found._asdict() for name, found in intervals.items()},
             **{f'{name}_{subset}': measure(true[mask], predicted[mask]) for subset, mask in inside.items()
                for name, measure in (('srcc', score_utils.srcc), ('lcc', score_utils.lcc))}}
 
 
-def measure(*, quick: bool, folder: str, work: str, row: Sequence[str], images: Optional[int],
-            flags: str) -> List[Dict[str, Any]]:
+def measure(*, quick: bool, folder: str, work: str, row: Sequence[str], seeds: Sequence[int], images: Optional[int],
+            idealo: Optional[str], flags: str) -> List[Dict[str, Any]]:
     """The figures of each row, the closed form before all others."""
     source, target = Path(folder).resolve(), Path(work).resolve()
     target.mkdir(parents=True, exist_ok=True)
     parts = {part: read(source, part)[:60 if quick else images if part == 'train' else None] for part in PARTS}
     labels = {part: write(rows, target / f'{part}_labels.csv') for part, rows in parts.items()}
     names, true = [name for name, _ in parts['test']], np.array([mean for _, mean in parts['test']])
-    more = [*(QUICK if quick else ()), '--val_size', max(10, len(parts['train']) // 10), *flags.split()]
-    found: Dict[str, np.ndarray] = {}
-    rows = []
-    for each in [BASELINE, *(name for name in row if name != BASELINE)]:
-        minutes = trained(each, target / each, labels, source / IMAGES, list(map(str, more)))
-        found[each] = scores(target / each, source / IMAGES, names)
-        rows.append(figures(each, names, true, found[each], found[BASELINE], minutes))
+    more = list(map(str, [*(QUICK if quick else ()), '--val_size', max(10, len(parts['train']) // 10), *flags.split()]))
+
+    def scored(each: str, number: int) -> Trained:
+        place = target / (f'{each}_seed{number}' if number else each)
+        minutes = imported(idealo, place) if each == UNTRAINED else trained(
+            each, place, labels, source / IMAGES, [*more, '--seed', str(number)])
+        predicted = scores(place, source / IMAGES, names)
+        return Trained(score_utils.srcc(true, predicted), minutes, predicted)
+
+    baseline = scored(BASELINE, 0)
+    rows = [figures(BASELINE, names, true, [baseline], baseline.predicted)]
+    for each in (name for name in row if name != BASELINE):
+        found = [scored(each, number) for number in ([0] if each in SEEDLESS else seeds)]
+        rows.append(figures(each, names, true, found, baseline.predicted))
     return rows
 
 
@@ -126,9 +164,11 @@ def described(rows: Sequence[Dict[str, Any]]) -> str:
         return f'{interval["value"]:{sign}.3f} [{interval["low"]:{sign}.3f}, {interval["high"]:{sign}.3f}]'
 
     return turns.table([
-        ('row', 'SRCC', 'LCC', *(f'SRCC in {subset}' for subset in SUBSETS), 'SRCC less the closed form\'s', 'minutes'),
-        *((row['row'], shown(row['srcc']), f'{row["lcc"]:.3f}', *(f'{row["srcc_" + each]:.3f}' for each in SUBSETS),
-           shown(row['difference'], '+'), f'{row["minutes"]:.1f}') for row in rows)])
+        ('row', 'SRCC', 'of the seeds', 'LCC', *(f'SRCC in {subset}' for subset in SUBSETS),
+         'SRCC less the closed form\'s', 'minutes'),
+        *((row['row'], shown(row['srcc']), '{:.3f} to {:.3f}'.format(*row['seeds']), f'{row["lcc"]:.3f}',
+           *(f'{row["srcc_" + each]:.3f}' for each in SUBSETS), shown(row['difference'], '+'), f'{row["minutes"]:.1f}')
+          for row in rows)])
 
 
 if __name__ == '__main__':
@@ -136,5 +176,7 @@ if __name__ == '__main__':
                work={'required': True, 'metavar': 'DIR', 'help': 'where models, features and labels are kept'},
                row={'nargs': '+', 'choices': sorted(ROWS), 'default': ['head'], 'metavar': 'ROW',
                     'help': f'of {", ".join(ROWS)} (default: head)'},
+               seeds={'type': seed, 'nargs': '+', 'default': [0], 'metavar': 'N', 'help': 'of each row (default: 0)'},
                images={'type': int, 'metavar': 'N', 'help': 'training images, the first N (default: all)'},
-               flags={'default': '', 'metavar': 'FLAGS', 'help': "more of train.py's flags, such as '--seed 1'"})
+               idealo={'metavar': 'FILE', 'help': f'weights for the row {UNTRAINED}'},
+               flags={'default': '', 'metavar': 'FLAGS', 'help': "more of train.py's flags, such as '--threads 2'"})

@@ -43,14 +43,29 @@ def test_the_figures_of_a_row():
     names = [f'ss0{1 + number % 3} ({number}).jpg' for number in range(30)]
     true = np.linspace(2, 8, 30)
     within = np.where(np.arange(30) % 3 == 1, -true, true)
-    row = real_votes.figures('a', names, true, true ** 3, -true, 1.5)
+    row = real_votes.figures('a', names, true, [real_votes.Trained(1, 1.5, true ** 3)], -true)
     assert row['srcc']['value'] == pytest.approx(1) and row['difference']['value'] == pytest.approx(2)
-    other = real_votes.figures('b', names, true, within, true, 0)
+    seeds = [real_votes.Trained(srcc, minutes, predicted) for srcc, minutes, predicted in
+             ((0.9, 3, true), (0.2, 1, -true), (0.5, 2, within))]
+    other = real_votes.figures('b', names, true, seeds, true)
+    assert (other['seeds'], other['minutes']) == ([0.2, 0.9], 2)  # all else is the median seed's
     assert [round(other[f'srcc_{each}'], 6) for each in real_votes.SUBSETS] == [1, -1, 1]
-    assert '| a | 1.000 [1.000, 1.000] |' in real_votes.described([row, other])
+    assert '| a | 1.000 [1.000, 1.000] | 1.000 to 1.000 |' in real_votes.described([row, other])
 
 
-@pytest.mark.parametrize('row', sorted(real_votes.ROWS))
+def test_a_model_of_others_is_imported_once_and_asked_for(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(real_votes, 'run', lambda *words, **_: calls.append(list(map(str, words))))
+    assert real_votes.imported('their.hdf5', tmp_path / 'row') == 0
+    assert calls[0][1:3] == ['utils.models', 'import'] and calls[0][-1] == str(tmp_path / 'row' / 'model_001.h5')
+    (tmp_path / 'row' / 'model_001.h5').write_bytes(b'')
+    real_votes.imported('their.hdf5', tmp_path / 'row')
+    assert len(calls) == 1
+    with pytest.raises(InputError, match='^--row idealo_untrained needs --idealo FILE, the weights of their'):
+        real_votes.imported(None, tmp_path / 'other')
+
+
+@pytest.mark.parametrize('row', sorted(set(real_votes.ROWS) - {real_votes.UNTRAINED}))
 def test_each_row_is_made_of_flags(row):
     assert train_stages(real_votes.ROWS[row])
 
