@@ -50,7 +50,7 @@ def train(stage, start, path, group):
     weights = start.file if start.begins_stage else None
     if start.file is None and path is not None:
         weights = nima.read_weights(path)
-    flags.image_size = fitting.input_size(flags.image_size, parts.train, parts.val)
+    flags.image_size = fitting.input_size(flags.image_size, parts.train, say)
     typed = fitting.Typed(flags.exif_orientation, flags.longest_side)
     preprocessing = typed.require(start.preprocessing, start.path) if start.preprocessing else fitting.fit(
         nima.preprocessing_for(weights, flags.image_size, report=say), typed, parts.train, report=say,

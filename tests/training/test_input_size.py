@@ -92,15 +92,18 @@ def test_a_network_that_states_no_size(tmp_path):
         file.at_size(64)
 
 
-def test_images_of_several_sizes_have_no_native_one(dataset):
+def test_the_native_size_of_images_of_several_sizes_is_their_median(dataset, tmp_path):
     ratings = ava.read(str(dataset.labels), str(dataset.images))
-    with pytest.raises(InputError, match=r'^--input native: found images of 48 x 48 and 52 x 48, expected squares of '
-                                         r'one size from 32 to 4096 pixels\. Type a number'):
-        fitting.input_size('native', ratings)
-    with pytest.raises(InputError, match='found images of 49 x 48, expected squares'):
-        fitting.input_size('native', ratings.take([1, 6]))
-    assert fitting.input_size('native', ratings.take([0, 5]), ratings.take([10])) == 48
-    assert fitting.input_size(224, ratings) == 224
+    reported = []
+    # Twelve images 48 high and 48 to 52 wide: 48, 49, 50, 51, 52, 48, ..., 48, 49.
+    assert fitting.input_size('native', ratings.take([0, 1, 2, 3, 4]), reported.append) == 50
+    assert reported == ["--input native: 50 x 50, by the median of the training images' longest sides; others are "
+                        'resized to it']
+    assert fitting.input_size(224, ratings, reported.append) == 224 and len(reported) == 1
+    (dataset.images / '1000.jpg').write_bytes(b'')
+    with pytest.raises(InputError, match="^--input native: the median of the training images' longest sides is 0 "
+                                         r'pixels, expected 32 to 4096\. Type a number'):
+        fitting.input_size('native', ratings.take([0]), reported.append)
 
 
 def test_a_size_that_is_none(capsys):

@@ -53,20 +53,20 @@ def fit(how: Preprocessing, typed: Typed, train: Ratings, labels: str, *, packed
     return made
 
 
-def input_size(typed: Union[int, str], *parts: Ratings) -> int:
-    """The side of the network's input: `typed`, or for NATIVE that of all images, as their headers say.
+def input_size(typed: Union[int, str], train: Ratings, report: Callable[[str], Any]) -> int:
+    """The side of the network's input: `typed`, or for NATIVE the median of the training images' longest sides.
 
-    InputError where they are not squares of one size that a network can have.
+    `report`, such as print, gets a sentence on that. InputError where no network has this side.
     """
     if typed != NATIVE:
         return int(typed)
-    read = [image_headers.read(path) for ratings in parts for path in ratings.paths]
-    sizes = sorted({(facts.width, facts.height) for facts in read if facts.pixels})
-    if len(sizes) == 1 and sizes[0][0] == sizes[0][1] and MIN_IMAGE_SIZE <= sizes[0][0] <= MAX_IMAGE_SIZE:
-        return sizes[0][0]
-    found = ' and '.join('{} x {}'.format(*size) for size in (sizes[:1] + sizes[-1:] if len(sizes) > 1 else sizes))
-    raise InputError(f'--input {NATIVE}: found images of {found or "no known size"}, expected squares of one size from '
-                     f'{MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE} pixels. Type a number, to which all are resized')
+    side = median_longest_side(train)
+    if not MIN_IMAGE_SIZE <= side <= MAX_IMAGE_SIZE:
+        raise InputError(f"--input {NATIVE}: the median of the training images' longest sides is {side} pixels, "
+                         f'expected {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE}. Type a number, to which all are resized')
+    report(f"--input {NATIVE}: {side} x {side}, by the median of the training images' longest sides; others are "
+           'resized to it')
+    return side
 
 
 _DONE = {'apply': 'applied', 'ignore': 'ignored'}

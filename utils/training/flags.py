@@ -50,8 +50,8 @@ def _loss_scale(text: str) -> Union[float, str]:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     model = parser.add_argument_group('model and optimiser')
     model.add_argument('--image_size', '--input', type=size_or_native, default=IMAGE_SIZE, metavar='S|native',
-                       help="side of the model's input in pixels, with the same weights, or that of the images where "
-                            'all are squares of one size; training images are resized to S*256/224 and cropped '
+                       help="side of the model's input in pixels, with the same weights, or for native the median of "
+                            "the training images' longest sides; training images are resized to S*256/224 and cropped "
                             f'(default: {IMAGE_SIZE})')
     model.add_argument('--weights', type=typed_name, metavar='NAME|PATH|none',
                        help='pre-trained MobileNet without top, or a NIMA model, whose head, resize and padding are '
