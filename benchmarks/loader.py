@@ -44,15 +44,16 @@ def decoding(paths: Sequence[str], resize: bool) -> Iterator[Any]:
     return step_worker.endless(rows)
 
 
-def loader(ratings: Any, folder: str, form: Optional[str]) -> Iterator[Any]:
+def loader(ratings: Any, folder: str, form: Optional[str], as_pixels: bool = False) -> Iterator[Any]:
     from utils import data_loader
     from utils.base.preprocessing import Preprocessing
     from utils.data import ava, packed
     from utils.data.bad_images import BadImages
-    from utils.data.image_set import ImageSet
+    from utils.data.image_set import ImageSet, Reading
     train, _ = ava.split(ratings, 1)
     opened = form and packed.open_fitting(os.path.join(folder, form), train, Preprocessing(), use='training', flag='')
-    return data_loader.train_generator(BATCH, images=ImageSet(train, BadImages(train.count), opened or None))
+    return data_loader.train_generator(BATCH, images=ImageSet(train, BadImages(train.count), opened or None),
+                                       reading=Reading(Preprocessing(), as_pixels=as_pixels))
 
 
 def batches_of(way: str, folder: str) -> Iterator[Any]:
@@ -72,6 +73,16 @@ def work(way: str, folder: str) -> Callable[[int], Any]:
     return lambda amount: [next(batches) for _ in range(amount)]
 
 
+def feed(folder: str, as_pixels: bool) -> Callable[[int], Any]:
+    """What a step costs the host: a batch of the packed dataset, fed to a session that looks at one of its values."""
+    import tensorflow as tf
+    batches = loader(dataset.ratings(folder), folder, 'raw', as_pixels)
+    images = tf.compat.v1.placeholder(tf.uint8 if as_pixels else tf.float32, (BATCH, SIZE, SIZE, 3))
+    session = turns.OPEN.enter_context(tf.compat.v1.Session())
+    value = images[0, 0, 0, 0]
+    return lambda amount: [session.run(value, {images: next(batches)[0]}) for _ in range(amount)]
+
+
 # --- measuring
 
 
@@ -87,8 +98,20 @@ def measure(*, quick: bool, rounds: Optional[int], cores: List[int]) -> List[tur
             manifest = json.loads(Path(dataset.pack(folder, form, val_size=1, image_size=SIZE),
                                        'manifest.json').read_text())
             sizes[way] = sum(shard['bytes'] for shard in manifest['shards']) / manifest['photographs']
-        return [figure for number in cores
-                for figure in _figures(folder, usable[:number], sizes, rounds, *((1, 3) if quick else (10, 50)))]
+        return [*(figure for number in cores
+                  for figure in _figures(folder, usable[:number], sizes, rounds, *((1, 3) if quick else (10, 50)))),
+                _fed(folder, rounds, *((1, 1) if quick else (10, 20)))]
+
+
+def _fed(folder: str, rounds: int, amount: int, warm_up: int) -> turns.Figure:
+    taken = turns.take_turns({name: turns.process('loader', 'feed', folder=folder, as_pixels=name == 'uint8')
+                              for name in ('uint8', 'float32')}, rounds, amount, warm_up)
+    cost = {name: [1000 * turn.processor / amount for turn in each] for name, each in taken.items()}
+    size = BATCH * SIZE ** 2 * 3
+    return turns.compared(
+        'host, a step fed as uint8', cost['uint8'], cost['float32'], 'ms', f'milliseconds of CPU to read {BATCH} '
+        f'images from a packed dataset (raw) and to feed them, as {size:,} bytes of pixels that the device scales, or '
+        f'scaled on the host as {4 * size:,} bytes of float32; {rounds} rounds in turn', most=0.5)
 
 
 def _figures(folder: str, cores: Sequence[int], sizes: Dict[str, float], rounds: int, amount: int,

@@ -139,7 +139,8 @@ FIGURES = {
         'step: PyTorch', 'all operations', 'images a second, --trainable', 'head alone', 'peak memory', 'memory of'],
     'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'predict.py, 12 mega',
                 'network alone', 'forward alone'],
-    'loader': [f'{way}, cores: 1' for way in ('published', 'decode + resize', 'loader, JPEG files', 'packed, raw')],
+    'loader': ['host, a step fed', *(f'{way}, cores: 1' for way in ('published', 'decode + resize',
+                                                                    'loader, JPEG files', 'packed, raw'))],
     'scaling': ['two processes, together', 'projection, 8'], 'kill': ['SIGKILLs']}
 
 

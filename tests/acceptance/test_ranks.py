@@ -63,6 +63,7 @@ def test_two_ranks_pass_every_check(tmp_path, release):
     for checks in found['checks']:
         assert {each['check']: each['status'] for each in checks} == dict.fromkeys(kit.CHECKS, PASS)
     for npu, *_ in sessions:
+        assert len(npu['steps']) == 14
         exchanged = [step['types'].get('HcomAllReduce', 0) for step in npu['steps'] if step['feeds']]
         assert sorted(number for number in exchanged if number > 1) == [83, 83, 83]  # a step of each training
 

@@ -6,17 +6,17 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, make_dataset
+from conftest import make_dataset, small_network
 from test_npu import (  # skips where there is no contract to make the stand-in from
     HOST,
     NPU,
+    SMALL,
     TINY,
     Adapter,
     adapter,  # noqa: F401
     main_steps,
     no_device,  # noqa: F401
     releases,
-    small_network,
 )
 
 from utils import nima
@@ -158,14 +158,6 @@ def test_the_stand_in_takes_what_hccl_takes(adapter, launched, tensor, text):  #
 
 
 # --- whole runs
-
-# In the place of MobileNet, the small network of the other tests, which is built in no time.
-SMALL = f'''import importlib, sys
-sys.path[:0] = {[str(ROOT / "tests"), str(ROOT / "tests" / "device")]!r}
-import test_npu
-del sys.path[:2]
-importlib.import_module("tensorflow.keras.applications").MobileNet = test_npu.small_network'''
-
 
 def launch(folder, data, release, prelude, *more):
     """Two ranks of train.py that end well: what each said, the sessions of each, the folder of checkpoints."""

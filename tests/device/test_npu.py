@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, SHARED, copy_project, make_dataset
+from conftest import ROOT, SHARED, copy_project, make_dataset, small_mobilenet
 from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 import train
@@ -40,7 +40,15 @@ HOST = {'use_off_line': False}
 NPU = {'use_off_line': True, 'precision_mode': 'allow_mix_precision'}
 # Users may have imported it: from r1.9.0 on it turns every session into one of the NPU.
 NPU_INIT = 'import npu_bridge.npu_init'
-PRELUDES = dict(zip(RELEASES, ('', NPU_INIT, NPU_INIT, '')))
+# In the place of MobileNet, which the kit trains through the stand-in, a network that is built in no time.
+SMALL = f'''import sys
+before = sys.path[:]
+sys.path.insert(0, {str(ROOT / "tests")!r})
+import conftest
+sys.path[:] = before
+small = conftest.small_mobilenet()
+small.__enter__()'''
+PRELUDES = dict(zip(RELEASES, (SMALL, NPU_INIT, NPU_INIT, SMALL)))
 
 if not CONTRACT.is_file():
     pytest.skip('no shared/ascend/api_contract.json beside the project: it holds the facts of the adapter',
@@ -168,9 +176,9 @@ def test_prediction_keeps_the_contract(trained, data, release):
 def test_the_demo_keeps_the_contract(tmp_path):
     """With all of its settings but the sizes, in a copy of the project, which receives the demo's folders."""
     project = copy_project(tmp_path / 'project')
-    small = ('from utils.base import defaults; '
+    sizes = ('from utils.base import defaults; '
              'defaults.DEMO.update(train_size=10, val_size=6, image_size=32, batchsize=4)')
-    adapter = Adapter(tmp_path / 'demo', 'r1.2.0', small, project)
+    adapter = Adapter(tmp_path / 'demo', 'r1.2.0', f'{SMALL}\n{sizes}', project)
     demo = ['--demo', '--device', 'npu']
     printed, (npu, *_) = adapter.run('train', *demo, '--epochs', '1')
     assert 'device: npu (asked for)\n' in printed and npu['parameters'] == NPU
@@ -196,11 +204,12 @@ def test_the_checkpoint_loads_without_the_adapter_and_names_sgd(trained):
     tf.compat.v1.keras.backend.clear_session()
 
 
-@pytest.mark.parametrize('release', WHOLE_RUNS[1:])
-def test_all_releases_train_alike(trained, release):
-    losses, oldest = (json.loads((trained(each)[0].folder / 'log' / 'summary.json').read_text())['losses']
-                      for each in (release, RELEASES[0]))
-    np.testing.assert_allclose(losses, oldest, rtol=1e-5)
+@pytest.mark.parametrize('one, other', [(RELEASES[0], RELEASES[-1]), pytest.param(*RELEASES[1:3],
+                                                                                  marks=pytest.mark.slow)])
+def test_releases_train_alike(trained, one, other):
+    losses = [json.loads((trained(each)[0].folder / 'log' / 'summary.json').read_text())['losses']
+              for each in (one, other)]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
 def test_ctrl_c_closes_every_session(tmp_path, data):
@@ -245,19 +254,11 @@ def adapter(request, tmp_path, no_device):
 releases = pytest.mark.parametrize('adapter', RELEASES, indirect=True)
 
 
-def small_network(shape, **_):
-    image = tf.keras.Input(shape, name='input_1')
-    features = tf.keras.layers.Conv2D(4, 3, strides=4, use_bias=False)(image)
-    features = tf.keras.layers.ReLU()(tf.keras.layers.BatchNormalization()(features))
-    return tf.keras.Model(image, tf.keras.layers.GlobalAveragePooling2D()(features))
-
-
 @pytest.fixture
-def train_on_npu(adapter, monkeypatch, data, tmp_path):
-    # Not tf.keras.applications, which is another module object than the one that train.py imports from.
-    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', small_network)
-    return lambda *more: train.main([*data.flags, *TINY, '--TMP_MODEL_PATF', str(tmp_path / 'model'),
-                                     '--TMP_LOG_PATH', str(tmp_path / 'log'), *more])
+def train_on_npu(adapter, data, tmp_path):
+    with small_mobilenet():
+        yield lambda *more: train.main([*data.flags, *TINY, '--TMP_MODEL_PATF', str(tmp_path / 'model'),
+                                        '--TMP_LOG_PATH', str(tmp_path / 'log'), *more])
 
 
 def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):

@@ -70,7 +70,7 @@ def _stages(network: Network, plan: Plan, run: Run, reference: Reference, folder
     if run.group.size > 1:
         stages.append(Stage(RANKS, 'steps of all ranks', lambda: ranks.check(network, size, run, reference)))
     if plan.speed:
-        stages.append(Stage(SPEED, f'steps of {speed.BATCH} images', lambda: [speed.check(network, size, run)]))
+        stages.append(Stage(SPEED, f'steps of {speed.BATCH} images', lambda: [speed.check(network, size)]))
     return stages
 
 

@@ -32,6 +32,15 @@ class Network(NamedTuple):
         return {f'{layer}/{each.name.split("/")[-1].split(":")[0]}': each
                 for layer, found in build.variables_of(self.model).items() for each in found}
 
+    def other(self, name: str, phase: int) -> tf.keras.Model:
+        """Another model with these weights and this optimiser, in a learning phase, whose input has that name."""
+        tf.keras.backend.set_learning_phase(phase)
+        image = tf.keras.Input(self.model.input_shape[1:], name=name)
+        model = tf.keras.Model(image, self.model(image))
+        model.compile(self.model.optimizer, loss=nima.earth_mover_loss)  # no further variables, and graphs to set them
+        tf.keras.backend.set_learning_phase(1)
+        return model
+
     def set_initial(self) -> None:
         """Set the weights by formula and the optimiser's state to zeros."""
         self.set(State({name: fixture.weight(name, tuple(each.shape.as_list())) for name, each in

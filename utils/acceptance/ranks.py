@@ -2,12 +2,11 @@
 from typing import List
 
 import numpy as np
-import tensorflow as tf
 
 from utils.acceptance import figures, fixture
 from utils.acceptance.figures import Figures
 from utils.acceptance.fixture import Size, is_trained
-from utils.acceptance.network import Network, compile_model
+from utils.acceptance.network import Network
 from utils.acceptance.outcome import FAIL, NOT_CHECKED, PASS, Outcome
 from utils.acceptance.references import Reference
 from utils.device.device import Run
@@ -22,10 +21,7 @@ def train(network: Network, size: Size, run: Run) -> Figures:
     BatchNorm runs on its moving averages, so that a part of a batch gives its part of the gradients.
     """
     group = run.group
-    tf.keras.backend.set_learning_phase(0)
-    image = tf.keras.Input((size.image_size, size.image_size, 3), name='part')
-    model = tf.keras.Model(image, network.model(image))
-    compile_model(model, run)
+    model = network.other('part', phase=0)
     network.set_initial()
     before = network.read().weights
     images = np.concatenate([fixture.images(size.image_size), fixture.images(size.image_size)[:, ::-1]])
@@ -34,7 +30,6 @@ def train(network: Network, size: Size, run: Run) -> Figures:
     part = slice(each * group.rank % TOTAL, each * group.rank % TOTAL + each)
     for _ in range(STEPS):
         model.train_on_batch(images[part], votes[part])
-    tf.keras.backend.set_learning_phase(1)
     after = network.read().weights
     return {CHECK: {name: figures.change(after[name] - before[name]) for name in before if is_trained(name)}}
 

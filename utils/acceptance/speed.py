@@ -7,21 +7,17 @@ import tensorflow as tf
 
 from utils.acceptance import fixture
 from utils.acceptance.fixture import Size
-from utils.acceptance.network import Network, compile_model
+from utils.acceptance.network import Network
 from utils.acceptance.outcome import PASS, Outcome
-from utils.device.device import Run
 from utils.model import keras_file
 
 BATCH, STEPS = 100, 5
 PUBLISHED = 0.1459  # seconds a step on an Ascend 910, the publisher's figure
 
 
-def measure(network: Network, size: Size, run: Run) -> Dict[str, float]:
+def measure(network: Network, size: Size) -> Dict[str, float]:
     """Seconds by name: compile (the first step), step, feed, device and read_back."""
-    tf.keras.backend.set_learning_phase(1)
-    image = tf.keras.Input((size.image_size, size.image_size, 3), name='speed')
-    model = tf.keras.Model(image, network.model(image))  # another batch size is another graph on every release
-    compile_model(model, run)
+    model = network.other('speed', phase=1)  # another batch size is another graph on every release
     repeats = -(-BATCH // fixture.IMAGES)
     images = np.tile(fixture.images(size.image_size), (repeats, 1, 1, 1))[:BATCH]
     votes = np.tile(fixture.distributions(), (repeats, 1))[:BATCH]
@@ -44,9 +40,9 @@ def _timed(action: Callable[[], object]) -> List[float]:
     return seconds
 
 
-def check(network: Network, size: Size, run: Run) -> Outcome:
+def check(network: Network, size: Size) -> Outcome:
     """The seconds as a line; none of them can fail."""
-    found = measure(network, size, run)
+    found = measure(network, size)
     text = (f'{found["step"]:.4f} s a step of {BATCH}, {BATCH / found["step"]:.0f} images/s: feed {found["feed"]:.4f}, '
             f'device {found["device"]:.4f}; compiling {found["compile"]:.1f} s, reading all weights back '
             f'{found["read_back"]:.4f} s. The publisher of the card: {PUBLISHED} s')

@@ -207,9 +207,8 @@ class PackedPipeline:
         self._packed, self._size, self._batchsize = packed, image_size, batchsize
         self._drop_remainder = drop_remainder
         packed.open_decoder()
-        self._values = np.arange(256, dtype=np.uint8)  # by pixel value
-        if not as_pixels:
-            self._values = decoding.scale(self._values.astype(np.float32))
+        # By pixel value; None for pixels as they are.
+        self._values = None if as_pixels else decoding.scale(np.arange(256, dtype=np.float32))
         threads = pipeline.usable_threads()
         self._chunk = max(1, -(-batchsize // (2 * threads)))
         self._pool = concurrent.futures.ThreadPoolExecutor(threads)
@@ -236,7 +235,7 @@ class PackedPipeline:
                     task.cancel()
 
     def _submit(self, chosen: np.ndarray, augmentation: List[np.ndarray]) -> Tuple[np.ndarray, List[Any]]:
-        images = np.empty((len(chosen), self._size, self._size, 3), self._values.dtype)
+        images = np.empty((len(chosen), self._size, self._size, 3), np.uint8 if self._values is None else np.float32)
         starts = range(0, len(chosen), self._chunk)
         return images, [self._pool.submit(self._read, images[start:start + self._chunk],
                                           chosen[start:start + self._chunk],
@@ -259,7 +258,10 @@ class PackedPipeline:
                 if flip:  # three bytes at a time: many times faster than one by one
                     triples = np.ascontiguousarray(pixels).view('V3')
                     pixels = np.ascontiguousarray(triples[:, ::-1]).view(np.uint8).reshape(size, size, 3)
-            np.take(self._values, pixels, out=images[number], mode='clip')  # 'raise' would copy the batch's row
+            if self._values is None:
+                images[number] = pixels
+            else:
+                np.take(self._values, pixels, out=images[number], mode='clip')  # 'raise' would copy the batch's row
 
     def close(self) -> None:
         self._pool.shutdown()
