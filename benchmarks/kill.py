@@ -1,5 +1,7 @@
 """Train, SIGKILL at a random moment, resume, and so on; at the end every number is that of a run nobody killed.
 
+Half of the kills are these; the others, in kill_windows.py, come where other files are written.
+
 The run is a real one, train.py in a process, in a copy of the project whose base network is a small one, unless
 --mobilenet is typed. After every kill each file under a final name has to be whole.
 """

@@ -15,7 +15,7 @@ from utils.model import checkpoint
 MOST_CHANGES = 6  # of what a process writes, before it is killed
 EPOCHS = 4
 SMALL_STEPS = {  # so that few images have many parts, and features are few: file, text, replacement
-    'small.py': ('Dense(30000', 'Dense(3000'),
+    'small.py': ('Dense(30000', 'Dense(300'),
     'utils/data/pack.py': ('SHARD_IMAGES = 1024', 'SHARD_IMAGES = 3'),
     'utils/training/features.py': ('SAVE_EVERY = 50', 'SAVE_EVERY = 1')}
 

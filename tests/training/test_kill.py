@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from benchmarks import kill
+from benchmarks import kill, kill_windows
 from utils.model import checkpoint, model_file
 
 
@@ -17,6 +17,16 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path):
     assert figures['broken_files'] == []
     assert figures['same_bits'] and figures['arrays'] == 19
     assert figures['rows'] == figures['epochs'] >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)  # some twenty processes, one after the other
+def test_a_kill_loses_nothing_where_a_file_is_replaced_or_grows(tmp_path):
+    found = kill_windows.survive(tmp_path, 2)
+    assert list(found) == ['overwrite', 'validation', 'packing', 'feature caching', 'predict --output']
+    for name, figures in found.items():
+        assert figures['different'] == 0 and figures['kills'] + figures['late'] == 2, (name, figures)
+    assert sum(figures['kills'] for figures in found.values()) >= 5
 
 
 @pytest.fixture(scope='module')

@@ -228,13 +228,22 @@ def _acquire(folder: str, flag: str) -> int:
         try:
             _lock(descriptor, folder, flag)
             if is_at(path, descriptor):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f'{os.getpid()} {socket.gethostname()}\n'.encode(), 0)
+                _note_holder(path, descriptor)
                 return descriptor
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)  # the previous holder removed the file in between: again, with the new one
+
+
+def _note_holder(path: str, descriptor: int) -> None:
+    """Write who holds the lock; on a full disk the file goes again."""
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f'{os.getpid()} {socket.gethostname()}\n'.encode(), 0)
+    except OSError:
+        os.remove(path)
+        raise
 
 
 def is_at(path: str, descriptor: int) -> bool:
