@@ -139,7 +139,8 @@ def survive(folder: Path, number: int, seed: int = 0, only: Sequence[str] = ()) 
         text = path.read_text(encoding='utf-8')
         assert before in text
         path.write_text(text.replace(before, after), encoding='utf-8')
-    shutil.copy(str(turns.ROOT / 'predict.py'), str(project.root))
+    for script in ('predict.py', 'eval.py'):
+        shutil.copy(str(turns.ROOT / script), str(project.root))
     model = folder / 'model'
     project.end([*project.words(model), '--epochs', '1'], model)
     found = {}
