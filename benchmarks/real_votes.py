@@ -76,13 +76,18 @@ def run(script: str, *words: Any, names: Optional[Sequence[str]] = None) -> None
         raise InputError(f'{script} failed with exit code {done.returncode}: see its message above')
 
 
+def flags_of(row: str, labels: Dict[str, Path], images: Path, features: Path, folder: Path) -> List[str]:
+    """The flags of train.py for a row."""
+    return list(map(str, [*ROWS[row], '--ava_dataset_path', labels['train'], '--base_images_path', images,
+                          '--test_labels', labels['test'], '--group', NEIGHBOURS, '--features', features,
+                          '--TMP_MODEL_PATF', folder]))
+
+
 def trained(row: str, folder: Path, labels: Dict[str, Path], images: Path, flags: Sequence[str]) -> float:
     """Train a row into `folder`, or resume it; returns the minutes that this took."""
     start = time.monotonic()
     resume = ['--resume'] if list(folder.glob('*.h5')) else []
-    run('train.py', *ROWS[row], '--ava_dataset_path', labels['train'], '--base_images_path', images, '--test_labels',
-        labels['test'], '--group', NEIGHBOURS, '--features', folder.parent / 'features', '--TMP_MODEL_PATF', folder,
-        *flags, *resume)
+    run('train.py', *flags_of(row, labels, images, folder.parent / 'features', folder), *flags, *resume)
     return (time.monotonic() - start) / 60
 
 

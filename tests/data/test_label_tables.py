@@ -295,3 +295,8 @@ def test_real_names_from_a_table_to_scores(tmp_path, capsys):
     with open(table, encoding='utf-8') as file:
         results = json.load(file)
     assert sorted(os.path.basename(row['file']) for row in results) == sorted(os.listdir(str(dataset.images)))
+
+
+def test_columns_without_a_name_are_not_listed(table):
+    about = ava.read_labels(table('Image Name,MOS 0 9,,\na.jpg,6,,\nb.jpg,1,,\n')).about
+    assert any(line.endswith('columns read: Image Name (file), MOS 0 9 (mean); not read: none') for line in about)

@@ -22,7 +22,7 @@ def columns(layout: Layout) -> str:
     if layout.votes:
         first, last = (layout.names[layout.votes[end]] for end in (0, -1))
         found.insert(1, f'{first} ... {last} (votes)')
-    unread = [str(name) for column, name in enumerate(layout.names) if column not in layout.used]
+    unread = [str(name) for column, name in enumerate(layout.names) if column not in layout.used and str(name)]
     return f'columns read: {", ".join(found)}; not read: {", ".join(unread) or "none"}'
 
 

@@ -112,7 +112,7 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
         return '--learning_rate auto needs --trainable head and cached features, on which it tries rates: type a rate'
     if flags.group is not None and flags.labels.val_path:
         return '--group cuts the validation images out of one label file: leave it or --val_dataset_path out'
-    for name in ('crops', 'features'):
+    for name in ('crops', 'features') if flags.recipe is None else ('crops',):  # of stages that need no cache too
         if getattr(flags, name) is not None and flags.trainable != 'head':
             return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
     for name in ('precision_mode', 'precision_mode_v2'):
@@ -179,7 +179,7 @@ def train_stages(argv: Optional[Sequence[str]] = None) -> List[Stage]:
     InputError where the recipe cannot be used.
     """
     parser, typed = _parser(), list(sys.argv[1:] if argv is None else argv)
-    named = _flags(parser, typed).recipe
+    named = parse_flags(parser, typed, demo=DEMO).recipe  # its flags may be what typed ones need
     if named is None:
         return [Stage(_flags(parser, typed))]
     found = recipe.read(named)
