@@ -17,11 +17,11 @@ def build(flags, preprocessing, weights, run):
     from tensorflow.keras.applications import MobileNet
 
     from utils import nima
-    tf.keras.backend.set_learning_phase(1)
-    image_size = flags.image_size
+    image_size, trained = flags.image_size, nima.Trained(flags.trainable, flags.freeze_batchnorm)
+    tf.keras.backend.set_learning_phase(trained.phase)
     # For another base model, import it above and edit this line.
     base_model = MobileNet((image_size, image_size, 3), alpha=1, include_top=False, pooling='avg', weights=None)
-    model = nima.with_head(nima.with_padding(base_model, preprocessing.padding), flags.dropout, flags.trainable)
+    model = nima.with_head(nima.with_padding(base_model, preprocessing.padding), flags.dropout, trained)
     nima.load_weights(model, weights)
     optimizer = nima.optimizer(flags.optimizer, flags.learning_rate, momentum=flags.momentum, decay=flags.decay,
                                loss_scale=flags.loss_scale)

@@ -2,7 +2,7 @@
 import os
 import shlex
 import sys
-from typing import Any, Callable, List, Optional, Tuple, Union
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
 
 import numpy as np
 import tensorflow as tf
@@ -15,36 +15,104 @@ from utils.model.model_file import ModelFile
 
 CPU_PREDICT_BATCH = 10
 
+LAST = 'last:'  # of --trainable last:N
 OFFICIAL_NAME = 'mobilenet_1_0_224_tf_no_top.h5'
 OFFICIAL_WEIGHTS = 'https://github.com/fchollet/deep-learning-models/releases/download/v0.6/'
 
 
-def with_head(base_model: tf.keras.Model, dropout: float, trainable: str = 'all') -> tf.keras.Model:
-    """`base_model` [B, F] -> Dropout -> Dense 10, softmax: vote distributions [B, 10].
+class Trained(NamedTuple):
+    """Which layers are trained, and how BatchNorm normalises in a training step."""
 
-    `trainable` is 'all' layers or the 'head', the last one, alone.
+    layers: str = 'all'            # or 'head', the last layer alone; or 'last:N', the N last blocks and the head
+    freeze_batchnorm: bool = False  # BatchNorm uses its moving averages, and keeps them, scale and offset
+
+    @classmethod
+    def of(cls, flags: Dict[str, Any]) -> 'Trained':
+        """As the flags of a checkpoint's metadata say."""
+        return cls(flags['trainable'], flags['freeze_batchnorm'])
+
+    @property
+    def phase(self) -> int:
+        """The learning phase that the base model is built with. `trainable = False` alone does not fix BatchNorm:
+        with the fixed phase 1 such a layer still normalises by the batch."""
+        return 0 if self.freeze_batchnorm or self.layers.startswith(LAST) else 1
+
+    def first(self, layers: Sequence[tf.keras.layers.Layer]) -> int:
+        """The index of the first layer of a base model that is trained, their number for the head alone."""
+        if not self.layers.startswith(LAST):
+            return 0 if self.layers == 'all' else len(layers)
+        depthwise = [index for index, layer in enumerate(layers) if isinstance(layer, tf.keras.layers.DepthwiseConv2D)]
+        blocks = int(self.layers[len(LAST):])
+        if blocks > len(depthwise):
+            cure = f'{LAST}{len(depthwise)} or less' if depthwise else 'all or head'
+            raise InputError(f'--trainable {self.layers}: the base model has {len(depthwise)} depthwise-separable '
+                             f'blocks. Use {cure}')
+        first = depthwise[-blocks]
+        return first - isinstance(layers[first - 1], tf.keras.layers.ZeroPadding2D)
+
+    def in_phase_0(self, layers: Sequence[tf.keras.layers.Layer]) -> int:
+        """How many first layers of a base model a training step runs as a prediction does."""
+        return len(layers) if self.freeze_batchnorm else 0 if self.phase else self.first(layers)
+
+
+EVERYTHING = Trained()
+
+
+def with_head(base_model: tf.keras.Model, dropout: float, trained: Trained = EVERYTHING) -> tf.keras.Model:
+    """`base_model` [B, F] -> Dropout -> Dense 10, softmax: vote distributions [B, 10], for training.
+
+    `base_model` has been built with the learning phase of `trained`.
     Source: arXiv:1709.05424, section III.
     """
-    for layer in base_model.layers if trainable == 'head' else ():
-        layer.trainable = False
-    features = tf.keras.layers.Dropout(dropout, name='dropout')(base_model.output)
+    layers, first = base_model.layers, trained.first(base_model.layers)
+    for index, layer in enumerate(layers):
+        frozen = trained.freeze_batchnorm and isinstance(layer, tf.keras.layers.BatchNormalization)
+        layer.trainable = layer.trainable and index >= first and not frozen
+    features, fixed = base_model.output, trained.in_phase_0(layers)
+    if fixed:
+        tf.keras.backend.set_learning_phase(1)
+        if fixed < len(layers):
+            features = in_training(layers[fixed:], layers[fixed - 1].output)
+    features = tf.keras.layers.Dropout(dropout, name='dropout')(features)
     distributions = tf.keras.layers.Dense(len(SCORES), activation='softmax', name='dense')(features)
     return tf.keras.Model(base_model.input, distributions)
 
 
-def on_features(model: tf.keras.Model) -> Tuple[tf.keras.Model, tf.keras.Model]:
-    """A compiled model of with_head() in two: images -> features [B, F] of the base, features -> distributions.
+def in_training(layers: Sequence[tf.keras.layers.Layer], tensor: tf.Tensor, in_phase_0: int = 0) -> tf.Tensor:
+    """The output of layers that follow each other, in a training step: the first `in_phase_0` as in a prediction."""
+    for index, layer in enumerate(layers):
+        tf.keras.backend.set_learning_phase(int(index >= in_phase_0))
+        tensor = layer(tensor)
+    return tensor
+
+
+def on_features(model: tf.keras.Model, trained: Trained) -> Tuple[tf.keras.Model, tf.keras.Model]:
+    """A compiled model of with_head() in two, before the first layer that is trained: images -> features, a vector of
+    each image before the head, else a map; and features -> distributions.
 
     The first is for predictions (learning phase 0). The second shares layers and optimiser with `model`.
     """
-    *_, dropout, dense = model.layers
+    layers = model.layers[:-2]
+    first = trained.first(layers)
+    output = model.layers[first - 1].output
     tf.keras.backend.set_learning_phase(0)
-    base = tf.keras.Model(model.input, tf.keras.Model(model.input, dropout.input)(model.input))
+    base = tf.keras.Model(model.input, tf.keras.Model(model.input, output)(model.input))
     tf.keras.backend.set_learning_phase(1)
-    features = tf.keras.Input(dropout.input.shape[1:], name='features')
-    head = tf.keras.Model(features, dense(dropout(features)))
+    features = tf.keras.Input(output.shape[1:], name='features')
+    head = tf.keras.Model(features, in_training(model.layers[first:], features,
+                                                max(0, trained.in_phase_0(layers) - first)))
     head.compile(model.optimizer, loss=earth_mover_loss)
     return base, head
+
+
+def before_head(model: tf.keras.Model) -> tf.keras.Model:
+    """The input of a model of with_head() or on_features() -> what its head gets [B, F], for predictions."""
+    tf.keras.backend.set_learning_phase(0)
+    tensor = model.input
+    for layer in model.layers[1:-2]:
+        tensor = layer(tensor)
+    tf.keras.backend.set_learning_phase(1)
+    return tf.keras.Model(model.input, tensor)
 
 
 def with_padding(base_model: tf.keras.Model, padding: str) -> tf.keras.Model:

@@ -270,6 +270,24 @@ def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):
     assert step['feeds'] == ['dense_target:0', 'input_1:0']
 
 
+@pytest.mark.parametrize('more', [['--freeze_batchnorm'], ['--trainable', 'last:1']])
+def test_frozen_batchnorm_and_cached_maps_keep_the_contract(train_on_npu, adapter, monkeypatch, more):
+    def with_a_block(shape, **_):
+        image = tf.keras.Input(shape, name='input_1')
+        layers = tf.keras.layers
+        tensor = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=4, use_bias=False)(image))
+        tensor = layers.BatchNormalization()(layers.DepthwiseConv2D(3, use_bias=False)(layers.ReLU()(tensor)))
+        return tf.keras.Model(image, layers.GlobalAveragePooling2D()(layers.ReLU()(tensor)))
+
+    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', with_a_block)
+    train_on_npu('--head_start', 'random', *more)
+    steps = adapter.reports()[0]['steps']
+    step, = (step for step in steps if any('target' in name for name in step['feeds']))
+    fed = [4, 32, 32, 3] if more == ['--freeze_batchnorm'] else [4, 8, 8, 4]
+    assert sorted(step['shapes']) == sorted([[4, 10], fed]) and placeholders(step) == len(step['feeds']) == 2
+    assert not any(adapter.CONTROL & set(each['types']) for each in steps) and len(steps) <= 14
+
+
 @pytest.fixture(scope='module')
 def packed_data(data, tmp_path_factory):
     """The training images of `data`, packed before the stand-in watches sessions."""

@@ -23,7 +23,8 @@ def network(trainable='all'):
     inner = tf.keras.Model(inner_image, tf.keras.layers.BatchNormalization()(inner_image), name='inner')
     features = tf.keras.layers.Conv2D(4, 3)(inner(image))
     features = tf.keras.layers.ReLU(6.)(tf.keras.layers.BatchNormalization()(features))
-    return nima.with_head(tf.keras.Model(image, tf.keras.layers.GlobalAveragePooling2D()(features)), 0.75, trainable)
+    return nima.with_head(tf.keras.Model(image, tf.keras.layers.GlobalAveragePooling2D()(features)), 0.75,
+                          nima.Trained(trainable))
 
 
 def compiled(model, name, steps):

@@ -15,7 +15,7 @@ from utils.base.preprocessing import Preprocessing
 from utils.data import ava
 from utils.data.image_set import Reading
 from utils.model import build, model_file
-from utils.training import features, log
+from utils.training import feature_rows, features, log
 from utils.training.flags import train_flags
 
 COUNT, VAL = 14, 4
@@ -74,17 +74,17 @@ def test_the_features_are_those_of_the_network_and_are_reused(trained, capsys):
     dataset, folder, _ = trained
     path = folder / 'model' / 'model_002.h5'
     found = next((folder / 'features').glob('training-*'))
-    cached = np.fromfile(str(found / features.DATA), np.float32).reshape(COUNT - VAL, -1)
+    cached = np.fromfile(str(found / feature_rows.DATA), np.float32).reshape(COUNT - VAL, -1)
     ratings = ava.read(str(dataset.labels), str(dataset.images)).take(slice(None, -VAL))
     tf.compat.v1.keras.backend.clear_session()
     model = build.for_scoring(model_file.read(str(path)))
     images = np.concatenate([images for images, _ in data_loader.val_batches(image_set(ratings), 5, reading(32))])
     base = tf.keras.Model(model.input, model.layers[-3].output)
     np.testing.assert_allclose(cached, base.predict(images), rtol=1e-5, atol=1e-6)
-    written = os.stat(str(found / features.DATA)).st_mtime_ns
+    written = os.stat(str(found / feature_rows.DATA)).st_mtime_ns
     train_head(dataset, folder / 'again', '--epochs', '1', '--learning_rate', '1e-9')
     assert f'{found}: cached features of {COUNT - VAL} training images reused' in capsys.readouterr().out
-    assert os.stat(str(found / features.DATA)).st_mtime_ns == written
+    assert os.stat(str(found / feature_rows.DATA)).st_mtime_ns == written
     predicted, true = distributions_by_keras(folder / 'again' / 'model_001.h5', dataset)
     rows = log.read_csv(str(folder / 'again' / 'log' / 'train.csv'))
     assert rows[0]['loss'] == pytest.approx(emd(true[:-VAL], predicted[:-VAL]), abs=1e-6)  # two full batches of 5
@@ -134,7 +134,7 @@ def test_stopped_while_computing_and_an_unreadable_image(tmp_path, monkeypatch, 
     assert printed.err.count('1002.jpg: unreadable') == 1
     assert 'unreadable images: 1 training' in printed.out and np.isfinite(history.history['loss']).all()
     assert [len(call[1]) for call in calls[1:]] == [5, VAL, VAL]  # the other five, validation's, and its scores
-    damage(next((tmp_path / 'features').glob('training-*')) / features.DATA)
+    damage(next((tmp_path / 'features').glob('training-*')) / feature_rows.DATA)
     train_head(dataset, tmp_path / 'other', *more)
     assert 'cached features differ from their manifest, computing them again' in capsys.readouterr().out
 
@@ -149,7 +149,7 @@ def damage(path):
 def test_flags_of_the_head_without_it(typed, capsys):
     with pytest.raises(SystemExit):
         train_flags(typed)
-    assert f'{typed[0]} needs --trainable head: all layers' in capsys.readouterr().err
+    assert f'{typed[0]} needs --trainable head or last:N: all layers' in capsys.readouterr().err
 
 
 def test_what_the_features_depend_on_has_another_folder(dataset):

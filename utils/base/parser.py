@@ -92,6 +92,13 @@ def rate_or_name(text: str) -> Union[float, str]:
     return float(rate(text))
 
 
+def trainable(text: str) -> str:
+    """all, head or last:N."""
+    if not re.fullmatch(r'all|head|last:[1-9]\d?', text):
+        raise argparse.ArgumentTypeError(f'found {text!r}, expected all, head, or last:N with N from 1, such as last:2')
+    return text
+
+
 def crops(text: str) -> Union[int, str]:
     """A number of crops, or 'fresh'."""
     if text == 'fresh':

@@ -7,10 +7,10 @@ from utils.data.passes import Pass
 
 
 class FeaturesPipeline:
-    """Batches of features [B, F] in place of pipeline.Pipeline's images; epoch k reads crop k modulo their number."""
+    """Batches of features float32 [B, ...] in place of Pipeline's images; epoch k reads crop k modulo their number."""
 
     def __init__(self, features: np.ndarray, batchsize: int, drop_remainder: bool = False) -> None:
-        """`features` is float32 [crops, N, F]."""
+        """`features` is float32 [crops, N, F] or float16 [crops, N, H, W, C]."""
         self._features, self._batchsize, self._drop_remainder = features, batchsize, drop_remainder
 
     def run(self, one_pass: Pass) -> Iterator[Tuple[np.ndarray, ...]]:
@@ -20,7 +20,7 @@ class FeaturesPipeline:
         last = len(chosen) // self._batchsize * self._batchsize if self._drop_remainder else len(chosen)
         for start in range(0, last, self._batchsize):
             part = slice(start, start + self._batchsize)
-            yield features[chosen[part]], distributions[part]
+            yield np.asarray(features[chosen[part]], np.float32), distributions[part]
 
     def close(self) -> None:
         """Nothing is open."""

@@ -16,7 +16,7 @@ class ImageSet(NamedTuple):
     ratings: Ratings
     bad: BadImages
     packed: Optional[Packed] = None         # instead of the files
-    features: Optional[np.ndarray] = None   # float32 [crops, N, F], cached, instead of the images
+    features: Optional[np.ndarray] = None   # [crops, N, ...], cached, instead of the images
 
     @property
     def readable(self) -> Ratings:

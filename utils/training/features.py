@@ -1,14 +1,15 @@
-"""The output of the base network for every image, computed once and cached on disk: --trainable head trains on it.
+"""What the layers that are not trained make of every image, computed once and cached on disk, for --trainable head and
+last:N. Before the head that is a vector, float32; before a block it is a map, float16.
 
 Each list of images has a folder of its own, named after all that its features depend on. Its manifest.json says what
-they are and how far they are computed; features.f32 holds them, row by row, crop after crop.
+they are and how far they are computed; features.f32 or .f16 holds them, row by row, crop after crop.
 """
 import hashlib
 import json
 import os
 import sys
 import zlib
-from typing import Any, Callable, Dict, Iterator, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, NamedTuple, NoReturn, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -21,9 +22,10 @@ from utils.data.bad_images import BadImages
 from utils.data.image_set import CARD, ImageSet, Reading
 from utils.data.packed import is_reduced
 from utils.device.signals import Watch
+from utils.training.feature_rows import Row, require_space
 
 FORMAT = 'NIMA features, 1'
-MANIFEST, DATA = 'manifest.json', 'features.f32'
+MANIFEST = 'manifest.json'
 SAVE_EVERY = 50  # batches: a kill costs no more than these
 BLOCK = 1 << 24  # bytes that are read at a time
 IN_EVERY_KEY = 'image_size', 'resize', 'padding', 'scaling'  # others are newer: in a key where not the default
@@ -99,6 +101,7 @@ class Computing(NamedTuple):
     folder: str
     batchsize: int
     device: str
+    trained: nima.Trained
     precision: Dict[str, Any]
     watch: Watch
     report: Callable[[str], Any]
@@ -111,38 +114,53 @@ def for_head(model: tf.keras.Model, train: Source, val: Source,
     After a signal that `how.watch` has seen: SystemExit, with the features so far cached. InputError where the folder
     cannot be written or the network gives NaN.
     """
-    base, head = nima.on_features(model)
-    network = _network(model)
-    return head, _with_features(train, base, network, how), _with_features(val, base, network, how)
+    fixed = model.layers[:how.trained.first(model.layers[:-2])]
+    base, head = nima.on_features(model, how.trained)
+    row, network = Row(tuple(base.output.shape.as_list()[1:])), _network(fixed)
+    places = [_place(source, row, network, how) for source in (train, val)]
+    written = [os.path.join(place.folder, row.file) for place in places]
+    require_space(how.folder, written, train.rows + val.rows, row, how.report)
+    trained, validated = (_with_features(source, base, row, place, how) for source, place in zip((train, val), places))
+    return head, trained, validated
 
 
-def _network(model: tf.keras.Model) -> str:
-    """SHA-256 of the layers before the head and of their weights."""
+def _network(layers: Sequence[tf.keras.layers.Layer]) -> str:
+    """SHA-256 of the layers that are not trained and of their weights."""
     digest = hashlib.sha256()
-    for layer in model.layers[:-2]:
+    for layer in layers:
         config = {name: value for name, value in layer.get_config().items() if name != 'trainable'}
         digest.update(json.dumps([type(layer).__name__, config], sort_keys=True, default=str).encode())
-    variables = [variable for layer in model.layers[:-2] for variable in layer.weights]
+    variables = [variable for layer in layers for variable in layer.weights]
     for array in tf.keras.backend.batch_get_value(variables):
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def _with_features(source: Source, base: tf.keras.Model, network: str, how: Computing) -> ImageSet:
-    width = int(base.output.shape[-1])
-    identity = {'format': FORMAT, 'network': network, 'device': how.device, 'precision': how.precision, 'width': width,
-                **source.identity()}
+class _Place(NamedTuple):
+    """Where the features of an image set are cached."""
+
+    folder: str
+    identity: Dict[str, Any]  # all that they depend on, with its hash as 'key'
+
+
+def _place(source: Source, row: Row, network: str, how: Computing) -> _Place:
+    identity = {'format': FORMAT, 'network': network, 'device': how.device, 'precision': how.precision,
+                **row.identity(), **source.identity()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    folder = os.path.join(how.folder, f'{source.what}-{key[:16]}')
+    return _Place(os.path.join(how.folder, f'{source.what}-{key[:16]}'), {**identity, 'key': key})
+
+
+def _with_features(source: Source, base: tf.keras.Model, row: Row, place: _Place, how: Computing) -> ImageSet:
+    folder = place.folder
     with files.only_writer(folder, '--features'):
-        progress = _progress(folder, source.rows, width, key, how.report)
+        progress = _progress(place, source.rows, row, how.report)
         if progress.done < source.rows:
-            progress = _compute(folder, source, base, how, {**identity, 'key': key}, progress)
+            progress = _compute(place, source, base, row, how, progress)
         else:
             how.report(f'{folder}: cached features of {source.count} {source.what} images reused')
         with files.writing(folder, 'Run the same command again'):  # somebody may have removed what was written
-            shape = source.crops or 1, source.count, width
-            rows = np.memmap(os.path.join(folder, DATA), np.float32, 'r', shape=shape)
+            shape = source.crops or 1, source.count, *row.shape
+            rows = np.memmap(os.path.join(folder, row.file), row.dtype, 'r', shape=shape)
     images = source.images
     for index, reason in progress.bad.items():
         images.bad.add(index, str(images.ratings.paths[index]), reason)
@@ -167,18 +185,18 @@ def _manifest(folder: str) -> Dict[str, Any]:
         return {}
 
 
-def _progress(folder: str, rows: int, width: int, key: str, report: Callable[[str], Any]) -> _Progress:
-    """How far the features in `folder` are computed: as its manifest says, if the data agrees."""
-    path, found = os.path.join(folder, DATA), _manifest(folder)
+def _progress(place: _Place, rows: int, row: Row, report: Callable[[str], Any]) -> _Progress:
+    """How far the features in a folder are computed: as its manifest says, if the data agrees."""
+    path, found = os.path.join(place.folder, row.file), _manifest(place.folder)
     try:
         done, crc32 = int(found['done']), int(found['crc32'])
         bad = {int(index): str(reason) for index, reason in found['bad'].items()}
-        if found['key'] == key and 0 <= done <= rows and _crc32(path, 4 * width * done) == crc32:
+        if found['key'] == place.identity['key'] and 0 <= done <= rows and _crc32(path, row.bytes * done) == crc32:
             return _Progress(done, bad, crc32)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         pass
     if os.path.exists(path):
-        report(f'{folder}: cached features differ from their manifest, computing them again')
+        report(f'{place.folder}: cached features differ from their manifest, computing them again')
     return _Progress()
 
 
@@ -194,20 +212,20 @@ def _crc32(path: str, size: int) -> Optional[int]:
     return value
 
 
-def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, identity: Dict[str, Any],
+def _compute(place: _Place, source: Source, base: tf.keras.Model, form: Row, how: Computing,
              progress: _Progress) -> _Progress:
     """Compute the rows that are missing; SystemExit, with the manifest written, for a signal."""
-    row_bytes, bad = 4 * identity['width'], _unreported(source, progress)
+    folder, row_bytes, bad = place.folder, form.bytes, _unreported(source, progress)
     done, crc32 = progress.done, progress.crc32
     counter = bar(source.rows, f'features of {source.what} images', done)
     predict_batch = nima.predict_batch(how.batchsize, how.device)
     cure = f'{source.rows * row_bytes} bytes are needed. Free space or choose another --features'
     try:
-        with files.writing(folder, cure), open(os.path.join(folder, DATA), 'r+b' if done else 'wb') as stream:
+        with files.writing(folder, cure), open(os.path.join(folder, form.file), 'r+b' if done else 'wb') as stream:
             stream.truncate(done * row_bytes)
             stream.seek(done * row_bytes)
             for number, (row, images) in enumerate(source.batches(done, how.batchsize, bad), 1):
-                data = _numbers(nima.predict(base, images, predict_batch), source, row).tobytes()
+                data = _numbers(nima.predict(base, images, predict_batch), source, row, form).tobytes()
                 stream.write(data)
                 done, crc32 = row + len(images), zlib.crc32(data, crc32)
                 counter.update(len(images))
@@ -215,7 +233,7 @@ def _compute(folder: str, source: Source, base: tf.keras.Model, how: Computing, 
                     stream.flush()
                     os.fsync(stream.fileno())
                     files.write_json(os.path.join(folder, MANIFEST),
-                                     {**identity, 'done': done, 'crc32': crc32, 'bad': bad.reasons})
+                                     {**place.identity, 'done': done, 'crc32': crc32, 'bad': bad.reasons})
                 if how.watch.signal is not None:
                     counter.close()
                     _stop(how.watch, folder, done, source.rows)
@@ -232,11 +250,12 @@ def _unreported(source: Source, progress: _Progress) -> BadImages:
     return bad
 
 
-def _numbers(features: np.ndarray, source: Source, row: int) -> np.ndarray:
+def _numbers(features: np.ndarray, source: Source, row: int, form: Row) -> np.ndarray:
+    features = np.ascontiguousarray(features, form.dtype)
     if not np.isfinite(features).all():
         raise InputError(f'{source.images.ratings.paths[row % source.count]}: the network gives NaN for this image or '
                          'one soon after it. Use other --weights')
-    return np.ascontiguousarray(features, np.float32)
+    return features
 
 
 def _stop(watch: Watch, folder: str, done: int, rows: int) -> NoReturn:

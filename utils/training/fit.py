@@ -99,10 +99,10 @@ def fit(model: tf.keras.Model, start: resume.Start, metadata: Dict[str, Any], da
     if group.is_chief:
         _mend_log(saving.log_folder, start, metadata)
     if head:
-        trained, data = prepare(model, head, data, metadata, schedule, run, watch)
-        inference, predict_batch = nima.inference_model(trained), schedule.batchsize
+        trained, data, predict_batch = prepare(model, head, data, metadata, schedule, run, watch)
+        inference = nima.inference_model(trained)
     elif uint8_feed.fits(data.train, data.reading):
-        trained, data = uint8_feed.prepare(model, data, scalings)
+        trained, data = uint8_feed.prepare(model, data, scalings, nima.Trained.of(metadata['run']['flags']))
     schedule = schedule._replace(train_size=min(schedule.train_size, train.count))
     state = TrainingState(start.position, metadata, schedule, saving, watch=watch, replaces=start.replaces, group=group,
                           ids=_ids_of_epochs(data, schedule))
@@ -210,9 +210,10 @@ def _begin_together(model: tf.keras.Model, start: resume.Start, group: Group, me
     """Check that all ranks begin alike, and give them the weights of rank 0."""
     _require_same_start(group, start, metadata)
     if group.size > 1:
+        own = '' if metadata['run']['flags']['freeze_batchnorm'] else (
+            '; each has BatchNorm statistics of its own, those of rank 0 are saved')
         group.report(f'{group.size} devices, joined by {group.engine}: {group.size} x {batchsize} = '
-                     f'{group.size * batchsize} images a step; each has BatchNorm statistics of its own, those of '
-                     'rank 0 are saved')
+                     f'{group.size * batchsize} images a step{own}')
     group.broadcast(model.weights)
 
 

@@ -33,6 +33,7 @@ from utils.base.parser import (
     seed,
     share,
     size_or_native,
+    trainable,
     typed_name,
     typed_path,
 )
@@ -83,20 +84,25 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_trainable(parser: argparse.ArgumentParser) -> None:
     head = parser.add_argument_group('what is trained')
-    head.add_argument('--trainable', choices=('all', 'head'), default='all',
-                      help='all layers, or the head, which is the last layer alone, on features that are computed '
-                           'once and cached on disk; all layers can be trained afterwards with --weights CHECKPOINT '
-                           '(default: all)')
+    head.add_argument('--trainable', type=trainable, default='all', metavar='all|head|last:N',
+                      help='all layers; or the head, which is the last layer alone; or the last N of the 13 '
+                           'depthwise-separable blocks and the head. The last two train on what the layers before '
+                           'them make of each image, computed once and cached on disk; all layers can be trained '
+                           'afterwards with --weights CHECKPOINT (default: all)')
+    head.add_argument('--freeze_batchnorm', action='store_true',
+                      help='BatchNorm normalises by its moving averages in training too, and keeps them, its scale and '
+                           'its offset; below the blocks of --trainable last:N it is so in any case')
     head.add_argument('--crops', type=crops, metavar='K|fresh',
-                      help='with --trainable head: cache the features of K random crops of each training image and use '
-                           'one crop an epoch in turn; or cache nothing and draw fresh crops in each epoch, with '
-                           'BatchNorm on the statistics of the batch (default: the features of the whole image)')
+                      help='with --trainable head or last:N: cache the features of K random crops of each training '
+                           'image and use one crop an epoch in turn; or cache nothing and draw fresh crops in each '
+                           'epoch, with BatchNorm of --trainable head on the statistics of the batch (default: the '
+                           'whole image)')
     head.add_argument('--head_start', choices=('closed_form', 'random'), default='closed_form',
-                      help="with --trainable head and weights without a head: start from the ridge regression to the "
+                      help="with cached features and weights without a head: start from the ridge regression to the "
                            'mean score on the cached features, or from random weights (default: closed_form)')
     head.add_argument('--features', type=typed_path, metavar='DIR',
-                      help='with --trainable head: folder of the cached features, 4 KB for each crop (default: '
-                           'features/ in TMP_LOG_PATH)')
+                      help='folder of the cached features, for each crop 4 KB with --trainable head, 0.1 to '
+                           '1.6 MB with last:N (default: features/ in TMP_LOG_PATH)')
 
 
 def _alone(flags: argparse.Namespace) -> Optional[str]:
@@ -113,8 +119,9 @@ def _alone(flags: argparse.Namespace) -> Optional[str]:
     if flags.group is not None and flags.labels.val_path:
         return '--group cuts the validation images out of one label file: leave it or --val_dataset_path out'
     for name in ('crops', 'features') if flags.recipe is None else ('crops',):  # of stages that need no cache too
-        if getattr(flags, name) is not None and flags.trainable != 'head':
-            return f'--{name} needs --trainable head: all layers are trained on images, not on cached features'
+        if getattr(flags, name) is not None and flags.trainable == 'all':
+            return (f'--{name} needs --trainable head or last:N: all layers are trained on images, not on cached '
+                    'features')
     for name in ('precision_mode', 'precision_mode_v2'):
         if flags.npu.get(name) in SCORING_MODES:
             return (f"--{name} {flags.npu[name]} forces float16 everywhere, which Ascend's documents allow for "
@@ -214,7 +221,7 @@ def head_of(flags: argparse.Namespace, is_new: bool, tests_rates: bool) -> Optio
 
 
 def _on_features(flags: argparse.Namespace) -> bool:
-    return bool(flags.trainable == 'head' and flags.crops != 'fresh')
+    return bool(flags.trainable != 'all' and flags.crops != 'fresh')
 
 
 def _flags(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:

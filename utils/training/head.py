@@ -1,10 +1,10 @@
-"""Training the head alone on cached features: its start in closed form, and a learning rate from a short test."""
+"""Training the head, alone or with the last blocks, on cached features: its start, and a learning rate by test."""
 from typing import Any, Callable, Dict, Tuple
 
 import numpy as np
 import tensorflow as tf
 
-from utils import score_utils
+from utils import nima, score_utils
 from utils.base.errors import InputError
 from utils.data.image_set import ImageSet
 from utils.device.device import Run
@@ -20,28 +20,45 @@ Report = Callable[[str], Any]
 
 
 def prepare(model: tf.keras.Model, head: Head, data: Data, metadata: Dict[str, Any], schedule: Schedule, run: Run,
-            watch: Watch) -> Tuple[tf.keras.Model, Data]:
-    """The head of `model`, ready to be trained, and the data with its features.
+            watch: Watch) -> Tuple[tf.keras.Model, Data, int]:
+    """What is trained of `model`, ready for it, the data with its features, and the predict batch size.
 
     A new head starts from the closed form where `head` says so. A learning rate that was chosen by test is put into
     the flags of `metadata`.
     """
-    if run.group.size > 1:
-        raise InputError(f'--trainable head trains on one device, found {run.group.size}. Start one process')
     flags = metadata['run']['flags']
+    if run.group.size > 1:
+        raise InputError(f'--trainable {flags["trainable"]} on cached features trains on one device, found '
+                         f'{run.group.size}. Start one process')
     npu = flags.get('npu') or {}
     how = features.Computing(
-        head.folder, schedule.batchsize, run.device,
+        head.folder, schedule.batchsize, run.device, nima.Trained.of(flags),
         {name: npu[name] for name in ('precision_mode', 'precision_mode_v2', 'modify_mixlist')
          if name in npu}, watch, print)
     network, train, val = features.for_head(
         model, features.Source(data.train, data.reading, head.crops, schedule.seed),
         features.Source(data.val, data.reading, None, schedule.seed), how)
     if head.is_new:
-        _start(network, train, val, head, schedule.seed, print)
+        _start(network, _before_head(network, train, how), _before_head(network, val, how), head, schedule.seed, print)
     if head.tests_rates:
         flags['learning_rate'] = choose_rate(network, train, schedule.batchsize, schedule.seed, print)
-    return network, data._replace(train=train, val=val)
+    batch = nima.predict_batch(schedule.batchsize, run.device) if _has_maps(train) else schedule.batchsize
+    return network, data._replace(train=train, val=val), batch
+
+
+def _has_maps(images: ImageSet) -> bool:
+    return images.features is not None and images.features.ndim > 3  # not [crops, N, F]
+
+
+def _before_head(network: tf.keras.Model, images: ImageSet, how: features.Computing) -> ImageSet:
+    """`images` with the features of the first crop that the head gets, of maps by the blocks between."""
+    maps = images.features
+    if maps is None or not _has_maps(images):
+        return images
+    blocks, size = nima.before_head(network), how.batchsize
+    parts = [nima.predict(blocks, np.asarray(maps[0, start:start + size], np.float32),
+                          nima.predict_batch(size, how.device)) for start in range(0, maps.shape[1], size)]
+    return images._replace(features=np.concatenate(parts)[np.newaxis])
 
 
 def _readable(images: ImageSet) -> Tuple[np.ndarray, np.ndarray]:

@@ -40,7 +40,7 @@ class Saving(NamedTuple):
 
 
 class Head(NamedTuple):
-    """Training the head alone, on cached features."""
+    """Training the head, alone or with the last blocks, on cached features."""
 
     folder: str                   # of the cache
     crops: Optional[int] = None   # random crops of each training image; None for the whole image

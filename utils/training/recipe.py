@@ -20,8 +20,10 @@ from utils.base.text import short
 FOLDER = from_root('./recipes')
 TEXTS = 'about', 'source', 'reported'
 # Paths, devices and what names a run are a person's own.
-FLAGS = ('epochs', 'batchsize', 'train_size', 'dropout', 'trainable', 'head_start', 'crops', 'optimizer',
-         'learning_rate', 'momentum', 'decay', 'loss_scale', 'rate_schedule', 'head_rate_factor', 'patience')
+FLAGS = ('epochs', 'batchsize', 'train_size', 'dropout', 'trainable', 'freeze_batchnorm', 'head_start', 'crops',
+         'optimizer', 'learning_rate', 'momentum', 'decay', 'loss_scale', 'rate_schedule', 'head_rate_factor',
+         'patience')
+SWITCHES = 'freeze_batchnorm',  # flags without a value
 
 
 class Recipe(NamedTuple):
@@ -86,14 +88,17 @@ def _stages(found: Any) -> List[Any]:
         for name, value in stage['flags'].items():
             if name not in FLAGS:
                 raise ValueError(f'found the flag {short(name)}, expected some of {", ".join(FLAGS)}')
-            if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+            if name in SWITCHES and value is not True:
+                raise ValueError(f'found {short(value)} for {name}, expected true, or leave it out')
+            if name not in SWITCHES and (isinstance(value, bool) or not isinstance(value, (int, float, str))):
                 raise ValueError(f'found {short(value)} for {name}, expected a number or text')
     return [[str(stage['name']) for stage in stages], [stage['flags'] for stage in stages]]
 
 
 def words(flags: Dict[str, Any]) -> List[str]:
     """Flags as they are typed."""
-    return [word for name, value in flags.items() for word in (f'--{name}', str(value))]
+    return [word for name, value in flags.items()
+            for word in (f'--{name}', *(() if name in SWITCHES else (str(value),)))]
 
 
 def commands(stages: Sequence[Stage], argv: Optional[Sequence[str]]) -> List[str]:

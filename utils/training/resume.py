@@ -18,7 +18,8 @@ MUST_AGREE = {'image_size': '--image_size', 'test_hash': 'the hash of the test i
               'labels_hash': 'the hash of the votes and image names',
               'split_hash': 'the hash of the validation images',
               'train_size': '--train_size (at most all training images)', 'batchsize': '--batchsize', 'seed': '--seed',
-              'optimizer': '--optimizer', 'trainable': '--trainable', 'crops': '--crops'}
+              'optimizer': '--optimizer', 'trainable': '--trainable',
+              'freeze_batchnorm': '--freeze_batchnorm', 'crops': '--crops'}
 # Those that may change, which is reported; the new value is used.
 MAY_DIFFER = {'threads': '--threads', 'device': 'the device', 'learning_rate': '--learning_rate',
               'momentum': '--momentum', 'decay': '--decay', 'loss_scale': '--loss_scale', 'dropout': '--dropout',
@@ -27,7 +28,8 @@ MAY_DIFFER = {'threads': '--threads', 'device': 'the device', 'learning_rate': '
               'photographs': 'the source of the images', 'npu': 'the flags of the NPU',
               'tensorflow': 'the version of TensorFlow', 'numpy': 'the version of NumPy'}
 
-OF_A_STAGE = 'train_size', 'batchsize', 'optimizer', 'trainable', 'crops'  # those that may change between two stages
+# Those that may change between two stages.
+OF_A_STAGE = 'train_size', 'batchsize', 'optimizer', 'trainable', 'freeze_batchnorm', 'crops'
 
 Report = Callable[[str], Any]
 

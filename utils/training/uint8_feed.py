@@ -15,15 +15,16 @@ def fits(images: ImageSet, reading: Reading) -> bool:
     return images.features is None and (images.packed is not None or reading.preprocessing.resize == 'nearest')
 
 
-def prepare(model: tf.keras.Model, data: Data, scalings: List[LossScaling]) -> Tuple[tf.keras.Model, Data]:
+def prepare(model: tf.keras.Model, data: Data, scalings: List[LossScaling],
+            trained: nima.Trained) -> Tuple[tf.keras.Model, Data]:
     """What trains `model` on uint8 pixels, and the data that give them."""
-    outer = outer_model(model)
+    outer = outer_model(model, trained)
     for each in scalings:
         each.hold_back(outer)
     return outer, data._replace(reading=data.reading._replace(as_pixels=True))
 
 
-def outer_model(model: tf.keras.Model) -> tf.keras.Model:
+def outer_model(model: tf.keras.Model, trained: nima.Trained = nima.EVERYTHING) -> tf.keras.Model:
     """A compiled model of uint8 images over the compiled `model`, with its layers, weights and optimiser.
 
     It gives the losses of `model` on scaled images, to the bit. It is trained and `model` is saved, so that files hold
@@ -34,7 +35,9 @@ def outer_model(model: tf.keras.Model) -> tf.keras.Model:
     pixels = tf.keras.Input(model.input_shape[1:], dtype='uint8', name='pixels')
     scaled = tf.keras.layers.Lambda(lambda x: (tf.cast(x, tf.float32) - 127.5) / divisor, name='scaled')(pixels)
     with _same_dropout(model):
-        outer = tf.keras.Model(pixels, model(scaled))
+        fixed = trained.in_phase_0(model.layers[:-2])  # with a call of `model` itself they would follow the phase
+        predicted = nima.in_training(model.layers[1:], scaled, fixed - 1) if fixed else model(scaled)
+        outer = tf.keras.Model(pixels, predicted)
     outer.compile(model.optimizer, loss=nima.earth_mover_loss)
     return outer
 
