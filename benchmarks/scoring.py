@@ -22,7 +22,8 @@ ENGINES = {'tf': ('tf', False), 'openvino': ('openvino', False), 'openvino --fas
 LEAST = {'tf': 2, 'openvino': 5, 'openvino --fast': 5}  # times the original's way
 EVAL, PREDICT, NETWORK = 'scoring', 'predict.py', 'network alone'
 LARGE = f'{PREDICT}, 12 megapixels'
-LARGE_SIDE, LARGE_COUNT, LARGE_LEAST = 4000, 16, 3  # of LARGE: pixels, images a turn, times without longest_side
+LARGE_SIDE, LARGE_COUNT, LARGE_LEAST = 4000, STEP, 3  # of LARGE: pixels, images a turn, times without longest_side
+EIGHTH = 8  # the smallest fraction of a JPEG: all of it is read, nearly nothing of it computed
 RUNTIME, TORCH = f'{NETWORK}, ONNX Runtime', f'{NETWORK}, PyTorch'
 BASELINES = {'the original': False, 'the original, freed memory kept': True}
 Work = Callable[[int], Any]  # does so many images
@@ -129,6 +130,18 @@ def decoding(folder: str) -> Work:
     cores = usable_cores()
     read = image_files.ImageReader(how).read_all(_files(folder) * 1000, workers=cores, ahead=STEP + cores)
     return lambda count: [next(read) for _ in range(count)]
+
+
+def reading_large(folder: str) -> Work:
+    """What no decoder saves of a JPEG: its bits are read, and 1 of 64 pixels is computed."""
+    import tensorflow as tf
+
+    from utils.data import pipeline
+    with tf.Graph().as_default() as graph, tf.device('/cpu:0'):
+        path = tf.compat.v1.placeholder(tf.string, ())
+        decoded = tf.image.decode_jpeg(tf.io.read_file(path), channels=3, ratio=EIGHTH).op
+    session, files = pipeline.host_session(graph, None), _files(folder)
+    return lambda count: [session.run(decoded, {path: file}) for file in files[:count]]
 
 
 def _noise(count: int, size: int) -> Any:
@@ -238,7 +251,7 @@ def _forward(folder: str, size: int, batches: Any, rounds: int) -> turns.Figure:
 
 
 def _large(folder: str, model: str, side: int, rounds: int) -> turns.Figure:
-    """Images from a camera: brought to the model's longest side, and as they are."""
+    """Images from a camera: brought to the model's longest side, and as they are; and what reading them costs."""
     from utils.base.defaults import LONGEST_SIDE
     from utils.base.preprocessing import ANY_SIZE
     large = os.path.join(folder, 'large')
@@ -246,12 +259,16 @@ def _large(folder: str, model: str, side: int, rounds: int) -> turns.Figure:
     shutil.copy(model, large)
     ways = {name: turns.process('scoring', 'predicting', folder=large, way='tf', longest_side=longest_side)
             for name, longest_side in (('reduced', LONGEST_SIDE), ('as they are', ANY_SIZE))}
+    ways['read alone'] = turns.process('scoring', 'reading_large', folder=large)
     taken = turns.take_turns(ways, rounds, amount=LARGE_COUNT, warm_up=LARGE_COUNT)
     size = statistics.mean(os.path.getsize(file) for file in _files(large))
-    return turns.compared(LARGE, *(turns.speeds(taken[name], LARGE_COUNT) for name in ways), 'images/s',
+    spent = {name: statistics.median(turn.processor for turn in each) * 1000 / LARGE_COUNT
+             for name, each in taken.items()}
+    return turns.compared(LARGE, *(turns.speeds(taken[name], LARGE_COUNT) for name in list(ways)[:2]), 'images/s',
                           f'images a second from JPEG files of {side} pixels and {size / 1e6:.1f} MB (smaller images '
                           f'enlarged), brought to {LONGEST_SIDE} pixels by decoding at a fraction, and as they are; '
-                          f'{rounds} rounds in turn', least=LARGE_LEAST)
+                          f'{rounds} rounds in turn; CPU ms an image: '
+                          + ', '.join(f'{name} {cpu:.1f}' for name, cpu in spent.items()), least=LARGE_LEAST)
 
 
 def _differences(folder: str, model: str) -> List[turns.Figure]:

@@ -154,7 +154,8 @@ def _contents(path: str) -> Tuple[bytes, str]:
             size = os.fstat(stream.fileno()).st_size
             if size > MAX_BYTES:
                 raise InputError(f'{path} has {size} bytes; an image may have {MAX_BYTES}')
-            return start + stream.read(), kind
+            stream.seek(0)
+            return stream.read(), kind
     except OSError as error:
         if isinstance(error, IsADirectoryError):
             raise InputError(f'{path} is a folder without images. -r looks into its folders too') from error
