@@ -56,7 +56,7 @@ def together(folder, release, preludes=('', '')):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('release', ['r1.2.0', 'r1.9.0', 'r1.15.0'])
+@pytest.mark.parametrize('release', ['r1.2.0', 'r1.15.0'])
 def test_two_ranks_pass_every_check(tmp_path, release):
     found, sessions = together(tmp_path, release)
     assert (found['passed'], found['ranks'], found['device']) == (True, 2, 'npu')

@@ -177,7 +177,8 @@ def launch(folder, data, release, prelude, *more):
 
 
 @pytest.mark.parametrize('release, prelude, tensors, weights', [
-    ('r1.2.0', SMALL, 5, 7), pytest.param('r1.15.0', '', 83, 137, marks=pytest.mark.slow)])
+    pytest.param('r1.2.0', SMALL, 5, 7, id='r1.2.0'),
+    pytest.param('r1.15.0', '', 83, 137, marks=pytest.mark.slow, id='r1.15.0')])
 def test_two_ranks_train_as_a_whole(tmp_path, release, prelude, tensors, weights):
     data = make_dataset(tmp_path / 'data', 16)
     said, sessions, model = launch(tmp_path / 'run', data, release, prelude, '--epochs', '2', '--batchsize', '5')
