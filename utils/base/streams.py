@@ -79,6 +79,11 @@ def settle(log_only: bool = False) -> Optional[str]:
     return None
 
 
+def error_text(descriptor: int) -> io.TextIOWrapper:
+    """A text stream like sys.stderr, whose errors are no reason to end, over another descriptor, which stays open."""
+    return _text(sys.stderr, _Stream(descriptor, lossy=True), lines=True)
+
+
 def _open_null(number: int) -> None:
     opened = os.open(os.devnull, os.O_RDWR)
     if opened != number:

@@ -3,12 +3,12 @@
 They write to the process's descriptor 2, and name no file. While it is held, this process's own lines still come out.
 """
 import contextlib
-import io
 import os
 import sys
 import tempfile
 from typing import Callable, Iterator
 
+from utils.base import streams
 from utils.base.text import printable
 
 LONGEST = 200  # characters of an image's warnings; a damaged file can cause thousands
@@ -17,16 +17,20 @@ LONGEST = 200  # characters of an image's warnings; a damaged file can cause tho
 @contextlib.contextmanager
 def held() -> Iterator[Callable[[], str]]:
     """In the block, gives a function that returns what was written since its last call, as one line; '' for nothing."""
-    sys.stderr.flush()
-    before = os.dup(2)
     own = sys.stderr
-    with tempfile.TemporaryFile() as file, contextlib.ExitStack() as undo:
+    own.flush()
+    with contextlib.ExitStack() as undo:
+        try:
+            file = undo.enter_context(tempfile.TemporaryFile())
+        except OSError:  # no folder for temporary files: the warnings come out as they are
+            yield str
+            return
+        before = os.dup(2)
         undo.callback(os.close, before)
         if _is_descriptor_2(own):
-            sys.stderr = io.TextIOWrapper(os.fdopen(os.dup(before), 'wb', 0), own.encoding, 'backslashreplace',
-                                          line_buffering=True, write_through=True)
+            sys.stderr = streams.error_text(before)
             undo.callback(setattr, sys, 'stderr', own)
-            undo.callback(sys.stderr.close)
+            undo.callback(sys.stderr.flush)
         os.dup2(file.fileno(), 2)
         undo.callback(os.dup2, before, 2)
         read = 0
