@@ -24,6 +24,7 @@ import contextlib
 import csv
 import functools
 import glob
+import io
 import json
 import os
 import sys
@@ -41,6 +42,7 @@ except ImportError as missing:
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
 ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'  # in a folder
 KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file's content, whatever its name
+WITHOUT_PROFILE = 'JPEG', 'PNG', 'GIF'  # TensorFlow decodes these, and no profile counts
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions
 LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25         # AVA's images; see shrunk()
 ORIENTATION = 0x0112                            # EXIF's tag, and how each of its values becomes upright
@@ -213,10 +215,17 @@ def averaged(pixels: np.ndarray, length: int, axis: int) -> np.ndarray:
 
 
 def as_rgb(image: Any) -> Any:
-    """Any of Pillow's images as RGB; of 16 bits the upper 8 count."""
+    """Any of Pillow's images as RGB; 16 bits by their upper 8, Display P3 as sRGB where predict.py does so."""
     if image.mode.startswith('I'):
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
-    return image.convert('RGB')
+    rgb, profile = image.convert('RGB'), image.info.get('icc_profile')
+    if profile and image.mode in ('RGB', 'RGBA') and image.format not in WITHOUT_PROFILE:
+        from PIL import ImageCms
+        with contextlib.suppress(ImageCms.PyCMSError, ImportError, OSError):  # a damaged profile says nothing
+            found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if 'P3' in ImageCms.getProfileDescription(found):
+                return ImageCms.profileToProfile(rgb, found, ImageCms.createProfile('sRGB'))
+    return rgb
 
 
 def find(paths: Iterable[str], recursive: bool = False) -> Iterator[str]:

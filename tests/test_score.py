@@ -1,6 +1,7 @@
 """score.py: the scores of predict.py from an exported model, without TensorFlow, in this Python and in the newest."""
 import csv
 import importlib.util
+import io
 import os
 import re
 import subprocess
@@ -10,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import ROOT, make_model
+from conftest import ROOT, display_p3, make_model
 from PIL import Image
 
 import predict
 import score
 from utils import export, models, nima
 from utils.base.preprocessing import Preprocessing
-from utils.data import decoding, image_kinds
+from utils.data import decoding, image_files, image_kinds
 from utils.formats import onnx_model
 from utils.model import build, model_file
 from utils.scoring import score_tables
@@ -122,6 +123,22 @@ def test_images_are_upright(tmp_path, orientation, kind):
         expected = np.asarray(ImageOps.exif_transpose(image))
     np.testing.assert_array_equal(score.read(str(tmp_path / 'image')), expected)
     assert expected.shape == ((40, 50, 3) if orientation < 5 else (50, 40, 3))
+
+
+@pytest.mark.parametrize('kind', ['WEBP', 'TIFF', 'PNG'])
+@pytest.mark.parametrize('side', [50, 900])
+def test_display_p3_becomes_srgb_where_predict_heeds_it(tmp_path, kind, side):
+    path = str(tmp_path / 'image')
+    Image.fromarray(PIXELS).resize((side, 40)).save(path, kind, icc_profile=display_p3(),
+                                                    **({'lossless': True} if kind == 'WEBP' else {}))
+    with Image.open(path) as image:
+        plain = Image.fromarray(np.asarray(image.convert('RGB')))
+    with open(path, 'rb') as stream:
+        heeded = Image.open(io.BytesIO(image_files.as_png(stream.read(), turn=True)))
+    expected = np.asarray(score.shrunk(plain if kind == 'PNG' else heeded, score.LONGEST_SIDE)).astype(int)
+    assert np.abs(np.asarray(heeded).astype(int) - np.asarray(plain)).max() > 10
+    found = score.read(path).astype(int)
+    assert np.abs(found - expected).max() <= 1
 
 
 def test_a_large_image_is_averaged_and_one_within_a_quarter_more_is_not(tmp_path):

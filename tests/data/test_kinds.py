@@ -1,12 +1,11 @@
 """Kinds of images beside JPEG and PNG: in training by conversion or packing, in predict.py as they are."""
 import contextlib
 import os
-import struct
 import sys
 
 import numpy as np
 import pytest
-from conftest import Dataset, image_set
+from conftest import Dataset, display_p3, image_set
 from PIL import Image, ImageCms, features
 
 from utils import check_dataset, data_loader
@@ -147,27 +146,6 @@ def test_heic_and_avif_are_read_by_their_content(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r'HEIC.jpg: unreadable HEIC .* and pillow-heif, which reads this kind, is '
                                              r'not installed: .* -m pip install -r .*requirements-photos\.txt'):
             reader.read(str(tmp_path / 'HEIC.jpg'))
-
-
-def display_p3():
-    """A profile of Display P3's primaries, relative to D50, with a gamma of 2.2."""
-    def numbers(*values):
-        return b'XYZ ' + bytes(4) + struct.pack('>3i', *(round(value * 65536) for value in values))
-
-    curve = b'curv' + bytes(4) + struct.pack('>IHH', 1, round(2.2 * 256), 0)
-    name = b'Display P3\0'
-    tags = {b'desc': b'desc' + bytes(4) + struct.pack('>I', len(name)) + name + bytes(78 + 1),
-            b'wtpt': numbers(0.9642, 1, 0.8249), b'rXYZ': numbers(0.5151, 0.2412, -0.0011),
-            b'gXYZ': numbers(0.2919, 0.6922, 0.0419), b'bXYZ': numbers(0.1571, 0.0666, 0.7841),
-            b'rTRC': curve, b'gTRC': curve, b'bTRC': curve, b'cprt': b'text' + bytes(4) + b'none\0\0\0\0'}
-    start = 128 + 4 + 12 * len(tags)
-    table, data = struct.pack('>I', len(tags)), b''
-    for tag, content in tags.items():
-        table += tag + struct.pack('>II', start + len(data), len(content))
-        data += content + bytes(-len(content) % 4)
-    head = struct.pack('>I4sI4s4s4s12s4s', start + len(data), b'none', 0x02400000, b'mntr', b'RGB ', b'XYZ ', bytes(12),
-                       b'acsp') + bytes(28) + struct.pack('>3i', 63190, 65536, 54061)
-    return head + bytes(128 - len(head)) + table + data
 
 
 def test_display_p3_becomes_srgb():
