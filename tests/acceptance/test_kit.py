@@ -65,8 +65,8 @@ def test_float16_passes_at_both_sizes(size):
 
 # --- through the stand-in
 
-@pytest.mark.parametrize('adapter', ['r1.2.0', pytest.param('r1.9.0', marks=pytest.mark.slow), 'r1.15.0'],
-                         indirect=True)
+@pytest.mark.parametrize('adapter', [*(pytest.param(each, marks=pytest.mark.slow) for each in ('r1.2.0', 'r1.9.0')),
+                                     'r1.15.0'], indirect=True)
 def test_the_kit_keeps_the_contract(adapter, monkeypatch):  # noqa: F811
     monkeypatch.setattr(speed, 'STEPS', 1)
     found = accept.main(['--small', '--device', 'npu', '--precision_mode', 'force_fp16'])
