@@ -14,9 +14,8 @@ This file needs nothing else of the repository: copy both wherever you like. Fro
     distributions = score.score(['photo.jpg', 'other.jpg'])      # float32 [2, 10]
     means = distributions @ range(1, 11)                         # from 1 to 10
 
-Pillow decodes a JPEG a little differently from TensorFlow: a mean differs from predict.py's by 0.03 on average and 0.06
-at most on ten AVA images, by 0.001 and 0.02 on 69 of cameras, which are reduced first. The same pixels have the same
-score: the model holds its own resize.
+Pillow decodes JPEG a little differently from TensorFlow: a mean differs by 0.03 on average and 0.06 at most on ten AVA
+images, 0.001 and 0.02 on 69 of cameras. The same pixels have the same score: the model holds its own resize.
 """
 import argparse
 import concurrent.futures
@@ -29,11 +28,11 @@ import json
 import os
 import sys
 import warnings
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
 try:
     import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, ImageCms, UnidentifiedImageError
 except ImportError as missing:
     if __name__ != '__main__':
         raise
@@ -42,7 +41,6 @@ except ImportError as missing:
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
 ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'  # in a folder
 KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file's content, whatever its name
-WITHOUT_PROFILE = 'JPEG', 'PNG', 'GIF'  # TensorFlow decodes these, and no profile counts
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions
 LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25         # AVA's images; see shrunk()
 ORIENTATION = 0x0112                            # EXIF's tag, and how each of its values becomes upright
@@ -152,10 +150,9 @@ def read(path: str, longest_side: int = LONGEST_SIDE) -> np.ndarray:
             image = Image.open(stream, formats=readable_kinds())
             if image.size[0] * image.size[1] > MAX_PIXELS:
                 raise ValueError(f'more than {MAX_PIXELS // 10 ** 6} megapixels: {image.size[0] * image.size[1]}')
-            way = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
+            way = UPRIGHT.get(image.getexif().get(ORIENTATION, 1)) if image.format != 'TIFF' else None
             if image.format == 'TIFF':
                 image.load()  # Pillow turns it itself
-                way = None
             image = shrunk(image, longest_side)
             return np.asarray(image.transpose(getattr(Image.Transpose, way)) if way else image)
     except Exception as error:  # Pillow fails in many ways on damaged files
@@ -186,8 +183,7 @@ def why_unreadable(path: str, error: Exception) -> str:
 def shrunk(image: Any, longest_side: int) -> Any:
     """The image as RGB; one whose longest side exceeds 1.25 times `longest_side` is brought to that by averaging areas.
 
-    A model was trained on images of about this size: straight from a camera, the same image gets another score. 0
-    leaves all as they are.
+    0 leaves all as they are. A model was trained on images of that size: from a camera they get another score.
     """
     longest = max(image.size)
     if not longest_side or longest <= int(SHRINK_BEYOND * longest_side):
@@ -202,10 +198,8 @@ def shrunk(image: Any, longest_side: int) -> Any:
 
 
 def averaged(pixels: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """`pixels` with `length` of them along `axis`, float64, each the mean of the part that it covers.
-
-    Pillow's BOX takes whole pixels only, which scores 0.08 higher.
-    """
+    """`pixels` with `length` of them along `axis`, float64, each the mean of the part that it covers."""
+    # Pillow's BOX takes whole pixels only, which scores 0.08 higher.
     pixels = np.moveaxis(pixels, axis, 0)
     edges = np.arange(length + 1) * len(pixels) / length
     whole = np.minimum(edges.astype(int), len(pixels) - 1)
@@ -219,8 +213,7 @@ def as_rgb(image: Any) -> Any:
     if image.mode.startswith('I'):
         image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     rgb, profile = image.convert('RGB'), image.info.get('icc_profile')
-    if profile and image.mode in ('RGB', 'RGBA') and image.format not in WITHOUT_PROFILE:
-        from PIL import ImageCms
+    if profile and image.mode in ('RGB', 'RGBA') and image.format not in KINDS[:3]:  # those TensorFlow reads
         with contextlib.suppress(ImageCms.PyCMSError, ImportError, OSError):  # a damaged profile says nothing
             found = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             if 'P3' in ImageCms.getProfileDescription(found):
@@ -263,9 +256,9 @@ def printable(name: str) -> str:
 def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(prog='score.py', description=(
-        'Print the mean score, from 1 to 10, that people would give to each image, the standard deviation of their '
-        'votes, and the percentile of the mean among 43,533 AVA images, as CSV. A file that cannot be scored is '
-        'reported and does not stop the rest; the exit code is then 1.'))
+        'Print the mean score (1 to 10) that people would give to each image, the std of their votes, and the '
+        'percentile of the mean among 43,533 AVA images, as CSV. Files that cannot be scored are reported; the exit '
+        'code is then 1.'))
     parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF; '
                                                                   'HEIC with the package pillow-heif), or a folder')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
@@ -277,9 +270,7 @@ def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Print the scores as the flags say; returns the number of files that could not be scored."""
     flags = flags_of(argv)
-    files: List[str] = list(find(flags.images, flags.recursive))
-    model = Model(flags.model)
-    failed = 0
+    files, model, failed = list(find(flags.images, flags.recursive)), Model(flags.model), 0
     lines = csv.writer(sys.stdout, lineterminator='\n')
     for number, (path, found) in enumerate(model.score(files)):
         if isinstance(found, ScoreError):

@@ -2,7 +2,7 @@
 import json
 import os
 import time
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 from benchmarks import dataset, turns
 
@@ -52,7 +52,7 @@ def train(folder: str, batchsize: int, image_size: int, records: Optional[str] =
 
 
 def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappler: bool = True, xla: bool = False,
-          fed_phase: bool = False, **compiling: Any) -> Any:
+          fed_phase: bool = False, trained: Sequence[Any] = ('all', False), **compiling: Any) -> Any:
     """The network of train.py, compiled, in a session with these settings."""
     from utils.base import memory
     from utils.base.cores import usable_cores
@@ -74,9 +74,9 @@ def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappl
     tf.compat.v1.set_random_seed(0)
     tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=config))
     if not fed_phase:
-        tf.keras.backend.set_learning_phase(1)
+        tf.keras.backend.set_learning_phase(nima.Trained(*trained).phase)
     base = tf.keras.applications.MobileNet((image_size, image_size, 3), include_top=False, pooling='avg', weights=None)
-    model = nima.with_head(base, 0.75)
+    model = nima.with_head(base, 0.75, nima.Trained(*trained))
     if weights(image_size) != 'none':
         nima.load_weights(model, model_file.read(weights(image_size)))
     model.compile(nima.optimizer('sgd', 1e-4, momentum=0.9, decay=1e-6), loss=nima.earth_mover_loss, **compiling)
@@ -94,6 +94,17 @@ def bare(batchsize: int, image_size: int, **settings: Any) -> Callable[[int], An
     """train_on_batch of the same model on one constant batch."""
     model, batch = built(image_size, **settings), constant_batch(batchsize, image_size)
     return lambda steps: [model.train_on_batch(*batch) for _ in range(steps)]
+
+
+def cached(batchsize: int, image_size: int, trained: Sequence[Any]) -> Callable[[int], Any]:
+    """train_on_batch of the last blocks of the same model, on one constant batch of cached maps in float16."""
+    import numpy as np
+
+    from utils import nima
+    model, (images, true) = built(image_size, trained=trained), constant_batch(batchsize, image_size)
+    base, blocks = nima.on_features(model, nima.Trained(*trained))
+    maps = base.predict(images).astype(np.float16)
+    return lambda steps: [blocks.train_on_batch(maps.astype(np.float32), true) for _ in range(steps)]
 
 
 def reference(folder: str, batchsize: int, image_size: int, keep_memory: bool) -> None:

@@ -47,7 +47,7 @@ def measure(*, quick: bool, rounds: Optional[int], intel_python: Optional[str],
     shape = Shape(True, rounds or 1, 32, 10, 64) if quick else Shape(False, rounds or 5, 224, 32, dataset.LONG_SIDE)
     large = shape._replace(batchsize=10 if quick else 100)
     return [*_steps(shape), *_busy(large), *_levers(shape, intel_python, torch_python), _operations(shape),
-            *_head(large), _peak(large), _flat(quick)]
+            *_blocks(shape), *_head(large), _peak(large), _flat(quick)]
 
 
 def _sources(folder: str, shape: Shape) -> Dict[str, Dict[str, str]]:
@@ -119,6 +119,24 @@ def _operations(shape: Shape) -> turns.Figure:
     return turns.reported(f'all operations of a step, {len(os.sched_getaffinity(0))} cores', total, 's',
                           f'seconds of each operation of one step, batch {shape.batchsize}, added up by their kind; '
                           f'some run side by side: {shares}')
+
+
+def _blocks(shape: Shape) -> List[turns.Figure]:
+    """Fewer layers, and BatchNorm on its moving averages, beside all layers."""
+    ways = {'last:1, cached maps': ('cached', ['last:1', False]), 'last:2, cached maps': ('cached', ['last:2', False]),
+            'last:2, cached maps, BatchNorm frozen': ('cached', ['last:2', True]),
+            'last:7, cached maps, BatchNorm frozen': ('cached', ['last:7', True]),
+            'all layers, BatchNorm frozen': ('bare', ['all', True])}
+    if shape.quick:
+        ways = dict(list(ways.items())[2:3])
+    commands = {name: turns.process('step_worker', way, **shape.step, trained=trained)
+                for name, (way, trained) in {'all layers': ('bare', ['all', False]), **ways}.items()}
+    taken = turns.take_turns(commands, shape.rounds, amount=1, warm_up=1)
+    images = {name: turns.speeds(each, shape.batchsize) for name, each in taken.items()}
+    return [turns.compared(f'step: {name}', images[name], images['all layers'], 'images/s', 'images a second of '
+                           f'train_on_batch on a constant batch, and of all layers; {shape}',
+                           least=5 if way == 'cached' and trained[0] != 'last:7' else None)
+            for name, (way, trained) in ways.items()]
 
 
 def _head(shape: Shape) -> List[turns.Figure]:

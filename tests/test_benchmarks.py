@@ -136,7 +136,8 @@ def test_decoding_alone_asks_for_the_memory_that_predict_asks_for(dataset, tmp_p
 FIGURES = {
     'startup': ['from python3 train.py', 'eval.py of 10', 'predict.py of 10', '--help', 'reading '], 'training': [
         'step of train.py, packed', 'training on a CPU, freed', 'simulated device busy', 'step: freed memory given',
-        'step: PyTorch', 'all operations', 'images a second, --trainable', 'head alone', 'peak memory', 'memory of'],
+        'step: PyTorch', 'step: last:2', 'all operations', 'images a second, --trainable', 'head alone',
+        'peak memory', 'memory of'],
     'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'predict.py, 12 mega',
                 'network alone', 'forward alone'],
     'loader': ['host, a step fed', *(f'{way}, cores: 1' for way in ('published', 'decode + resize',
