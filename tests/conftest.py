@@ -49,7 +49,8 @@ def copy_project(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for path in [*ROOT.glob('*.py'), *ROOT.glob('*.sh'), ROOT / 'requirements.txt']:
         shutil.copy(str(path), str(folder))
-    shutil.copytree(str(ROOT / 'utils'), str(folder / 'utils'), ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('utils', 'recipes'):
+        shutil.copytree(str(ROOT / name), str(folder / name), ignore=shutil.ignore_patterns('__pycache__'))
     for name in ('AVA_dataset', 'model', 'weights'):
         (folder / name).mkdir()
         shutil.copy(str(ROOT / name / 'README.txt'), str(folder / name))
