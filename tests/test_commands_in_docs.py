@@ -15,8 +15,9 @@ from conftest import ROOT, SHARED, copy_project, make_dataset
 PAGES = [*sorted(ROOT.glob('README*.md')), *sorted((ROOT / 'docs').glob('**/*.md'))]
 BLOCK = re.compile(r'(?:<!-- (?P<note>[^>]*) -->\s*)?^ *```bash\n(?P<lines>.*?)^ *```', re.M | re.S)
 REASONS = {'hardware', 'network', 'builds Horovod', 'long'}
-MADE = ['scores.csv', 'best.png', 'exported', 'packed', 'report', 'mine', 'bins', 'report.json', 'AVA.txt',
-        'AVA_dataset/AVA_clean.txt', 'model/head', 'model/aesthetic.h5', 'model/idealo']  # by a page's commands, and removed before those of the next
+MADE = [  # by a page's commands, and removed before those of the next
+    'scores.csv', 'best.png', 'exported', 'packed', 'report', 'mine', 'bins', 'report.json', 'AVA.txt',
+    'AVA_dataset/AVA_clean.txt', 'model/head', 'model/aesthetic.h5', 'model/idealo']
 
 
 def blocks(page):
