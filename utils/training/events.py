@@ -1,40 +1,21 @@
 """The events that TensorBoard shows, as Keras's own callback writes them: whole events, or a sentence why not."""
 import contextlib
+import io
 import os
 import socket
-import struct
 import time
 from typing import Dict, List
 
 import tensorflow as tf
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from utils.base import files
 
-_CASTAGNOLI = 0x82f63b78  # the polynomial of TFRecord's CRC-32C, its bits reversed
-
-
-def _entry(value: int) -> int:
-    for _ in range(8):
-        value = (value >> 1) ^ (_CASTAGNOLI if value & 1 else 0)
-    return value
-
-
-_TABLE = [_entry(byte) for byte in range(256)]
-
-
-def _masked_crc(data: bytes) -> bytes:
-    """The checksum of a TFRecord's part, masked as tensorflow/core/lib/hash/crc32c.h says."""
-    crc = 0xffffffff
-    for byte in data:
-        crc = _TABLE[(crc ^ byte) & 255] ^ (crc >> 8)
-    crc ^= 0xffffffff
-    return struct.pack('<I', (((crc >> 15) | (crc << 17)) + 0xa282ead8) & 0xffffffff)
-
 
 def _record(event: tf.compat.v1.Event) -> bytes:
-    data = event.SerializeToString()
-    length = struct.pack('<Q', len(data))
-    return length + _masked_crc(length) + data + _masked_crc(data)
+    stream = io.BytesIO()
+    RecordWriter(stream).write(event.SerializeToString())
+    return stream.getvalue()
 
 
 class Events:
