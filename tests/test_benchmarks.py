@@ -145,8 +145,9 @@ FIGURES = {
     'scaling': ['two processes, together', 'projection, 8'], 'kill': ['SIGKILLs']}
 
 
-@pytest.mark.parametrize('names', [['startup'], pytest.param(
-    [name for name in FIGURES if name != 'startup'], marks=[pytest.mark.slow, pytest.mark.timeout(1800)])])
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize('names', [['startup'], [name for name in FIGURES if name != 'startup']])
 def test_measurements_run_and_make_tables(names, tmp_path):
     code, out, err = run('run', '--quick', '--only', *names, '--output', tmp_path / 'figures.json')
     assert code == 0, out + err

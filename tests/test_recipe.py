@@ -70,6 +70,7 @@ def test_both_readmes_have_the_same_recipe():
     assert english == chinese
 
 
+@pytest.mark.slow
 def test_the_recipe_with_small_images_and_no_weights(project):
     check(project, run(project, recipe('README.md'), SMALL))
 

@@ -185,6 +185,7 @@ def test_val_size_is_the_cards_unless_typed_or_another_split(tmp_path, monkeypat
         assert parse(['--demo']).val_size == 400
 
 
+@pytest.mark.usefixtures('small_base')
 def test_training_and_scoring_on_a_list(dataset, listing, tmp_path, capsys):
     import eval as score
     import train

@@ -60,6 +60,7 @@ print(opened)
 '''
 
 
+@pytest.mark.slow  # the stand-in's short tests see the order too
 def test_keras_session_is_the_first_of_the_process_in_train_and_eval(dataset, tmp_path):
     common = [*dataset.flags, '--device', 'cpu', '--threads', '2', '--val_size', '4', '--TMP_MODEL_PATF', str(tmp_path)]
     runs = {'train': ['--epochs', '1', '--image_size', '32', '--batchsize', '4', '--weights', 'none',

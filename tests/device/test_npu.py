@@ -271,7 +271,7 @@ def test_the_small_network_trains_and_closes_everything(train_on_npu, adapter):
 
 
 @pytest.mark.parametrize('more', [['--freeze_batchnorm'], ['--trainable', 'last:1']])
-def test_frozen_batchnorm_and_cached_maps_keep_the_contract(train_on_npu, adapter, monkeypatch, more):
+def test_frozen_batchnorm_and_cached_maps_keep_the_contract(train_on_npu, adapter, more):
     def with_a_block(shape, **_):
         image = tf.keras.Input(shape, name='input_1')
         layers = tf.keras.layers
@@ -279,8 +279,8 @@ def test_frozen_batchnorm_and_cached_maps_keep_the_contract(train_on_npu, adapte
         tensor = layers.BatchNormalization()(layers.DepthwiseConv2D(3, use_bias=False)(layers.ReLU()(tensor)))
         return tf.keras.Model(image, layers.GlobalAveragePooling2D()(layers.ReLU()(tensor)))
 
-    monkeypatch.setattr(importlib.import_module('tensorflow.keras.applications'), 'MobileNet', with_a_block)
-    train_on_npu('--head_start', 'random', *more)
+    with small_mobilenet(with_a_block):
+        train_on_npu('--head_start', 'random', *more)
     steps = adapter.reports()[0]['steps']
     step, = (step for step in steps if any('target' in name for name in step['feeds']))
     fed = [4, 32, 32, 3] if more == ['--freeze_batchnorm'] else [4, 8, 8, 4]

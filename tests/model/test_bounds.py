@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from utils import nima
 from utils.model import bounds
+from utils.model.trust import DistrustError
 
 
 @pytest.mark.parametrize('side', [32, None])
@@ -14,3 +15,15 @@ def test_a_nima_is_within_the_bound(side):
     base = tf.keras.applications.MobileNet((side, side, 3), include_top=False, pooling='avg', weights=None)
     bounds.require_bounded(nima.with_head(base, 0.75), 32)
     tf.compat.v1.keras.backend.clear_session()
+
+
+@pytest.mark.parametrize('layer', [
+    tf.keras.layers.Softmax(axis=0), tf.keras.layers.Softmax(axis=-4),
+    lambda image: tf.keras.layers.Concatenate(axis=0)([image, image])])
+def test_an_image_is_scored_alone_whatever_its_batch(layer):
+    tf.compat.v1.keras.backend.clear_session()
+    image = tf.keras.Input((8, 8, 3))
+    inner = tf.keras.Model(image, layer(image))
+    outer = tf.keras.Input((8, 8, 3))
+    with pytest.raises(DistrustError, match='depend on the others of its batch'):
+        bounds.require_bounded(tf.keras.Model(outer, inner(outer)), 8)

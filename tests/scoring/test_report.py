@@ -109,7 +109,8 @@ def test_the_published_predictions_give_their_metrics(shared):
     names = np.arange(len(shares)).astype(str).astype(object)
     found = evaluated(ava.Ratings(names, names, shares), golden['y_pred']).models[0]
     for name, value in found.metrics.items():
-        assert value == pytest.approx(expected.get(name, value), abs=1e-9)  # no KRCC was published
+        # Published without KRCC, and without dividing float32 rows by their sums: ranks of nearly equal values move.
+        assert value == pytest.approx(expected.get(name, value), abs=5e-7)
     assert found.srcc.low < expected['srcc_mean'] < found.srcc.high
     # The textbook's standard error of a rank correlation, 1.06 / sqrt(n - 3) on Fisher's scale, is of that size.
     expected_width = 2 * 1.96 * 1.06 / math.sqrt(len(shares) - 3) * (1 - expected['srcc_mean'] ** 2)

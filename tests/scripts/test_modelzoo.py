@@ -328,6 +328,7 @@ def test_help(machine):
     assert '--data_path=DIR' in printed and '--profiling' in printed
 
 
+@pytest.mark.slow
 def test_a_real_training(tmp_path):
     """On tiny images and the CPU; what the scripts print is what summary.json and the epochs say."""
     project = tmp_path / 'project'

@@ -109,6 +109,7 @@ def test_a_resumed_run_has_the_same_bits_and_all_layers_train_on_from_it(trained
     assert any((a != b).any() for a, b in zip(whole['conv1'], after['conv1']))
 
 
+@pytest.mark.usefixtures('small_base')
 def test_stopped_while_computing_and_an_unreadable_image(tmp_path, monkeypatch, capsys):
     dataset = make_dataset(tmp_path / 'data', COUNT)
     (dataset.images / '1002.jpg').write_bytes(b'no image')

@@ -28,8 +28,10 @@ class Size(NamedTuple):
 def require_bounded(model: tf.keras.Model, side: int) -> None:
     """DistrustError where an image of this side makes `model` compute far more values than any network for images.
 
-    A network whose shapes depend on the image's is built again, in a graph of its own, for images of this side.
+    Also where an image's values would depend on the others of its batch. A network whose shapes depend on the image's
+    is built again, in a graph of its own, for images of this side.
     """
+    _require_images_alone(model)
     found = size(model)
     if not found.is_known:
         with tf.Graph().as_default():
@@ -43,6 +45,19 @@ def require_bounded(model: tf.keras.Model, side: int) -> None:
                             f'{found.image}, more than {min(most[0], MOST)}')
     if found.all > most[1]:
         raise DistrustError(f'a network with {found.all} values for an image of {found.image}, more than {most[1]}')
+
+
+def _require_images_alone(model: tf.keras.Model) -> None:
+    """DistrustError where a layer works along the axis of the batch."""
+    for layer in model.layers:
+        if isinstance(layer, tf.keras.Model):
+            _require_images_alone(layer)
+            continue
+        axes = tf.nest.flatten([getattr(layer, name, None) for name in ('axis', 'axes')])
+        shape = tf.nest.flatten(layer.get_input_at(0))[0].shape
+        if any(axis in (0, -(shape.rank or 0)) for axis in axes):
+            raise DistrustError(f'a layer {layer.name!r} along the axis of the batch: the score of an image would '
+                                'depend on the others of its batch')
 
 
 def size(model: tf.keras.Model) -> Size:
