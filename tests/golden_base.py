@@ -20,8 +20,8 @@ FROM_BASE = ['--weights', './base.h5', '--dropout', '0']
 HEAD = ['--trainable', 'head', '--features', 'features', '--crops', '2', '--optimizer', 'adam', '--dropout', '0',
         '--weights', './imported.h5']
 PACKS = [(use, form) for use in ('training', 'scoring') for form in ('raw', 'jpeg')]
-# mean_score() now divides a float32 row by its sum: the sixth decimal of a mean may move, and, as the means of this hardly
-# trained network differ by some 1e-4, the fourth of their correlation.
+# mean_score() now divides a float32 row by its sum: the sixth decimal of a mean may move and, as the means of this
+# hardly trained network differ by some 1e-4, the fourth of their correlation.
 NEAR_MEAN, NEAR_CORRELATION = 2e-6, 1e-3
 CORRELATIONS = {'val_srcc', 'val_lcc'}
 TIMES = {'images_per_second', 'seconds', 'seconds_left'}
