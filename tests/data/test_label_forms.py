@@ -505,3 +505,14 @@ def test_two_label_files(tmp_path, capsys):
     assert split('same.csv', to_train=0)[1].count == 3
     with pytest.raises(InputError, match=r'1003\.jpg: this image is for training, as 1003\.jpg, and for validation'):
         split('same.csv')
+
+
+def test_means_off_those_of_five_votes_are_shown_on_the_scale_of_the_votes(table):
+    found = refused(table('image,mean,c1,c2,c3,c4,c5\na.jpg,3.15,0,2,6,2,0\nb.jpg,3.65,0,1,3,5,1\n'))
+    assert 'first 3.15 beside votes with the mean 3,' in found
+
+
+def test_a_range_in_its_name_does_not_tell_the_direction_of_dmos(table):
+    path = table('image,dmos_0_100\na.jpg,20\nb.jpg,80\n')
+    assert 'type --range 0 100 where it is, or --range 100 0' in refused(path)
+    assert means_of(path, '--range', '100', '0') == {'a.jpg': 8.2, 'b.jpg': 2.8}

@@ -74,7 +74,7 @@ def find(part: Part, options: LabelOptions, exists: Optional[Callable[[str], boo
     std = None if has_votes or rater is not None else _std_column(search, part.names[means[0]], options.std)
     return Layout(part.names, file, votes, ends, vote_list, means, std, None if has_votes else counted,
                   search.one(label_names.GROUP, 'group', several_is_none=True), None if has_votes else rater,
-                  options.scale or said.scale, said.is_difference and not options.scale and not said.scale,
+                  options.scale or said.scale, said.is_difference and not options.scale,
                   _folder_column(search, file, exists))
 
 

@@ -125,8 +125,9 @@ def require_same_means(said: np.ndarray, votes: np.ndarray, scales: Sequence[Sca
     known = np.isfinite(said)
     if not known.any():
         return
-    wrong = [np.abs(to_ten(said[known], scale) - votes[known]) > _tolerance(scale) for scale in scales]
-    best = int(np.argmin([each.mean() for each in wrong]))
+    apart = [np.abs(to_ten(said[known], scale) - votes[known]) for scale in scales]
+    wrong = [each > _tolerance(scale) for each, scale in zip(apart, scales)]
+    best = min(range(len(scales)), key=lambda index: (wrong[index].mean(), apart[index].mean()))
     if wrong[best].mean() <= MEANS_THAT_DIFFER:
         return
     row, (first, last) = int(np.argmax(wrong[best])), scales[best]
