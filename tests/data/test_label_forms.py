@@ -516,3 +516,9 @@ def test_a_range_in_its_name_does_not_tell_the_direction_of_dmos(table):
     path = table('image,dmos_0_100\na.jpg,20\nb.jpg,80\n')
     assert 'type --range 0 100 where it is, or --range 100 0' in refused(path)
     assert means_of(path, '--range', '100', '0') == {'a.jpg': 8.2, 'b.jpg': 2.8}
+
+
+def test_a_list_of_five_votes_is_compared_and_reported_on_1_to_5(table):
+    path = table('image,mos,votes\na.jpg,3.0,"[0, 2, 6, 2, 0]"\nb.jpg,3.4,"[0, 1, 4, 5, 0]"\n')
+    assert means_of(path) == {'a.jpg': 5.5, 'b.jpg': 6.4}
+    assert '(votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4' in '\n'.join(read(path).about)

@@ -112,8 +112,7 @@ def read(path: str, options: LabelOptions = AS_USUAL, exists: Exists = None) -> 
         return _of_ratings(path, rows, scales[0], bad, about)
     std = options.std if isinstance(options.std, float) else distributions.ASSUMED_STD
     votes, people = _distributions(rows, std), _panel(rows)
-    moved = next((layout.ends for row, layout in ((row, row.layout) for row in rows)
-                  if row.votes and len(row.votes) != len(SCORES)), None)
+    moved = next((_ends(row) for row in rows if row.votes and len(row.votes) != len(SCORES)), None)
     about.append(f'{path}: {label_report.scores(votes, moved, None if rows[0].votes else scales[0])}')
     if people.assumed.any():
         about.append(f'{path}: {label_report.assumed(people, std)}')
@@ -153,11 +152,18 @@ def _compare_means(rows: Sequence[Row], path: str) -> None:
         votes = np.array([np.dot(row.votes, label_columns.positions(len(row.votes or []))) / sum(row.votes or [])
                           for row in group])
         scales = [layout.scale or label_scale.OWN]
-        if layout.scale is None and layout.votes:
-            scales.append(layout.ends)
+        if layout.scale is None:
+            scales.append(_ends(group[0]))
         for index, column in enumerate(layout.means):
             said = np.array([row.said[index] for row in group], np.float64)
             label_scale.require_same_means(said, votes, scales, path, layout.names[column])
+
+
+def _ends(row: Row) -> label_scale.Scale:
+    """The lowest and the highest score of a row's votes; a list of five or nine has those of five stars."""
+    if row.layout.votes:
+        return row.layout.ends
+    return label_scale.OWN if len(row.votes or []) == len(SCORES) else (label_scale.LOWEST, label_scale.FIVE)
 
 
 # --- rows
