@@ -172,3 +172,10 @@ def test_an_image_is_readable_or_not_for_all_commands_alike(reader, tmp_path):
     converted = {path.name for path in (tmp_path / 'converted').iterdir()}
     assert converted == {file.name if verdict is None else f'{file.stem}.png'
                          for file, verdict, is_read in zip(files, trained, predicted) if is_read}
+
+
+def test_a_tiff_of_32_bits_a_pixel_is_refused_and_not_read_as_black(tmp_path):
+    path = str(tmp_path / 'depth.tif')
+    Image.fromarray(np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)).save(path)
+    with pytest.raises(InputError, match='unreadable TIFF .pixels of 32 bits'):
+        image_files.read_as_png(path, turn=True)

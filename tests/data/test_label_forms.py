@@ -522,3 +522,10 @@ def test_a_list_of_five_votes_is_compared_and_reported_on_1_to_5(table):
     path = table('image,mos,votes\na.jpg,3.0,"[0, 2, 6, 2, 0]"\nb.jpg,3.4,"[0, 1, 4, 5, 0]"\n')
     assert means_of(path) == {'a.jpg': 5.5, 'b.jpg': 6.4}
     assert '(votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4' in '\n'.join(read(path).about)
+
+
+def test_columns_with_percent_signs_beside_a_mean_give_no_warning_of_numpy(table):
+    header = 'image,mean,' + ','.join(f'p{n}' for n in range(1, 11))
+    path = table(f'{header}\na.jpg,6.0,' + ','.join(['10%'] * 10) + '\n')
+    with np.errstate(invalid='raise'):
+        assert 'not read: p1' in '\n'.join(read(path).about)

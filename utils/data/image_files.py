@@ -185,6 +185,8 @@ def as_png(data: bytes, *, turn: bool, compress_level: int = 0) -> bytes:
         image = upright(image)
     if image.mode.startswith('I;16'):
         image = image.point(lambda value: value / 256).convert('L')
+    elif image.mode == 'F' or image.mode == 'I' and image.format == 'TIFF':
+        raise ValueError('pixels of 32 bits, of which nothing says what is white')
     buffer = io.BytesIO()
     in_srgb(image).save(buffer, 'PNG', compress_level=compress_level)
     return buffer.getvalue()

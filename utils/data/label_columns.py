@@ -212,7 +212,8 @@ def _refuse_scores(search: Search, columns: Sequence[int], has_mean: bool) -> No
 
 def may_be_scores(rows: np.ndarray) -> bool:
     """Whether cells [R, C] may be scores of C raters: all are from 1 to 10, which counts of votes hardly ever are."""
-    return bool(len(rows)) and bool(np.all((rows >= SCORES[0]) & (rows <= SCORES[-1])))
+    with np.errstate(invalid='ignore'):  # a cell without a number is no score
+        return bool(len(rows)) and bool(np.all((rows >= SCORES[0]) & (rows <= SCORES[-1])))
 
 
 def numbers_of(part: Part, columns: Sequence[int]) -> np.ndarray:
