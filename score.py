@@ -3,11 +3,8 @@
     python3 -m pip install numpy pillow onnxruntime      Python 3.9 or newer; Linux, macOS, Windows; x86 and ARM
     python3 score.py photo.jpg holiday/                  CSV, as predict.py --format csv prints it
 
-The model is the file NAME_image.onnx beside this one, or --model FILE. Whoever trained it makes it from a checkpoint,
-on the machine with TensorFlow 1.15:
-
-    bash run.sh -m utils.export NAME.h5 --format onnx --output DIR
-
+The model is the file NAME_image.onnx beside this one, or --model FILE. Whoever trained it makes it from a checkpoint
+with  bash run.sh -m utils.export NAME.h5 --format onnx --output DIR  on the machine with TensorFlow 1.15.
 This file needs nothing else of the repository: copy both wherever you like. From Python:
 
     import score
@@ -153,6 +150,8 @@ def read(path: str, longest_side: int = LONGEST_SIDE) -> np.ndarray:
             way = UPRIGHT.get(image.getexif().get(ORIENTATION, 1)) if image.format != 'TIFF' else None
             if image.format == 'TIFF':
                 image.load()  # Pillow turns it itself
+                if image.mode in 'IF':
+                    raise ValueError('pixels of 32 bits, of which nothing says what is white')
             image = shrunk(image, longest_side)
             return np.asarray(image.transpose(getattr(Image.Transpose, way)) if way else image)
     except Exception as error:  # Pillow fails in many ways on damaged files

@@ -197,6 +197,13 @@ def test_unreadable_files(tmp_path, data, reason):
     assert '<' not in str(error.value)
 
 
+def test_a_tiff_of_32_bits_a_pixel_is_refused(tmp_path):
+    path = tmp_path / 'depth.tif'
+    Image.fromarray(np.linspace(0, 1, 48, dtype=np.float32).reshape(6, 8)).save(str(path))
+    with pytest.raises(score.ScoreError, match='unreadable image .pixels of 32 bits'):
+        score.read(str(path))
+
+
 def test_too_many_pixels_are_not_decoded(tmp_path, monkeypatch):
     Image.fromarray(PIXELS).save(str(tmp_path / 'a.png'))
     monkeypatch.setattr(score, 'MAX_PIXELS', 1999)

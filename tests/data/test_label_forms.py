@@ -524,8 +524,14 @@ def test_a_list_of_five_votes_is_compared_and_reported_on_1_to_5(table):
     assert '(votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4' in '\n'.join(read(path).about)
 
 
-def test_columns_with_percent_signs_beside_a_mean_give_no_warning_of_numpy(table):
+def test_shares_with_percent_signs_are_votes(table):
     header = 'image,mean,' + ','.join(f'p{n}' for n in range(1, 11))
-    path = table(f'{header}\na.jpg,6.0,' + ','.join(['10%'] * 10) + '\n')
+    found = read(table(f'{header}\na.jpg,5.5,' + ','.join(['10%'] * 10) + '\n'))
+    np.testing.assert_allclose(found.distributions, np.full((1, 10), 0.1))
+    assert 'not read: none' in '\n'.join(found.about)
+
+
+def test_cells_without_a_number_beside_a_mean_give_no_warning_of_numpy(table):
+    header = 'image,mean,' + ','.join(f'p{n}' for n in range(1, 11))
     with np.errstate(invalid='raise'):
-        assert 'not read: p1' in '\n'.join(read(path).about)
+        assert 'not read: p1' in '\n'.join(read(table(f'{header}\na.jpg,6.0,' + ','.join(['few'] * 10) + '\n')).about)

@@ -115,7 +115,9 @@ def is_number(cell: Any) -> bool:
 
 
 def number(cell: Any) -> float:
-    """A finite number, or NaN for anything else."""
+    """A finite number, or NaN for anything else; a percent sign behind it is left out."""
+    if isinstance(cell, str) and cell.rstrip().endswith('%'):
+        cell = cell.rstrip()[:-1]
     try:
         value = math.nan if isinstance(cell, bool) or isinstance(cell, str) and '_' in cell else float(cell)
     except (TypeError, ValueError, OverflowError):
