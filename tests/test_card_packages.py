@@ -27,6 +27,7 @@ def test_here_these_packages_cannot_be_imported(run, name):
     assert f"import of {name} halted" in run('-c', f'import {name}').stderr
 
 
+@pytest.mark.slow
 def test_train_eval_and_predict_need_only_the_cards_packages(run, dataset, tmp_path):
     common = ['--TMP_MODEL_PATF', tmp_path / 'model', '--device', 'cpu']
     split = [*dataset.flags, '--val_size', '4']

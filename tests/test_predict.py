@@ -141,6 +141,7 @@ def test_the_bomb_among_the_bad_images(model, shared, capsys):
     assert 'bomb_max_size.jpg: unreadable JPEG (' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_trained_model_on_real_photographs_agrees_with_evals_pipeline_and_numpy(shared, tmp_path):
     model = tmp_path / 'model.h5'
     models.main(['import', str(shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'), '--resize', 'nearest',

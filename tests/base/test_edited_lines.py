@@ -90,6 +90,7 @@ def test_edited_dataset_paths(project, relative):
         assert subprocess.run(check, cwd='/').returncode == 0
 
 
+@pytest.mark.slow
 def test_edited_base_model_and_weights(project):
     done = subprocess.run([sys.executable, '-c', 'import tensorflow as tf; tf.keras.applications.MobileNet('
                            '(32, 32, 3), alpha=0.25, include_top=False, weights=None).save_weights("quarter.h5")'],

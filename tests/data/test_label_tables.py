@@ -260,6 +260,7 @@ def test_the_command(table, tmp_path):
 # --- the whole way
 
 
+@pytest.mark.slow
 def test_real_names_from_a_table_to_scores(tmp_path, capsys):
     import eval as score
     import predict

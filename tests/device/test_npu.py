@@ -173,6 +173,7 @@ def test_prediction_keeps_the_contract(trained, data, release):
     assert [step['shapes'] for step in main_steps(npu)] == [[[4, 32, 32, 3]]]
 
 
+@pytest.mark.slow
 def test_the_demo_keeps_the_contract(tmp_path):
     """With all of its settings but the sizes, in a copy of the project, which receives the demo's folders."""
     project = copy_project(tmp_path / 'project')
