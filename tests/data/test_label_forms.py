@@ -421,11 +421,11 @@ def test_names_in_sub_folders_and_in_another_case(tmp_path):
         Image.new('RGB', (40, 40), (200, 10, 10)).save(str(folder / name), 'PNG')
     table = tmp_path / 'labels.csv'
     table.write_text('id,file,mean\n1,A.jpg,6\n2,./session1/b.jpg,7\n3,session2/B.jpg,8\n4,session1/c,9\n')
-    told = []
-    found = ava.read(str(table), str(folder), report=told.append)
+    lines = []
+    found = ava.read(str(table), str(folder), report=lines.append)
     assert found.paths.tolist() == [f'{folder}/{name}' for name in ('a.JPG', 'session1/b.jpg', 'session2/B.jpg',
                                                                     'session1/c.png')]
-    assert told[-1] == f'{table}: 1 names differ from their files in the case of letters only, first A.jpg'
+    assert lines[-1] == f'{table}: 1 names differ from their files in the case of letters only, first A.jpg'
     labels.main([str(table), '-o', str(tmp_path / 'AVA.txt')])
     again = ava.read(str(tmp_path / 'AVA.txt'), str(folder))
     assert again.paths.tolist() == found.paths.tolist()
@@ -440,9 +440,9 @@ def test_sub_folders_in_a_column_of_their_own(tmp_path):
         os.rename(str(dataset.images / f'100{number}.jpg'), str(folder / ('same.jpg' if number < 2 else 'x.jpg')))
     table, images = tmp_path / 'labels.csv', str(dataset.images)
     table.write_text('sessionId,imageName,mean\ns0,same.jpg,6\ns1,same.jpg,7\ns0,x.jpg,8\n')
-    told = []
-    assert ava.read(str(table), images, report=told.append).ids.tolist() == ['s0/same.jpg', 's1/same.jpg', 's0/x.jpg']
-    assert told[0] == f'{table}: columns read: imageName (file), sessionId (folder), mean (mean); not read: none'
+    lines = []
+    assert ava.read(str(table), images, report=lines.append).ids.tolist() == ['s0/same.jpg', 's1/same.jpg', 's0/x.jpg']
+    assert lines[0] == f'{table}: columns read: imageName (file), sessionId (folder), mean (mean); not read: none'
     labels.main([str(table), '-o', str(tmp_path / 'AVA.txt'), '--base_images_path', images])
     assert ava.read(str(tmp_path / 'AVA.txt'), images).count == 3
 

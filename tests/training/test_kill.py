@@ -17,7 +17,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path, 
     assert figures['kills'] == kills and figures['while_writing'] >= 1
     assert figures['broken_files'] == []
     assert figures['same_bits'] and figures['arrays'] == 19
-    assert figures['rows'] == figures['epochs'] >= 2
+    assert figures['rows'] == figures['epochs'] >= (3 if kills == 5 else 2)
 
 
 @pytest.mark.slow

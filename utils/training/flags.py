@@ -90,8 +90,8 @@ def _add_trainable(parser: argparse.ArgumentParser) -> None:
                            'them make of each image, computed once and cached on disk; all layers can be trained '
                            'afterwards with --weights CHECKPOINT (default: all)')
     head.add_argument('--freeze_batchnorm', action='store_true',
-                      help='BatchNorm normalises by its moving averages in training too, and keeps them, its scale and '
-                           'its offset; below the blocks of --trainable last:N it is so in any case')
+                      help='BatchNorm uses its moving averages in training too; they, its scale and its offset do not '
+                           'change. Below the blocks of --trainable last:N this is always so')
     head.add_argument('--crops', type=crops, metavar='K|fresh',
                       help='with --trainable head or last:N: cache the features of K random crops of each training '
                            'image and use one crop an epoch in turn; or cache nothing and draw fresh crops in each '
