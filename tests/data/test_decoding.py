@@ -106,7 +106,8 @@ def test_an_image_of_up_to_one_and_a_quarter_of_the_longest_side_keeps_its_pixel
 
 
 @pytest.mark.parametrize('height, width, most', [
-    (96, 64, 1), (104, 128, 1), (136, 80, 2), (208, 264, 2), (264, 520, 2)])
+    (96, 64, 1), (104, 128, 1), (136, 80, 2), (208, 264, 2), (264, 520, 2),
+    pytest.param(640, 640, 3, marks=pytest.mark.slow)])
 def test_a_jpeg_decoded_at_a_fraction_is_near_the_reduced_whole_image(height, width, most):
     file = content(smooth(height, width), 'JPEG', quality=95)
     whole, = read_all([file])
