@@ -109,6 +109,7 @@ def test_validation_every_so_many_epochs_and_at_the_end(dataset, tmp_path, capsy
     assert ['val_srcc' in line for line in printed] == [False, True, True]
 
 
+@pytest.mark.usefixtures('small_base')
 @pytest.mark.parametrize('batchsize', ['1', '3', '4', '50'])
 def test_every_image_counts_once_whatever_the_batch_size(dataset, tmp_path_factory, batchsize):
     folder = tmp_path_factory.getbasetemp() / 'one_checkpoint'
@@ -139,8 +140,9 @@ def test_a_loaded_checkpoint_trains_as_the_model_would_have(tmp_path):
     labels = np.eye(10)[[1, 4, 5, 8]]
     keras.clear_session()
     tf.keras.backend.set_learning_phase(1)
-    base = tf.keras.applications.MobileNet((32, 32, 3), include_top=False, pooling='avg', weights=None)
-    model = nima.with_head(base, 0.0)
+    base = tf.keras.applications.MobileNet((32, 32, 3), include_top=False, weights=None)
+    features = tf.keras.layers.GlobalAveragePooling2D()(base.get_layer('conv_pw_2_relu').output)
+    model = nima.with_head(tf.keras.Model(base.input, features), 0.0)
     model.compile(nima.optimizer('sgd', learning_rate=0.1, momentum=0.9, decay=1e-3), nima.earth_mover_loss)
     model.train_on_batch(images, labels)
     checkpoint.save(model, str(tmp_path / 'model_001.h5'), {'preprocessing': Preprocessing(32).as_json()})
@@ -163,6 +165,7 @@ def test_a_loaded_checkpoint_trains_as_the_model_would_have(tmp_path):
     keras.clear_session()
 
 
+@pytest.mark.usefixtures('small_base')
 def test_the_cards_own_load_line_works(dataset, tmp_path):
     train_tiny(dataset, tmp_path, '--epochs', '1')
     from tensorflow import keras

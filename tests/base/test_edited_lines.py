@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, copy_project, make_dataset
+from conftest import ROOT, copy_project, make_dataset, make_model
 
 LINES = {
     'utils/data_loader.py': ["base_images_path = r'./AVA_dataset/image/images/'",
@@ -29,18 +29,9 @@ def project(tmp_path):
     return make_project(tmp_path)
 
 
-@pytest.fixture(scope='module')
-def unedited(tmp_path_factory):
-    """A copy that was trained as it is, from another folder."""
-    folder = tmp_path_factory.mktemp('unedited')
-    project = make_project(folder)
-    assert run(project, 'train.py', *TRAIN, cwd=folder)[0] == 0
-    return project
-
-
-def copy_checkpoint(unedited, folder):
+def make_checkpoint(folder):
     folder.mkdir()
-    shutil.copy(str(unedited / 'model' / 'model_001.h5'), str(folder))
+    return make_model(folder / 'model_001.h5')
 
 
 def sed(project, name, expression):
@@ -71,9 +62,10 @@ def test_the_paths_are_plain_assignments_one_a_line():
         assert len(re.findall(rf"^{name} = r'[^']*'$", (ROOT / 'utils' / 'data_loader.py').read_text(), re.M)) == 1
 
 
-def test_unedited_a_copy_trains_and_scores_from_any_folder(unedited, tmp_path):
-    assert (unedited / 'model' / 'model_001.h5').is_file() and (unedited / 'log' / 'train.csv').is_file()
-    code, out, _ = run(unedited, 'eval.py', '--val_size', '4', '--checkpoint', 'model_001.h5', cwd=tmp_path)
+def test_unedited_a_copy_trains_and_scores_from_any_folder(project, tmp_path):
+    assert run(project, 'train.py', *TRAIN, cwd=tmp_path)[0] == 0
+    assert (project / 'model' / 'model_001.h5').is_file() and (project / 'log' / 'train.csv').is_file()
+    code, out, _ = run(project, 'eval.py', '--val_size', '4', '--checkpoint', 'model_001.h5', cwd=tmp_path)
     assert code == 0 and re.fullmatch(r'loss  0\.\d{6}     srcc (-?[01]\.\d{6}|nan)', out.splitlines()[-1])
 
 
@@ -106,19 +98,19 @@ def test_edited_base_model_and_weights(project):
     assert run(project, 'train.py', *TRAIN[2:])[0] == 0
 
 
-def test_edited_names_are_joined_to_their_folders(project, unedited, tmp_path):
+def test_edited_names_are_joined_to_their_folders(project, tmp_path):
     sed(project, 'train.py', 's#mobilenet_1_0_224_tf_no_top.h5#mine/base.h5#')
     code, _, err = run(project, 'train.py', *TRAIN[2:], cwd=tmp_path)
     assert code == 1 and f'{project}/weights/mine/base.h5: no such file' in err
     sed(project, 'eval.py', 's#"model_007.h5"#"mine/model_001.h5"#')
-    copy_checkpoint(unedited, project / 'model' / 'mine')
+    make_checkpoint(project / 'model' / 'mine')
     assert run(project, 'eval.py', '--val_size', '4', cwd=tmp_path)[0] == 0
     image = project / 'AVA_dataset' / 'image' / 'images' / '1000.jpg'
     assert run(project, 'predict.py', str(image), cwd=tmp_path)[0] == 0
 
 
-def test_edited_checkpoint_folder_and_name(project, unedited):
-    copy_checkpoint(unedited, project / 'elsewhere')
+def test_edited_checkpoint_folder_and_name(project):
+    make_checkpoint(project / 'elsewhere')
     sed(project, 'eval.py', "s#^TMP_MODEL_PATF = .*#TMP_MODEL_PATF = './elsewhere'#")
     code, _, err = run(project, 'eval.py', '--val_size', '4')
     assert code == 1 and 'no such checkpoint, but model_001.h5' in err and 'Traceback' not in err
@@ -131,9 +123,9 @@ def test_edited_checkpoint_folder_and_name(project, unedited):
     assert run(project, 'eval.py', '--val_size', '4')[0] == 0
 
 
-def test_a_flag_wins_over_an_edited_line(project, unedited):
+def test_a_flag_wins_over_an_edited_line(project):
     sed(project, 'utils/data_loader.py', 's#^ava_dataset_path = .*#ava_dataset_path = r"/nowhere/AVA.txt"#')
     code, _, err = run(project, 'train.py', *TRAIN)
     assert code == 1 and '/nowhere/AVA.txt' in err and 'Traceback' not in err
     assert run(project, 'eval.py', '--val_size', '4', '--ava_dataset_path', 'AVA_dataset/AVA.txt', '--checkpoint',
-               str(unedited / 'model' / 'model_001.h5'), cwd=project)[0] == 0
+               str(make_checkpoint(project / 'mine')), cwd=project)[0] == 0

@@ -299,6 +299,7 @@ def test_killed_at_any_moment_no_half_shard_has_its_final_name(dataset, tmp_path
     assert packed.verify(last)
 
 
+@pytest.mark.usefixtures('small_base')
 def test_the_commands_and_their_flags(tmp_path, capsys):
     dataset = make_dataset(tmp_path / 'data', 14)
     (dataset.images / '1013.jpg').write_bytes(b'')

@@ -22,6 +22,7 @@ if not HOROVODRUN.exists() or subprocess.run([sys.executable, '-c', 'import horo
                                              capture_output=True).returncode:
     pytest.skip('no Horovod for TensorFlow in this environment: bash utils/horovod.sh builds it',
                 allow_module_level=True)
+pytestmark = pytest.mark.slow
 
 # BatchNorm by its moving averages in training too: one device's statistics would otherwise differ from two devices'.
 NETWORK = '''from tensorflow import keras

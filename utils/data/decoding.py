@@ -36,8 +36,14 @@ def _sides(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
 
     Nothing is refused that can be decoded.
     """
-    return tf.cond(_is(head, JPEG), lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64),
-                   lambda: _sides_of_others(head))
+    kinds = [
+        (JPEG, lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64)),
+        (PNG, lambda: _number(head, 16, tf.int32, count=2, little_endian=False)[::-1]),
+        (GIF, lambda: _number(head, 6, tf.uint16, count=2)[::-1]),
+        (BMP, lambda: tf.abs(_number(head, 18, tf.int32, count=2)[::-1])),  # rows from the top: below 0
+    ]
+    index = sum(number * tf.cast(_is(head, kind), tf.int32) for number, (kind, _) in enumerate(kinds, 1))
+    return tf.switch_case(index, [lambda: tf.zeros([2], tf.int64), *(read for _, read in kinds)])
 
 
 def _number(head: tf.Tensor, position: int, dtype: tf.DType, *, count: int = 1,
@@ -45,14 +51,6 @@ def _number(head: tf.Tensor, position: int, dtype: tf.DType, *, count: int = 1,
     """`count` numbers of a header, int64 [count]."""
     part = tf.strings.substr(head, position, count * dtype.size)
     return tf.cast(tf.io.decode_raw(part, dtype, little_endian), tf.int64)
-
-
-def _sides_of_others(head: tf.Tensor) -> tf.Tensor:
-    return tf.case([
-        (_is(head, PNG), lambda: _number(head, 16, tf.int32, count=2, little_endian=False)[::-1]),
-        (_is(head, GIF), lambda: _number(head, 6, tf.uint16, count=2)[::-1]),
-        (_is(head, BMP), lambda: tf.abs(_number(head, 18, tf.int32, count=2)[::-1])),  # rows from the top: below 0
-    ], default=lambda: tf.zeros([2], tf.int64))
 
 
 def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS,
@@ -73,18 +71,29 @@ def decode_pixels(contents: tf.Tensor, *, max_pixels: int = MAX_PIXELS,
 
     def accept() -> tf.Tensor:
         if not longest_side:
-            return _decode_whole(contents, head)
-        return tf.cond(tf.reduce_max(sides) > int(longest_side * REDUCED_FROM),
-                       lambda: _decode_reduced(contents, head, sides, longest_side),
-                       lambda: _decode_whole(contents, head))
+            return _decode(contents, head)
+        longest = tf.reduce_max(sides)
+        is_large = longest > int(longest_side * REDUCED_FROM)
+        # As far as it stays twice as long as wanted: a mean of means of nearly one size would blur.
+        ratios = [is_large & (longest >= 2 * longest_side * ratio) for ratio in SHRINK]
+        image = _decode(contents, head, tf.reduce_sum(tf.cast(ratios, tf.int32)))
+        return tf.cond(is_large, lambda: _reduced(image, sides, longest_side), lambda: image)
 
     # Few operations run for an intact image: each costs microseconds, and there are many images.
     return tf.cond(pixels <= max_pixels, accept, refuse)
 
 
-def _decode_whole(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
-    return tf.cond(_is(head, BMP), lambda: _decode_bmp(contents, head),
-                   lambda: tf.image.decode_jpeg(contents, channels=3))
+def _decode(contents: tf.Tensor, head: tf.Tensor, halvings: Optional[tf.Tensor] = None) -> tf.Tensor:
+    """All pixels of an image; with `halvings`, int32 [], a JPEG's sides are halved so many times while it is decoded.
+
+    It is one switch, as nested ones take longer to build and to start.
+    """
+    others = [lambda: _decode_bmp(contents, head), functools.partial(tf.image.decode_jpeg, contents, channels=3)]
+    if halvings is None:
+        return tf.cond(_is(head, BMP), *others)
+    by_ratio = [functools.partial(tf.image.decode_jpeg, contents, channels=3, ratio=ratio) for ratio in SHRINK[::-1]]
+    halvings = tf.where(_is(head, JPEG), halvings, 0)
+    return tf.switch_case(tf.where(_is(head, BMP), 0, 1 + halvings), [*others, *by_ratio])
 
 
 def _decode_bmp(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
@@ -98,21 +107,9 @@ def _decode_bmp(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
                    lambda: tf.image.decode_bmp(contents, channels=3))
 
 
-def _decode_reduced(contents: tf.Tensor, head: tf.Tensor, sides: tf.Tensor, longest_side: int) -> tf.Tensor:
-    """An image whose longest side becomes `longest_side`, each pixel the mean of the area that it covers.
-
-    A JPEG is decoded to a half, a quarter or an eighth first, as far as it stays twice as long: a mean
-    of means of nearly one size would blur.
-    """
-    longest = tf.reduce_max(sides)
-
-    def jpeg() -> tf.Tensor:
-        decode_by = functools.partial(tf.image.decode_jpeg, contents, channels=3)
-        return tf.case([(longest >= 2 * longest_side * ratio, functools.partial(decode_by, ratio=ratio))
-                        for ratio in SHRINK], default=decode_by)
-
-    image = tf.cond(_is(head, JPEG), jpeg, lambda: _decode_whole(contents, head))
-    target = tf.maximum(1, tf.cast(tf.round(sides * longest_side / longest), tf.int32))
+def _reduced(image: tf.Tensor, sides: tf.Tensor, longest_side: int) -> tf.Tensor:
+    """An image whose longest side becomes `longest_side`, each pixel the mean of the area that it covers."""
+    target = tf.maximum(1, tf.cast(tf.round(sides * longest_side / tf.reduce_max(sides)), tf.int32))
     reduced = tf.compat.v1.image.resize_area(image[tf.newaxis], target)[0]
     return tf.cast(reduced + 0.5, tf.uint8)  # eight times as fast as tf.round
 

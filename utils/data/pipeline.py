@@ -6,7 +6,6 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Tupl
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.protobuf.rewriter_config_pb2 import RewriterConfig
 
 from utils.base import memory
 from utils.base.cores import usable_cores
@@ -38,8 +37,9 @@ def host_session(graph: tf.Graph, session_config: Optional[tf.compat.v1.ConfigPr
     """A session for `graph`, which decodes and resizes images; the caller closes it."""
     config = tf.compat.v1.ConfigProto()
     config.CopyFrom(session_config or config)
-    # Constant folding would turn the division in scale() into a product that differs in the last bit.
-    config.graph_options.rewrite_options.constant_folding = RewriterConfig.OFF
+    # Optimising these graphs takes longer than it gains, and constant folding would turn the division in scale() into
+    # a product that differs in the last bit.
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
     # A `with` around a yield would leak this session into the caller's thread as its default session.
     return tf.compat.v1.Session(graph=graph, config=config)
 
@@ -175,6 +175,7 @@ def _iterator(batches: tf.data.Dataset) -> Tuple[tf.Operation, Any]:
     options = tf.data.Options()
     options.experimental_threading.private_threadpool_size = usable_threads()
     options.experimental_threading.max_intra_op_parallelism = 1
+    options.experimental_optimization.apply_default_optimizations = False  # as in host_session()
     iterator = tf.compat.v1.data.make_initializable_iterator(
         batches.prefetch(PREFETCH_BATCHES).with_options(options))
     return iterator.initializer, iterator.get_next()
