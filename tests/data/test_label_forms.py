@@ -144,6 +144,9 @@ def test_ten_features_are_no_votes(table):
     found = read(path)
     assert found.distributions @ ava.SCORES == pytest.approx([6.5, 4], abs=1e-8)
     assert 'not read: feature1, feature2' in found.about[0]
+    names = ','.join(f'feat{number}' for number in range(1, 11))
+    with pytest.raises(InputError, match='found the columns image_id, feat1, .* expected a file name and ten votes'):
+        read(table(f'image_id,{names}\n7,{"3," * 9}4\n'))
 
 
 def test_a_mean_unlike_its_votes_stops(table):

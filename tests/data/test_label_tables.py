@@ -123,6 +123,7 @@ def test_the_results_of_predict_are_labels(table):
     ('mean,std\n1,2\n', ':1: found the columns mean, std, expected a file name'),
     ('file,mean,score\na.jpg,1,2\n', ':1: found 2 columns for the mean, mean, score, expected one: rename the others'),
     ('a.jpg,1,2,3\n', ':1: found 4 columns without names, expected a file name and ten votes'),
+    ('file,mean\na.jpg,"5,125"\nb.jpg,6\n', ":2: found the mean '5,125', expected a number from 1 to 10"),
     ('file,mean_9_9\na.jpg,9\n', ':1: found a range from 9 to 9, expected two different numbers: the values of the '),
     ('', ': found no lines, expected a file name and ten votes'),
     ('file,mean\n', ': found no lines, expected a file name and ten votes'),
@@ -141,7 +142,8 @@ def test_a_csv_that_cannot_be_used(table, text, message):
     ('[{"file": "a.jpg", "mean": 5}', ': found text that is no JSON (Expecting'),
     ('[' * 100000, ': found text that is no JSON ('),
     ('[]', ': found no lines, expected'),
-    ('[{"file": "a.jpg", "label": [1, 2]}]', ": object 1: found '[1, 2]' for the votes, expected a list of ten "),
+    ('[{"file": "a.jpg", "label": [1, 2]}]', ": object 1: found '[1, 2]', 2 numbers, for the votes, expected a list of "
+                                             'ten numbers, or of five for the scores 1 to 5: correct or delete it'),
     ('[{"file": "a.jpg", "mean": true}]', ": object 1: found the mean 'True', expected a number from 1 to 10"),
     ('[{"file": "a.jpg", "mean": 1e999}]', ": object 1: found the mean 'inf', expected"),
     ('[{"file": "a.jpg", "mean": 5}, {"file": ["x"], "mean": 6}]', ": object 2: found the file name '', expected"),
@@ -152,6 +154,16 @@ def test_a_csv_that_cannot_be_used(table, text, message):
 def test_json_that_cannot_be_used(table, text, message):
     path = table(text, 'labels.json')
     assert error_of(ava.read_labels, path).startswith(path + message)
+
+
+@pytest.mark.parametrize('text', [
+    '# scores of 2020\n#\nfile,mean\na.jpg,5.2\nb.jpg,7\n', '#\n\na.jpg 5.2\nb.jpg 7\n',
+    'file,mean\na.jpg,"5,2"\nb.jpg,7\n', '#,file,mean\n1,a.jpg,5.2\n2,b.jpg,7\n',
+    '\ufeff# of all\nfile;mean\na.jpg;5,2\nb.jpg;7\n'])
+def test_comments_above_and_signs_of_decimals(table, text):
+    found = ava.read_labels(table(text))
+    assert found.ids.tolist() == ['a.jpg', 'b.jpg']
+    assert found.distributions @ np.arange(1, 11) == pytest.approx([5.2, 7])
 
 
 def test_bad_lines_are_left_out_where_asked(table):

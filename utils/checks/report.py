@@ -48,7 +48,7 @@ def histogram(means: np.ndarray) -> str:
 
 
 def causes(checked: Checked) -> Dict[str, int]:
-    """How many of the unreadable images are empty, truncated, no images ..., by their headers."""
+    """How many of the unreadable images are empty, truncated, no images, WebP ..., by their headers."""
     from utils.data import decoding
     counts: Dict[str, int] = collections.Counter()
     for name in checked.reasons:

@@ -35,7 +35,7 @@ class Facts(NamedTuple):
     scan_bytes: int = 0           # of a JPEG from its first scan on
     digest: bytes = b''           # of the first HEAD bytes
     problem: Optional[str] = None  # why it cannot be decoded, as a clause, where the header shows it
-    cause: str = ''               # of the problem: 'empty', 'truncated', 'unreadable' or 'no image'
+    cause: str = ''               # of the problem: 'empty', 'truncated', 'unreadable', 'no image', or a kind
 
     @property
     def pixels(self) -> int:
@@ -153,11 +153,11 @@ def _facts(stream: BinaryIO, size: int) -> Facts:
         width, height, _, bits, compression = struct.unpack('<iiHHI', head[18:34])
         facts = facts._replace(height=abs(height), width=width)
         is_read = bits in (24, 32) and not compression and struct.unpack('<I', head[14:18])[0] >= 40
-        return facts if is_read else facts._replace(problem=f'found {OTHER_BMP}', cause='no image')
+        return facts if is_read else facts._replace(problem=f'found {OTHER_BMP}', cause='other BMP')
     if kind in (PNG, GIF, BMP):
         return facts._replace(problem=f'found {kind} content without its size', cause='truncated')
     return facts._replace(problem=f'found {kind or "unknown"} content, expected a JPEG, PNG, GIF or BMP',
-                          cause='no image')
+                          cause=kind or 'no image')
 
 
 def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
@@ -170,7 +170,7 @@ def _jpeg_facts(facts: Facts, stream: BinaryIO, head: bytes) -> Facts:
                               cause='truncated')
     if marker in _OTHER_FRAMES or bits != 8 or not height or not width:
         found = f'of {bits} bits' if bits != 8 else 'of height or width 0' if marker in _FRAMES else 'without loss'
-        return facts._replace(problem=f'found a JPEG {found}, which is not decoded', cause='no image')
+        return facts._replace(problem=f'found a JPEG {found}, which is not decoded', cause='other JPEG')
     if not _has_end(stream, facts.size, jpeg.scan):
         return facts._replace(problem='found a JPEG without its end', cause='truncated')
     return facts

@@ -69,8 +69,8 @@ def find(part: Part, options: LabelOptions, exists: Optional[Callable[[str], boo
         raise search.several(means, 'mean')
     said = label_names.mean_name(part.names[means[0]]) if means else label_names.MeanName(None, False)
     if has_votes and options.scale:
-        raise InputError(f'{part.where}: found votes for ten scores and a --range, which is that of a mean, expected '
-                         'one of the two: leave --range out')
+        raise InputError(f'{part.where}: found votes and a --range, which is the scale of means, expected one of the '
+                         'two: leave --range out')
     std = None if has_votes or rater is not None else _std_column(search, part.names[means[0]], options.std)
     return Layout(part.names, file, votes, ends, vote_list, means, std, None if has_votes else counted,
                   search.one(label_names.GROUP, 'group', several_is_none=True), None if has_votes else rater,
@@ -195,7 +195,7 @@ def numbered_columns(search: Search) -> Dict[str, Dict[int, float]]:
 def is_complete(stem: str, columns: Dict[int, float]) -> bool:
     """Whether columns by their numbers are votes on a whole scale; five only where their name says votes."""
     numbers = sorted(columns.values())
-    return not label_names.is_person(stem) and (
+    return not label_names.is_person(stem) and not label_names.is_feature(stem) and (
         numbers in _ANY_STEM or numbers in _VOTE_STEM and label_names.is_vote_stem(stem))
 
 

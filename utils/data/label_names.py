@@ -53,6 +53,8 @@ _NUMBERED = re.compile(f'(.*?)_?{_NUMBER}_?(stars?|votes?|points?|分|星)?')
 _VOTE_STEMS = {'', 'c', 'n', 'num', 'star', 'stars', 'scores', 'ratings', 'counts', 'bin', 'hist', 'distribution',
                'vote', 'votes', 'point', 'points', '分', '星'}
 _COUNTS = re.compile(r'(?:v|votes?|counts?|bin|hist|distribution)_?\d.*|.*\d_?(?:votes?|stars?|星)')
+_FEATURES = re.compile('(?:features?|feats?|dims?|dimensions?|embeddings?|emb|pca?|components?|'
+                       'attributes?|attrs?|特征)')
 _PERSONS = re.compile('(?:rater|worker|user|observer|obs|subject|annotator|judge|expert|participant|person|评委|'
                       '评分者)s?')
 
@@ -119,6 +121,11 @@ def matches(name: str, pattern: str) -> bool:
 def is_vote_stem(stem: str) -> bool:
     """Whether numbered columns with this stem are votes by their name, and not only by what they hold."""
     return stem in _VOTE_STEMS
+
+
+def is_feature(stem: str) -> bool:
+    """Whether numbered columns with this stem are features of an image, and no votes whatever they hold."""
+    return bool(_FEATURES.fullmatch(stem))
 
 
 def is_person(stem: str) -> bool:

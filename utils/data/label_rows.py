@@ -17,6 +17,7 @@ NAMES = 'such as file, v1 ... v10, mean and std'
 VOTE_NAMES = [f'v{score:g}' for score in SCORES]
 AVA_TAGS = ['tag1', 'tag2', 'challenge']  # what follows the votes in AVA's lines
 MOST_DIGITS = 100
+THOUSANDS = re.compile(r',\d{3}\s*$')  # 5,125 is a thousand times 5.125 where commas separate columns too
 _DELIMITERS = ',;\t=|'
 
 
@@ -32,6 +33,7 @@ def read(text: str, path: str) -> List[Part]:
     """The rows of a table's text; InputError where it is none."""
     if path.lower().endswith(('.json', '.jsonl')):
         return _json_parts(text, path)
+    text = without_comments(text)
     first = next((line for line in text.splitlines() if line.strip()), '')
     delimiter = delimiter_of(first)
     if delimiter is None:
@@ -52,6 +54,18 @@ def read_excel(path: str) -> List[Part]:
         raise InputError(f'{path}: found no Excel file that can be read ({error}), expected {EXPECTED} in each row: '
                          'save the table as CSV in UTF-8') from error
     return _from_rows(iter(rows), path)
+
+
+def without_comments(text: str) -> str:
+    """A table's text whose first lines are empty where they are comments: they begin with # and have no columns."""
+    lines = text.splitlines(keepends=True)
+    for index, line in enumerate(lines):
+        if line.strip() and not line.lstrip().startswith('#'):
+            columns = len(line.split(delimiter_of(line)))
+            above = [before for before in lines[:index] if before.strip()]
+            are_comments = all(len(before.split(delimiter_of(line))) != columns for before in above)
+            return ''.join(['\n'] * index + lines[index:]) if are_comments else text
+    return text
 
 
 def delimiter_of(line: str) -> Any:
@@ -76,15 +90,16 @@ def _separated(text: str, delimiter: str, path: str) -> Iterator[Tuple[int, List
     try:
         for cells in reader:
             line, last = last + 1, reader.line_num
-            # As Excel writes numbers where the comma separates decimals, and so not columns.
-            yield line, cells if delimiter == ',' else [_with_point(cell) for cell in cells]
+            yield line, [_with_point(cell, THOUSANDS if delimiter == ',' else None) for cell in cells]
     except csv.Error as error:
         raise InputError(f'{path}:{last + 1}: found text that is no CSV ({error}), expected {EXPECTED} in each line: '
                          'close a quote that is open, or save the table as CSV again') from error
 
 
-def _with_point(cell: str) -> str:
-    return cell.replace(',', '.') if re.fullmatch(r'\s*[-+]?\d*,\d+\s*', cell) else cell
+def _with_point(cell: str, unclear: Optional['re.Pattern[str]']) -> str:
+    """A number as Excel writes it where the comma separates decimals; as it is where it may be another number."""
+    is_decimal = ',' in cell and re.fullmatch(r'\s*[-+]?\d*,\d+\s*', cell) and not (unclear and unclear.search(cell))
+    return cell.replace(',', '.') if is_decimal else cell
 
 
 def _blank_separated(text: str, first: str) -> Iterator[Tuple[int, List[str]]]:

@@ -72,7 +72,8 @@ def is_one(path: str) -> bool:
 
 def looks_like_one(text: str) -> bool:
     """Whether a text that is not named as a table is one, and no lines of AVA.txt, by its first line."""
-    first = next((line for line in text.splitlines() if line.strip()), '')
+    lines = label_rows.without_comments(text).splitlines()
+    first = next((line for line in lines if line.strip()), '')
     cells = first.split()
     if len(cells) >= 12 and all(map(label_rows.is_number, cells[2:12])):
         return False
@@ -223,8 +224,9 @@ def _row(cells: Sequence[Any], layout: Layout, scale: Scale, folder: str) -> Row
 def _votes(cells: Any) -> List[float]:
     cells = label_rows.as_list(cells) or cells
     if not isinstance(cells, list) or len(cells) not in label_columns.COUNTS:
-        raise InputError(f'found {str(cells)[:40]!r} for the votes, expected a list of ten numbers: correct or delete '
-                         'the object')
+        count = f', {len(cells)} numbers,' if isinstance(cells, list) else ''
+        raise InputError(f'found {str(cells)[:40]!r}{count} for the votes, expected a list of ten numbers, or of five '
+                         'for the scores 1 to 5: correct or delete it')
     votes = [number(cell) for cell in cells]
     for score, (cell, vote) in enumerate(zip(cells, votes), 1):
         if not vote >= 0:
