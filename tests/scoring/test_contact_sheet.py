@@ -54,6 +54,17 @@ def test_pictures_keep_their_aspect_and_are_turned_as_their_exif_data_says(tmp_p
     assert os.listdir(str(tmp_path / 'new')) == ['sheet.png']
 
 
+def test_a_row_is_as_high_as_its_tallest_image(tmp_path):
+    ranked = [(picture(tmp_path / f'{number}.png', (480, 240 if number < COLUMNS else 120)), spread(5))
+              for number in range(COLUMNS + 1)]
+    contact_sheet.draw(ranked, str(tmp_path / 'sheet.png'), model='m.h5', total=COLUMNS + 1)
+    below = BARS + 2 * LINE + GAP
+    pixels = np.asarray(Image.open(str(tmp_path / 'sheet.png'))).astype(int)
+    assert pixels.shape[0] == TITLE + GAP + SIDE // 2 + below + SIDE // 4 + below
+    is_red = np.ptp(pixels, axis=2).max(axis=1) > 150
+    assert np.flatnonzero(is_red)[[0, -1]].tolist() == [TITLE + GAP, pixels.shape[0] - below - 1]
+
+
 def texts(monkeypatch, *arguments, **options):
     """What a sheet of these arguments says, in the order of writing."""
     written = []

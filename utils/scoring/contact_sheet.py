@@ -40,30 +40,34 @@ def draw(ranked: Sequence[Scored], path: str, *, model: str, total: int) -> None
 
 def _sheet(ranked: Sequence[Scored], model: str, total: int) -> Any:
     from PIL import Image, ImageDraw
-    width, height = SIDE + GAP, SIDE + BARS + 2 * LINE + GAP
+    thumbnails = [_thumbnail(file) for file, _ in ranked]
     columns = max(1, min(COLUMNS, len(ranked)))
-    rows = -(-len(ranked) // columns)
-    sheet = Image.new('RGB', (max(columns, 3) * width + GAP, TITLE + GAP + rows * height), PAPER)
+    starts = range(0, len(ranked), columns)
+    heights = [max(SIDE if each is None else each.size[1] for each in thumbnails[start:start + columns])
+               for start in starts]
+    width, below = SIDE + GAP, BARS + 2 * LINE + GAP
+    sheet = Image.new('RGB', (max(columns, 3) * width + GAP, TITLE + GAP + sum(heights) + len(heights) * below), PAPER)
     pen = ImageDraw.Draw(sheet)
     _write(pen, (GAP, GAP), f'{len(ranked)} of {total} images by the mean score, 1 to 10, that {model} predicts; '
            'percentile among AVA', 16, width=sheet.size[0] - 2 * GAP)
-    for rank, (scored, score) in enumerate(zip(ranked, score_tables.rows(ranked, score_tables.columns(False, True)))):
+    scores = score_tables.rows(ranked, score_tables.columns(False, True))
+    for rank, (scored, score, thumbnail) in enumerate(zip(ranked, scores, thumbnails)):
         row, column = divmod(rank, columns)
-        _draw_one(sheet, pen, (GAP + column * width, TITLE + GAP + row * height), scored, score)
+        floor = TITLE + GAP + sum(heights[:row + 1]) + row * below
+        _draw_one(sheet, pen, (GAP + column * width, floor), thumbnail, scored[1], score)
     return sheet
 
 
-def _draw_one(sheet: Any, pen: Any, corner: Tuple[int, int], scored: Scored, row: Row) -> None:
-    """One image at `corner`: the thumbnail on the floor of its square, the distribution, the scores, the name."""
-    left, top = corner
-    thumbnail = _thumbnail(scored[0])
+def _draw_one(sheet: Any, pen: Any, corner: Tuple[int, int], thumbnail: Any, distribution: Any, row: Row) -> None:
+    """One image with its lower left corner at `corner`; below it the distribution, the scores, the name."""
+    left, bottom = corner
     if thumbnail is None:
-        pen.rectangle((left, top, left + SIDE, top + SIDE), outline=FAINT)
-        _write(pen, (left + 8, top + SIDE // 2), 'Pillow cannot read this image', 12, colour=FAINT, width=SIDE - 16)
+        pen.rectangle((left, bottom - SIDE, left + SIDE, bottom), outline=FAINT)
+        _write(pen, (left + 8, bottom - SIDE // 2), 'Pillow cannot read this image', 12, colour=FAINT, width=SIDE - 16)
     else:
-        sheet.paste(thumbnail, (left + (SIDE - thumbnail.size[0]) // 2, top + SIDE - thumbnail.size[1]))
-    floor, bar = top + SIDE + BARS, SIDE / len(scored[1])
-    for number, share in enumerate(scored[1].tolist()):
+        sheet.paste(thumbnail, (left + (SIDE - thumbnail.size[0]) // 2, bottom - thumbnail.size[1]))
+    floor, bar = bottom + BARS, SIDE / len(distribution)
+    for number, share in enumerate(distribution.tolist()):
         pen.rectangle((left + number * bar + 1, floor - (BARS - 6) * min(1.0, 2 * share), left + (number + 1) * bar - 2,
                        floor), fill=BAR)
     scores = f'{row[RANK]}.  {row[MEAN]:.2f}  sd {row[STD]:.2f}  percentile {row[PERCENTILE]:.0f}'
