@@ -98,6 +98,19 @@ def test_labels_of_their_own_need_no_common_image(tmp_path):
     assert (data['train_images'], data['val_images'], data['test_images']) == (6, 3, 3)
 
 
+def test_a_published_split_in_two_files(dataset, tmp_path):
+    val = labels_of(dataset, TEST, tmp_path / 'val.txt')
+    first = labels_of(dataset, [str(number) for number in range(1000, 1012) if str(number) not in TEST],
+                      tmp_path / 'train.txt')
+    files = ['--ava_dataset_path', first, '--val_dataset_path', val]
+    history = train.main(small(dataset, tmp_path / 'model', '--epochs', '1', *files))
+    data = model_file.read(str(tmp_path / 'model' / 'model_001.h5')).run['data']
+    assert (data['train_images'], data['val_images']) == (9, 3)
+    metrics = score.main([*dataset.flags, *files, '--device', 'cpu', '--TMP_MODEL_PATF', str(tmp_path / 'model'),
+                          '--checkpoint', 'newest'])
+    assert metrics['emd_r2'] == pytest.approx(history.history['val_loss'][0], abs=1e-6)
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['--test_labels', 'all'], r'all\.txt has labels of all 12 images of .*AVA\.txt, which leaves none to train on'),
     (['--test_split', 'all'], r'^--test_split: .*all\.txt lists all 12 images, which leaves none to train on'),
