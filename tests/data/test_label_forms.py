@@ -132,7 +132,7 @@ def test_votes_in_halves_on_1_to_5(table):
     found = read(path)
     assert found.distributions @ ava.SCORES == pytest.approx([1 + 9 * 1.75 / 4])
     assert found.panel.variances == pytest.approx([np.var([4.375, 4.375, 5.5, 5.5], ddof=1)])
-    assert '(votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4, its votes divided ' in found.about[-1]
+    assert '(votes on 1 to 5: a score s becomes 1 + 9 (s - 1) / 4, its votes divided ' in found.about[-1]
     path = table(f'image,{",".join(names)},{",".join("q" + name for name in names)}\na.jpg{",0,3" * 9}\n')
     assert refused(path).endswith("leave the others out, as with --ignore_columns 'q*'")
     assert read(path, '--ignore_columns', 'q*').distributions.shape == (1, 10)
@@ -182,7 +182,7 @@ def test_five_votes_keep_their_means(table):
     assert found.distributions[2].tolist() == [0, 0, 0.75, 0.25] + [0] * 6
     assert found.panel.numbers.tolist() == [4, 4, 4]
     assert found.panel.variances == pytest.approx([0, np.var([1, 3.25, 5.5, 7.75], ddof=1), 0])
-    assert found.about[-1].endswith('on 1 to 10 (votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4, its votes '
+    assert found.about[-1].endswith('on 1 to 10 (votes on 1 to 5: a score s becomes 1 + 9 (s - 1) / 4, its votes '
                                     'divided between the two scores beside it)')
 
 
@@ -524,7 +524,7 @@ def test_a_range_in_its_name_does_not_tell_the_direction_of_dmos(table):
 def test_a_list_of_five_votes_is_compared_and_reported_on_1_to_5(table):
     path = table('image,mos,votes\na.jpg,3.0,"[0, 2, 6, 2, 0]"\nb.jpg,3.4,"[0, 1, 4, 5, 0]"\n')
     assert means_of(path) == {'a.jpg': 5.5, 'b.jpg': 6.4}
-    assert '(votes on 1 to 5: a score s stands at 1 + 9 (s - 1) / 4' in '\n'.join(read(path).about)
+    assert '(votes on 1 to 5: a score s becomes 1 + 9 (s - 1) / 4' in '\n'.join(read(path).about)
 
 
 def test_shares_with_percent_signs_are_votes(table):

@@ -42,7 +42,7 @@ def change(array: np.ndarray) -> Figure:
 
 
 def number(value: float, scale: float) -> Figure:
-    """A number as it stands."""
+    """A number as it is."""
     return Figure([float(value)], scale, [])
 
 

@@ -25,12 +25,12 @@ def typed_text(text: str) -> str:
 
 
 def typed_name(text: str) -> str:
-    """A name as it stands, or a path, by typed_path()."""
+    """A name as it is, or a path, by typed_path()."""
     return text if text and not os.path.dirname(text) else typed_path(text)
 
 
 def typed_split(text: str) -> str:
-    """'last' and 'official' as they stand, anything else by typed_path()."""
+    """'last' and 'official' as they are, anything else by typed_path()."""
     return text if text in ('last', 'official') else typed_path(text)
 
 

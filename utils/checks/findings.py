@@ -18,7 +18,7 @@ from utils.data.image_kinds import JPEG
 
 LARGE = 30 * 10 ** 6    # pixels: beyond AVA's images by far, slow to decode, below what is refused
 FEW_BYTES = 0.1         # bytes of a JPEG's scan for a pixel: an image of one colour has far less, most others more
-ALWAYS_LOOK = 4096      # bytes below which FEW_BYTES says nothing: tables stand among them
+ALWAYS_LOOK = 4096      # bytes below which FEW_BYTES says nothing: some of them are tables
 ONE_COLOUR = 3 / 127.5  # largest difference in an image of one colour, on the scale from -1 to 1
 ACROSS_SPLIT = 'duplicate_across_split'
 

@@ -172,7 +172,7 @@ def require_replaceable(path: str, flag: str) -> None:
 
 
 def clean_lines(checked: Checked) -> List[List[str]]:
-    """The label lines of each label file, as they stand, without those that a finding speaks of.
+    """The label lines of each label file, unchanged, without those that a finding speaks of.
 
     Left out: bad lines, labels without an image or with an unreadable one, further labels of an image that has one, and
     training images that are validation images too. Labels of tables become lines of AVA.txt.

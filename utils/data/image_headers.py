@@ -105,7 +105,7 @@ def _read_orientation(stream: BinaryIO) -> int:
 
 
 def _png_orientation(stream: BinaryIO) -> int:
-    """The orientation in a PNG's chunk eXIf, which may stand before or behind the pixels."""
+    """The orientation in a PNG's chunk eXIf, which may be before or behind the pixels."""
     position = 8
     while True:
         stream.seek(position)

@@ -5,7 +5,7 @@ from typing import List
 
 from utils.data.image_kinds import BY_ENDING, ENDINGS, JPEG, PNG
 
-_PLAIN = bytes(set(range(0x21, 0x7f)) - {ord('%')})  # printable ASCII without blank and '%' stands as it is
+_PLAIN = bytes(set(range(0x21, 0x7f)) - {ord('%')})  # printable ASCII without blank and '%' is kept
 _ESCAPES = re.compile('(?:%[0-9A-Fa-f]{2})+')
 
 
@@ -24,7 +24,7 @@ def decode(column: str) -> str:
     """The name that a column of an AVA line means.
 
     A column in which every '%' begins what encode() writes is decoded; any other, such as 100%.jpg or %41.jpg, is
-    the name as it stands. So decode(encode(name)) is name for every name.
+    the name unchanged. So decode(encode(name)) is name for every name.
     """
     if '%' not in column or '%' in _ESCAPES.sub('', column):
         return column

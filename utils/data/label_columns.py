@@ -235,5 +235,5 @@ def _hold_votes(part: Part, columns: Sequence[int], strict: bool) -> bool:
 
 
 def positions(count: int) -> np.ndarray:
-    """Where the votes of each of so many columns stand on 1 to 10."""
+    """The scores from 1 to 10 of the votes in each of so many columns."""
     return np.linspace(SCORES[0], SCORES[-1], count)

@@ -1,7 +1,7 @@
 """The names that columns of labels have in published sets and in people's own tables, in any case.
 
 Blanks, '-' and '_' between words are one: `Image Name`, `image-name` and `image_name` are the same. Of a kind of column
-the usual names stand first: where a table has one of them, others of that kind are not read.
+the usual names are first: where a table has one of them, others of that kind are not read.
 """
 import fnmatch
 import re

@@ -35,7 +35,7 @@ def scores(votes: np.ndarray, ends: Optional[Scale], scale: Optional[Scale]) -> 
     moved = ''
     if ends is not None:
         low, high = ends
-        moved = (f' (votes on {label_scale.shown(ends)}: a score s stands at 1 + 9 (s - {low:g}) / {high - low:g}, its '
+        moved = (f' (votes on {label_scale.shown(ends)}: a score s becomes 1 + 9 (s - {low:g}) / {high - low:g}, its '
                  'votes divided between the two scores beside it)')
     elif scale not in (None, label_scale.OWN):
         inverted = ', where a low value is the better image' if scale[0] > scale[1] else ''  # type: ignore[index]

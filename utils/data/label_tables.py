@@ -52,7 +52,7 @@ class Row(NamedTuple):
     layout: Layout
     name: str
     votes: Optional[List[float]]
-    said: List[float]          # means beside the votes, as they stand; NaN for an empty cell
+    said: List[float]          # means beside the votes, on their own scale; NaN for an empty cell
     mean: float = math.nan
     std: float = math.nan      # NaN where there is none
     number: float = math.nan   # of the people who voted

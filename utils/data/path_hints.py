@@ -5,7 +5,7 @@ from typing import Callable, Dict, Iterator, Sequence, Set, Type
 
 from utils.base.errors import InputError
 
-# Where copies of AVA tend to stand, seen from a folder at or above the path that was given.
+# Where copies of AVA usually are, seen from a folder at or above the path that was given.
 _LIKELY_LABEL_FOLDERS = ('', 'AVA_dataset', 'AVA_dataset/AVA_dataset')
 _LIKELY_IMAGE_FOLDERS = ('', 'images', 'image', 'image/images', 'images/images', 'AVA_dataset/image/images',
                          'AVA_dataset/images', 'AVA_dataset/AVA_dataset/image/images')
@@ -40,7 +40,7 @@ def unreadable(path: str, error: OSError, expected: str) -> InputError:
 
 
 def _near(path: str, likely: Sequence[str]) -> Iterator[str]:
-    """Folders, each once, at, below and above `path` or its nearest parent that exists, where AVA tends to stand."""
+    """Folders, each once, at, below and above `path` or its nearest parent that exists, where AVA usually is."""
     folder = os.path.abspath(path)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

@@ -16,7 +16,7 @@ from utils.data.image_kinds import ENDINGS
 LAST, OFFICIAL = 'last', 'official'  # any other split is the path of a list
 COLUMN = 'column'  # as a group: that of the label file; any other is a pattern of names
 OFFICIAL_LIST = 'generic_test.jpgl'
-# Where AVA's own list tends to stand, seen from the label file's folder: beside it, or as AVA is unpacked.
+# Where AVA's own list usually is, seen from the label file's folder: beside it, or as AVA is unpacked.
 _LIST_FOLDERS = ('', 'aesthetics_image_lists', 'AVA_dataset/aesthetics_image_lists')
 SHORT = 12  # characters of a hash on the screen
 
@@ -95,7 +95,7 @@ def choose(ratings: ava.Ratings, split: str = LAST, val_size: Optional[int] = No
            report: Optional[Callable[[str], Any]] = None) -> Parts:
     """The training and the validation ratings.
 
-    `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which stands near the label file
+    `split` is 'last', the last `val_size` rows; 'official', AVA's own test list, which is near the label file
     `labels`; or the path of a list of ids or file names, one a line. The listed images, in the list's order and
     only the first `val_size` where it is given, are for validation; what the list does not name is for training.
     With `group`, and 'last', images of one group, of the label file's for COLUMN or else of group_of(), are all on one
@@ -253,7 +253,7 @@ def _rows_by_name(ratings: ava.Ratings) -> Dict[str, int]:
 
 
 def _row(row_of: Dict[str, int], line: str) -> Optional[int]:
-    """The row that a line of a list means: as it stands, percent-decoded, or without its ending."""
+    """The row that a line of a list means: unchanged, percent-decoded, or without its ending."""
     for text in (line, image_names.decode(line)):
         stem, ending = os.path.splitext(text)
         for name_listed in (text, stem) if ending.lower() in ENDINGS else (text,):

@@ -117,10 +117,10 @@ def for_head(model: tf.keras.Model, train: Source, val: Source,
     fixed = model.layers[:how.trained.first(model.layers[:-2])]
     base, head = nima.on_features(model, how.trained)
     row, network = Row(tuple(base.output.shape.as_list()[1:])), _network(fixed)
-    places = [_place(source, row, network, how) for source in (train, val)]
-    written = [os.path.join(place.folder, row.file) for place in places]
+    caches = [_cache(source, row, network, how) for source in (train, val)]
+    written = [os.path.join(cache.folder, row.file) for cache in caches]
     require_space(how.folder, written, train.rows + val.rows, row, how.report)
-    trained, validated = (_with_features(source, base, row, place, how) for source, place in zip((train, val), places))
+    trained, validated = (_with_features(source, base, row, cache, how) for source, cache in zip((train, val), caches))
     return head, trained, validated
 
 
@@ -136,26 +136,26 @@ def _network(layers: Sequence[tf.keras.layers.Layer]) -> str:
     return digest.hexdigest()
 
 
-class _Place(NamedTuple):
+class _Cache(NamedTuple):
     """Where the features of an image set are cached."""
 
     folder: str
     identity: Dict[str, Any]  # all that they depend on, with its hash as 'key'
 
 
-def _place(source: Source, row: Row, network: str, how: Computing) -> _Place:
+def _cache(source: Source, row: Row, network: str, how: Computing) -> _Cache:
     identity = {'format': FORMAT, 'network': network, 'device': how.device, 'precision': how.precision,
                 **row.identity(), **source.identity()}
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return _Place(os.path.join(how.folder, f'{source.what}-{key[:16]}'), {**identity, 'key': key})
+    return _Cache(os.path.join(how.folder, f'{source.what}-{key[:16]}'), {**identity, 'key': key})
 
 
-def _with_features(source: Source, base: tf.keras.Model, row: Row, place: _Place, how: Computing) -> ImageSet:
-    folder = place.folder
+def _with_features(source: Source, base: tf.keras.Model, row: Row, cache: _Cache, how: Computing) -> ImageSet:
+    folder = cache.folder
     with files.only_writer(folder, '--features'):
-        progress = _progress(place, source.rows, row, how.report)
+        progress = _progress(cache, source.rows, row, how.report)
         if progress.done < source.rows:
-            progress = _compute(place, source, base, row, how, progress)
+            progress = _compute(cache, source, base, row, how, progress)
         else:
             how.report(f'{folder}: cached features of {source.count} {source.what} images reused')
         with files.writing(folder, 'Run the same command again'):  # somebody may have removed what was written
@@ -185,18 +185,18 @@ def _manifest(folder: str) -> Dict[str, Any]:
         return {}
 
 
-def _progress(place: _Place, rows: int, row: Row, report: Callable[[str], Any]) -> _Progress:
+def _progress(cache: _Cache, rows: int, row: Row, report: Callable[[str], Any]) -> _Progress:
     """How far the features in a folder are computed: as its manifest says, if the data agrees."""
-    path, found = os.path.join(place.folder, row.file), _manifest(place.folder)
+    path, found = os.path.join(cache.folder, row.file), _manifest(cache.folder)
     try:
         done, crc32 = int(found['done']), int(found['crc32'])
         bad = {int(index): str(reason) for index, reason in found['bad'].items()}
-        if found['key'] == place.identity['key'] and 0 <= done <= rows and _crc32(path, row.bytes * done) == crc32:
+        if found['key'] == cache.identity['key'] and 0 <= done <= rows and _crc32(path, row.bytes * done) == crc32:
             return _Progress(done, bad, crc32)
     except (KeyError, TypeError, ValueError, AttributeError, OSError):
         pass
     if os.path.exists(path):
-        report(f'{place.folder}: cached features differ from their manifest, computing them again')
+        report(f'{cache.folder}: cached features differ from their manifest, computing them again')
     return _Progress()
 
 
@@ -212,10 +212,10 @@ def _crc32(path: str, size: int) -> Optional[int]:
     return value
 
 
-def _compute(place: _Place, source: Source, base: tf.keras.Model, form: Row, how: Computing,
+def _compute(cache: _Cache, source: Source, base: tf.keras.Model, form: Row, how: Computing,
              progress: _Progress) -> _Progress:
     """Compute the rows that are missing; SystemExit, with the manifest written, for a signal."""
-    folder, row_bytes, bad = place.folder, form.bytes, _unreported(source, progress)
+    folder, row_bytes, bad = cache.folder, form.bytes, _unreported(source, progress)
     done, crc32 = progress.done, progress.crc32
     counter = bar(source.rows, f'features of {source.what} images', done)
     predict_batch = nima.predict_batch(how.batchsize, how.device)
@@ -233,7 +233,7 @@ def _compute(place: _Place, source: Source, base: tf.keras.Model, form: Row, how
                     stream.flush()
                     os.fsync(stream.fileno())
                     files.write_json(os.path.join(folder, MANIFEST),
-                                     {**place.identity, 'done': done, 'crc32': crc32, 'bad': bad.reasons})
+                                     {**cache.identity, 'done': done, 'crc32': crc32, 'bad': bad.reasons})
                 if how.watch.signal is not None:
                     counter.close()
                     _stop(how.watch, folder, done, source.rows)
