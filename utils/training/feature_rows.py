@@ -31,7 +31,7 @@ class Row(NamedTuple):
         return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
 
     def identity(self) -> Dict[str, Any]:
-        """The text of the key."""
+        """What of a row the key of the cache depends on."""
         return {'width': self.shape[0]} if len(self.shape) == 1 else {'shape': self.shape, 'dtype': 'float16'}
 
 
