@@ -20,10 +20,6 @@ FROM_BASE = ['--weights', './base.h5', '--dropout', '0']
 HEAD = ['--trainable', 'head', '--features', 'features', '--crops', '2', '--optimizer', 'adam', '--dropout', '0',
         '--weights', './imported.h5']
 PACKS = [(use, form) for use in ('training', 'scoring') for form in ('raw', 'jpeg')]
-# mean_score() now divides a float32 row by its sum: the sixth decimal of a mean may move and, as the means of this
-# hardly trained network differ by some 1e-4, the fourth of their correlation.
-NEAR_MEAN, NEAR_CORRELATION = 2e-6, 1e-3
-CORRELATIONS = {'val_srcc', 'val_lcc'}
 TIMES = {'images_per_second', 'seconds', 'seconds_left'}
 
 # train.py of COMMIT, for which SIGTERM comes after the first step of the second epoch.
@@ -227,21 +223,7 @@ def epoch_differences(before: Path, after: Path) -> List[str]:
     before, after = epochs(before), epochs(after)
     assert len(before) == len(after)
     return [f'{row["epoch"]} {name}' for row, other in zip(before, after) for name in row
-            if name not in TIMES and not (other.get(name) == row[name] or (
-                name in CORRELATIONS and alike([row[name]], [other.get(name, '')], NEAR_CORRELATION)))]
-
-
-def alike(before: List[str], after: List[str], near: float = NEAR_MEAN) -> bool:
-    """Whether two printouts of scores are the same, but for `near` in their numbers."""
-    left, right = (re.split(r'[\s,]+', '\n'.join(lines)) for lines in (before, after))
-    return len(left) == len(right) and all(one == other or _near(one, other, near) for one, other in zip(left, right))
-
-
-def _near(one: str, other: str, near: float) -> bool:
-    try:
-        return abs(float(one) - float(other)) <= near
-    except ValueError:
-        return False
+            if name not in TIMES and other.get(name) != row[name]]
 
 
 def epochs(folder: Path) -> List[Dict[str, Any]]:

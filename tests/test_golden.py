@@ -6,19 +6,7 @@ from pathlib import Path
 import golden_base
 import pytest
 from conftest import ROOT
-from golden_base import (
-    FROM_BASE,
-    HEAD,
-    NEAR_CORRELATION,
-    PACKS,
-    VAL,
-    Code,
-    Written,
-    alike,
-    differences,
-    epoch_differences,
-    stamps,
-)
+from golden_base import FROM_BASE, HEAD, PACKS, VAL, Code, Written, differences, epoch_differences, stamps
 
 pytestmark = pytest.mark.slow
 LAST = 'whole/model_002.h5'
@@ -65,15 +53,14 @@ def test_a_run_that_was_stopped_goes_on(old, new, begun):
 
 def test_a_checkpoint_is_scored_alike(old, new):
     new.take(old.code, 'whole', 'scoring-jpeg')
-    assert alike(old.scores, new.scores(LAST, '--val_size', str(golden_base.COUNT)), NEAR_CORRELATION)
-    found = new.scores(LAST, '--val_size', str(VAL), '--records', 'scoring-jpeg')
-    assert alike(old.packed_scores, found, NEAR_CORRELATION)
+    assert new.scores(LAST, '--val_size', str(golden_base.COUNT)) == old.scores
+    assert new.scores(LAST, '--val_size', str(VAL), '--records', 'scoring-jpeg') == old.packed_scores
 
 
 @pytest.mark.parametrize('name', [LAST, 'imported.h5'])
 def test_photographs_get_the_same_rows(old, new, name):
     new.take(old.code, name.split('/')[0])
-    assert alike(old.rows[name], new.rows(name))
+    assert new.rows(name) == old.rows[name]
 
 
 def test_a_frozen_graph_is_the_same_bytes(old, new):

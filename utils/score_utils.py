@@ -14,6 +14,7 @@ from utils.base.scores import SCORES
 # side. Two different means of up to 549 votes, AVA's most, are at least 1 / (549 * 548) = 3.3e-6 apart.
 DECIMALS = 6
 COLLAPSE = 0.001  # distributions that differ by less in all images carry no information
+SATURATED = 1 - 1e-4  # a softmax with a larger share has next to nothing for the other scores
 GOOD = 5.0  # the score that parts good from bad images in AVA's two-class accuracy
 
 LABELS = {
@@ -173,14 +174,15 @@ def _distributions(scores: Any, name: str) -> np.ndarray:
 
 
 def _shares(scores: Any) -> np.ndarray:
-    """Distributions whose rows sum to 1 in float64; a row of zeros stays.
+    """Distributions, those with a share above SATURATED divided by their sum.
 
-    Those of float32 do so to 1e-7 only. Where the softmax is saturated, the means of many images differ by no more: a
-    rounding error of the largest share would rank them. Divided by its sum it cancels.
+    A row of float32 sums to 1 only to 1e-7. The means of many saturated rows differ by no more, and the rounding error
+    of their largest share would rank them; divided by the sum it cancels.
     """
     array = _distributions(scores, 'scores')
-    total = array.sum(axis=-1, keepdims=True)
-    return np.divide(array, total, out=array.copy(), where=total != 0)
+    with np.errstate(invalid='ignore'):
+        saturated = array.max(axis=-1, keepdims=True) > SATURATED
+    return np.divide(array, array.sum(axis=-1, keepdims=True), out=array.copy(), where=saturated)
 
 
 def _distribution_pair(true: Any, pred: Any) -> Tuple[np.ndarray, np.ndarray]:
