@@ -50,7 +50,8 @@ def weights(folder: Path) -> Dict[str, Any]:
 
 def has_begun(folder: Path, old: Path) -> bool:
     """Whether an --overwrite of what is in `old` has said so on the disk, which --resume continues."""
-    return (folder / files.OVERWRITE).exists() or contents(folder)['model_001.h5'] != contents(old)['model_001.h5']
+    first, before = (contents(each).get('model_001.h5') for each in (folder, old))
+    return (folder / files.OVERWRITE).exists() or first != before
 
 
 def contents(folder: Path) -> Dict[str, Any]:
