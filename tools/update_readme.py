@@ -4,8 +4,8 @@
 
 A block to paste into is a code fence under a line such as  <!-- output of: bash train_1p.sh --demo -->
 or  <!-- last 2 lines of: bash train_1p.sh --demo -->
-The time of each command is pasted too, and docs/demo.png drawn: scenes of the demo dataset with true votes and those
-that the trained model predicts. The Python that runs this needs TensorFlow 1.15 and matplotlib: .venv/bin/python
+The time of each command is printed, and docs/demo.png drawn: scenes of the demo dataset with true votes and those that
+the trained model predicts. The Python that runs this needs TensorFlow 1.15 and matplotlib: .venv/bin/python
 tools/update_readme.py after bash tests/run.sh
 """
 import os
@@ -40,7 +40,7 @@ def run(command, clone):
     lines = [line for line in lines if line and not ('%|' in line and '100%|' not in line)]
     if done.returncode:
         sys.exit(f'{command} ended with {done.returncode}:\n' + '\n'.join(lines))
-    return '\n'.join(lines) + f'\n(all in all {seconds:.0f} s)\n'
+    return '\n'.join(lines) + '\n', seconds
 
 
 def scenes_and_votes(checkout):
@@ -101,8 +101,8 @@ def main():
         outputs = {}
         for command in commands:
             print(command, flush=True)
-            outputs[command] = run(command, clone)
-            print(outputs[command], flush=True)
+            outputs[command], seconds = run(command, clone)
+            print(f'{outputs[command]}({seconds:.0f} s)', flush=True)
         if not (clone / '.venv').is_dir():
             sys.exit('the clone used a Python with TensorFlow 1.15 from the PATH: take that off the PATH first')
         draw(*scenes_and_votes(clone), ROOT / 'docs' / 'demo.png')
