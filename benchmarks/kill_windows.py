@@ -13,6 +13,7 @@ from utils.base import files
 from utils.model import checkpoint
 
 MOST_CHANGES = 6  # of what a process writes, before it is killed
+MOST_LATE = 5     # kills that come too late, for each that has to come in time
 EPOCHS = 4
 SMALL_STEPS = {  # so that few images have many parts, and features are few: file, text, replacement
     'small.py': ('Dense(30000', 'Dense(300'),
@@ -94,21 +95,28 @@ def windows(project: kill.Project, model: Path) -> Dict[str, Window]:
 
 
 def kills(project: kill.Project, window: Window, folder: Path, number: int, draw: random.Random) -> Dict[str, int]:
-    """Run to the end with so many kills, and without; how many came in time, and how many results differ."""
+    """Run to the end with so many kills, and without: how many came in time, how many too late, how many results differ.
+
+    Where a process has ended before its kill, the next run begins.
+    """
     calm, killed, old = (folder / name for name in ('calm', 'killed', 'old'))
     if window.begins_anew:
         project.end([*project.words(old), '--epochs', str(EPOCHS)], old)
         shutil.copytree(str(old), str(calm))
     project.end(window.first(calm), calm)
     found = {'kills': 0, 'late': 0, 'different': 0}
-    for each in range(number):
-        if window.begins_anew:
+    begun = False
+    while found['kills'] < number and found['late'] < MOST_LATE * number:
+        if not begun:
             shutil.rmtree(str(killed), ignore_errors=True)
-            shutil.copytree(str(old), str(killed))
-        words = window.first if window.begins_anew or not each else window.again
-        found['kills' if _kill(project, window, words(killed), killed, draw) else 'late'] += 1
-        if window.begins_anew or each == number - 1:
-            project.end(window.again(killed), killed)
+            if window.begins_anew:
+                shutil.copytree(str(old), str(killed))
+        came = _kill(project, window, (window.again if begun else window.first)(killed), killed, draw)
+        found['kills' if came else 'late'] += 1
+        begun = came and not window.begins_anew and found['kills'] < number
+        if not begun:
+            if came:
+                project.end(window.again(killed), killed)
             found['different'] += not same(window.result(calm), window.result(killed))
     return found
 
