@@ -1,5 +1,7 @@
 """The figures of an epoch: in two lines, in train.csv; whose log a folder holds."""
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,10 +69,13 @@ def test_the_log_of_another_run_is_kept(tmp_path):
     assert log.keep_other(str(tmp_path), 'a' * 32) is None and log.run_id(str(tmp_path)) == 'a' * 32
     assert log.keep_other(str(tmp_path), 'b' * 32) == str(tmp_path / 'train_aaaaaaaa.csv')
     assert (tmp_path / 'train_aaaaaaaa.csv').read_text() == before
-    (tmp_path / 'summary.json').unlink()  # as of a version without run ids
+    assert json.loads((tmp_path / 'summary_aaaaaaaa.json').read_text())['run'] == 'a' * 32
+    assert not (tmp_path / 'summary.json').exists()  # as of a version without run ids
     written(tmp_path, (1, FIGURES))
     (tmp_path / 'summary.json').write_text('{}')
-    assert log.keep_other(str(tmp_path), 'b' * 32) == str(tmp_path / 'train_earlier.csv')
+    kept = log.keep_other(str(tmp_path), 'b' * 32)
+    assert kept not in (str(tmp_path / 'train.csv'), str(tmp_path / 'train_aaaaaaaa.csv'))
+    assert Path(kept).read_text() == before
 
 
 def test_a_log_that_was_renamed_gets_its_name_back(tmp_path):
@@ -78,7 +83,7 @@ def test_a_log_that_was_renamed_gets_its_name_back(tmp_path):
     log.keep_other(str(tmp_path), 'b' * 32)
     written(tmp_path, (1, FIGURES), run='b' * 32)
     assert log.keep_other(str(tmp_path), 'a' * 32) == str(tmp_path / 'train_bbbbbbbb.csv')
-    assert (tmp_path / 'train.csv').read_text() == before
+    assert (tmp_path / 'train.csv').read_text() == before and log.run_id(str(tmp_path)) == 'a' * 32
     assert sorted(path.name for path in tmp_path.glob('*.csv')) == ['train.csv', 'train_bbbbbbbb.csv']
 
 

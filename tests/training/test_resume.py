@@ -302,13 +302,17 @@ def test_a_second_start_is_refused_with_the_three_choices(shared_data, copy):
     assert snapshot(copy) == before
 
 
-@pytest.mark.parametrize('more', [[], ['--checkpoint_steps', '1']])
-def test_overwrite_replaces_the_earlier_run(shared_data, copy, uninterrupted, more):
+@pytest.mark.parametrize('more, own_log', [([], False), (['--checkpoint_steps', '1'], True)])
+def test_overwrite_replaces_the_earlier_run(shared_data, copy, uninterrupted, more, own_log):
     (copy / 'model_005.h5').write_bytes((copy / 'model_001.h5').read_bytes())
+    if not own_log:  # a run with other checkpoints wrote into the same log
+        (copy / 'log' / 'summary.json').write_text(json.dumps({'run': 'b' * 32}))
     run(shared_data, copy, '--overwrite', '--epochs', '1', *more)
     assert sorted(path.name for path in copy.glob('*.h5')) == ['model_001.h5']
     assert_same(copy / 'model_001.h5', uninterrupted[0] / 'model_001.h5')
     assert rows(copy) == [1]
+    kept = [] if own_log else ['summary_bbbbbbbb.json', 'train_bbbbbbbb.csv']
+    assert sorted(path.name for path in (copy / 'log').glob('*_*.*s*')) == kept
 
 
 @pytest.mark.parametrize('step, left', [(1, ['state.h5']), (5, ['model_001.h5', 'state.h5'])])

@@ -82,12 +82,12 @@ def finish_overwrite(path: str) -> None:
 def withdraw_overwrite(folder: str) -> None:
     """Forget a run that was to replace others and ended before it had saved anything."""
     run = overwriting(folder)
-    if run is not None and not _of_run(latest(folder), run):
+    if run is not None and not of_run(latest(folder), run):
         with contextlib.suppress(OSError):
             os.remove(os.path.join(folder, files.OVERWRITE))
 
 
-def _of_run(paths: Sequence[str], run: str) -> List[str]:
+def of_run(paths: Sequence[str], run: str) -> List[str]:
     """Those of the run with this id that can be read."""
     found = []
     for path in paths:

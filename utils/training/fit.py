@@ -168,9 +168,11 @@ def _epoch_log(folder: str, metadata: Dict[str, Any], *append: Callable[[List[lo
 def _mend_log(folder: str, start: resume.Start, metadata: Dict[str, Any]) -> None:
     """Keep another run's log under another name, and add the last epoch's row where a kill came before it.
 
-    A log without a run id is that of the run which is resumed.
+    A log without a run id is that of the run which is resumed or replaced.
     """
-    if not start.replaces and (start.file is None or log.run_id(folder)):
+    other = log.run_id(folder)
+    is_replaced = start.replaces and (other is None or checkpoint.of_run(checkpoint.latest(start.folder), other))
+    if not is_replaced and (start.file is None or other):
         kept = log.keep_other(folder, metadata['run']['id'])
         if kept:
             print(f'the log of another run is kept as {kept}')

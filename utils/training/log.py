@@ -158,25 +158,30 @@ def run_id(folder: str) -> Optional[str]:
         return None
 
 
-def kept_path(folder: str, run: str) -> str:
-    """Where the train.csv of `run` is kept once another run writes into `folder`."""
-    return os.path.join(folder, f'train_{run[:8]}.csv')
+def kept_path(folder: str, run: str, name: str = CSV) -> str:
+    """Where a file of the log of `run` is kept once another run writes into `folder`."""
+    stem, ending = os.path.splitext(name)
+    return os.path.join(folder, f'{stem}_{run[:8]}{ending}')
 
 
 def keep_other(folder: str, run: str) -> Optional[str]:
-    """Rename the train.csv of another run than `run`, and give one of `run` that was renamed its name back.
+    """Rename the log of another run than `run`, and give one of `run` that was renamed its names back.
 
-    Returns the other run's new path; None where there was no other.
+    The name has the run's id, or of an older log, which has none, its time.
+
+    Returns the new path of the other run's train.csv; None where there was no other.
     """
     path, other = os.path.join(folder, CSV), run_id(folder)
     if other == run or not read_csv(path):
         return None
-    kept = kept_path(folder, other or 'earlier')
-    with files.writing(kept, CURE):
-        os.replace(path, kept)
-        if os.path.isfile(kept_path(folder, run)):
-            os.replace(kept_path(folder, run), path)
-    return kept
+    other = other or f'{int(os.stat(path).st_mtime):08x}'
+    for name in (CSV, SUMMARY):
+        for before, after in ((os.path.join(folder, name), kept_path(folder, other, name)),
+                              (kept_path(folder, run, name), os.path.join(folder, name))):
+            if os.path.isfile(before):
+                with files.writing(after, CURE):
+                    os.replace(before, after)
+    return kept_path(folder, other)
 
 
 def read_csv(path: str) -> List[Row]:
