@@ -6,6 +6,12 @@ set -euo pipefail
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 file=${1:-}
+if [[ $file == utils/*.py || $* == '-m utils.rank_table'* ]]; then
+    module=${file%.py}
+    [[ $file != -m ]] || module=utils/device/rank_table
+    echo "run.sh: error: that is a module: type bash run.sh -m ${module//\//.}" >&2
+    exit 2
+fi
 [[ $file != -m ]] || { file=${2:-}; file=${file//.//}.py; }
 [[ ${1:-}-$file == -m-pip.py || $file == *.py && -f $root/$file ]] || {
     echo "run.sh: error: '$*' names no script or command of $root. Type for example bash run.sh predict.py --help or \

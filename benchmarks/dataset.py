@@ -1,4 +1,4 @@
-"""Datasets to measure with: photographs of AVA's size with labels."""
+"""Datasets to measure with: images of AVA's size with labels."""
 import os
 import subprocess
 import sys
@@ -6,12 +6,12 @@ from typing import Any, List
 
 from benchmarks import turns
 
-LONG_SIDE = 640  # of AVA's photographs
-FILES = 40       # that a long list of photographs links to
+LONG_SIDE = 640  # of AVA's images
+FILES = 40       # that a long list of images links to
 
 
 def make(folder: str, count: int, side: int) -> None:
-    """`count` photographs of about AVA's size and compression with labels: of the real ones at hand, or drawn."""
+    """`count` images of about AVA's size and compression with labels: of the real ones at hand, or drawn."""
     import numpy as np
     from PIL import Image
     os.makedirs(os.path.join(folder, 'images'))
@@ -41,7 +41,7 @@ def _waves(random: Any) -> Any:
 
 
 def link(folder: str, lines: int, side: int) -> None:
-    """A label file of `lines` lines, with every photograph there: hard links to a few, so that the disk is not full."""
+    """A label file of `lines` lines, with every image there: hard links to a few, so that the disk is not full."""
     few = os.path.join(folder, 'few')
     make(few, FILES, side)
     os.makedirs(os.path.join(folder, 'images'))
@@ -63,7 +63,7 @@ def ratings(folder: str) -> Any:
 
 
 def pack(folder: str, form: str, *, val_size: int, image_size: int) -> str:
-    """The training photographs as a packed dataset in `folder`; its path."""
+    """The training images as a packed dataset in `folder`; its path."""
     packed = os.path.join(folder, form)
     subprocess.run([sys.executable, '-m', 'utils.records', 'pack', '--use', 'training', '-o', packed, '--form', form,
                     '--val_size', str(val_size), '--image_size', str(image_size), *paths(folder)],

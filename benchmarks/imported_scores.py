@@ -1,4 +1,4 @@
-"""The table of docs/models.md: mean scores of five AVA photographs by idealo's model, beside the published ones."""
+"""The table of docs/models.md: mean scores of five AVA images by idealo's model, beside the published ones."""
 import os
 from typing import Any, Dict, List, Sequence
 
@@ -10,7 +10,7 @@ PUBLISHED = {'42039': 5.2282, '42040': 4.6879, '42041': 5.2865, '42042': 5.1272,
 
 
 def resized(paths: Sequence[str]) -> Dict[str, List[Any]]:
-    """By resizer, each photograph as pixels [IMAGE_SIZE, IMAGE_SIZE, 3] in [0, 255]."""
+    """By resizer, each image as pixels [IMAGE_SIZE, IMAGE_SIZE, 3] in [0, 255]."""
     import numpy as np
     import tensorflow as tf
     from PIL import Image
@@ -31,12 +31,12 @@ def resized(paths: Sequence[str]) -> Dict[str, List[Any]]:
 
 
 def measure(*, quick: bool, weights: str, images: str) -> List[Dict[str, Any]]:
-    """A row for each padding and resizer: mean scores by photograph, largest difference from PUBLISHED."""
+    """A row for each padding and resizer: mean scores by image, largest difference from PUBLISHED."""
     paths = [os.path.join(images, f'{name}.jpg') for name in PUBLISHED]
     for path in [weights, *paths]:
         if not os.path.isfile(path):
             raise InputError(f"{path}: found no file, expected the weights of idealo's aesthetic model and its "
-                             'photographs: type --weights or --images')
+                             'images: type --weights or --images')
     pictures, rows = resized(paths), []
     for padding in PADDINGS[:1 if quick else None]:
         model = pixels.model_of(weights, padding)

@@ -95,7 +95,7 @@ def windows(project: kill.Project, model: Path) -> Dict[str, Window]:
 
 
 def kills(project: kill.Project, window: Window, folder: Path, number: int, draw: random.Random) -> Dict[str, int]:
-    """Run to the end with so many kills, and without: how many came in time, how many too late, how many results differ.
+    """Run to the end with so many kills, and without: how many came in time and too late, how many results differ.
 
     Where a process has ended before its kill, the next run begins.
     """

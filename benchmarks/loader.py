@@ -14,7 +14,7 @@ from utils.base.errors import InputError
 from utils.base.parser import count
 
 BATCH, SIZE = 100, 224
-EPOCH = 10000       # photographs, at least
+EPOCH = 10000       # images, at least
 PUBLISHED, DECODE, RESIZE, JPEG = 'published', 'decode', 'decode + resize', 'loader, JPEG files'
 PACKED = {f'packed, {form}': form for form in ('raw', 'jpeg')}
 WAYS = [PUBLISHED, DECODE, RESIZE, JPEG, *PACKED]
@@ -87,13 +87,13 @@ def feed(folder: str, as_pixels: bool) -> Callable[[int], Any]:
 
 
 def measure(*, quick: bool, rounds: Optional[int], cores: List[int]) -> List[turns.Figure]:
-    photographs, side, rounds = (BATCH + 1, 64, rounds or 1) if quick else (400, dataset.LONG_SIDE, rounds or 7)
+    count, side, rounds = (BATCH + 1, 64, rounds or 1) if quick else (400, dataset.LONG_SIDE, rounds or 7)
     usable = sorted(os.sched_getaffinity(0))
     if shutil.which('taskset') is None or max(cores) > len(usable):
         raise InputError(f'--cores: found {max(cores)}, expected up to {len(usable)} and the program taskset')
     with tempfile.TemporaryDirectory() as folder:
-        dataset.make(folder, photographs, side)  # one is for validation
-        sizes = dict.fromkeys(WAYS, sum(path.stat().st_size for path in Path(folder, 'images').iterdir()) / photographs)
+        dataset.make(folder, count, side)  # one is for validation
+        sizes = dict.fromkeys(WAYS, sum(path.stat().st_size for path in Path(folder, 'images').iterdir()) / count)
         for way, form in PACKED.items():
             manifest = json.loads(Path(dataset.pack(folder, form, val_size=1, image_size=SIZE),
                                        'manifest.json').read_text())

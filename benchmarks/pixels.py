@@ -33,7 +33,7 @@ def mean_scores(model: Any, images: Any) -> Any:
 
 
 def variants(paths: Sequence[str], resize: str) -> Dict[str, Any]:
-    """The photographs at IMAGE_SIZE, in [0, 255], as they are read from files and in each other way."""
+    """The images at IMAGE_SIZE, in [0, 255], as they are read from files and in each other way."""
     import numpy as np
     import tensorflow as tf
 
@@ -56,7 +56,7 @@ def measure(*, quick: bool, weights: str, images: str) -> List[Dict[str, Any]]:
     import numpy as np
     paths = sorted(map(str, Path(images).glob('*.jpg')))[:2 if quick else None]
     if not paths or not os.path.isfile(weights):
-        raise InputError(f'{weights}, {images}: found no weights or no photographs, expected both: type --weights or '
+        raise InputError(f'{weights}, {images}: found no weights or no images, expected both: type --weights or '
                          '--images')
     pictures = {resize: variants(paths, resize) for resize in RESIZES}
     model, rows = model_of(weights, 'symmetric'), []
@@ -82,7 +82,7 @@ FLAGS: Dict[str, Dict[str, Any]] = {
     'weights': {'default': str(turns.NIMA_WEIGHTS), 'metavar': 'FILE',
                 'help': 'weights of the model (default: those of shared/, beside the repository)'},
     'images': {'default': str(turns.SHARED / 'ava_sample' / 'images'), 'metavar': 'DIR',
-               'help': 'folder of photographs (default: ava_sample/images of shared/)'}}
+               'help': 'folder of images (default: ava_sample/images of shared/)'}}
 
 if __name__ == '__main__':
     turns.main(measure, __doc__, described, **FLAGS)

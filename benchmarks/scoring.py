@@ -1,7 +1,7 @@
 """Images a second of scoring: eval.py beside the original's way, predict.py, and the network beside other runtimes.
 
 The original's way is written from its description: a generator that evaluate_generator reads for the loss, and once
-more predict_generator for the scores, in batches of 10, its photographs decoded one after the other. PyTorch's
+more predict_generator for the scores, in batches of 10, its images decoded one after the other. PyTorch's
 MobileNet (timm mobilenetv1_100, channels_last) takes part where --torch_python names a Python with torch and timm.
 """
 import importlib.util
@@ -283,7 +283,7 @@ def _differences(folder: str, model: str) -> List[turns.Figure]:
             means[way] = score_utils.mean_score(np.stack(found))
     apart = {way: np.abs(means[way] - means['tf']) for way in list(ENGINES)[1:]}
     return [turns.reported(f'mean score, {way}: largest difference', float(each.max()), '',
-                           f'from tf; {each.mean():.6f} on average, {len(each)} photographs')
+                           f'from tf; {each.mean():.6f} on average, {len(each)} images')
             for way, each in apart.items()]
 
 

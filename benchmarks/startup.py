@@ -64,7 +64,7 @@ def _start(folder: str, lines: int, size: int, rounds: int) -> turns.Figure:
                                for text in (LEAST, TRAIN)}, rounds)
     more = statistics.median(mine - least for least, mine in zip(found[LEAST], found[TRAIN]))
     return turns.compared(
-        f'from python3 train.py to its first step, {lines:,} labels', found[TRAIN], found[LEAST], 's',
+        f'from the start of train.py to its first step, {lines:,} labels', found[TRAIN], found[LEAST], 's',
         'seconds of the process, and of one that imports TensorFlow and builds the model with its weights; '
         f'{rounds} rounds in turn, {more:.2f} s more')._replace(goal=f'at most {MOST_MORE:g} s more',
                                                                 met=more <= MOST_MORE)

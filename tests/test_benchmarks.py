@@ -99,14 +99,14 @@ def test_a_row_is_the_median_of_the_ratios_and_says_that_the_machine_was_not_qui
 # --- without their data
 
 
-@pytest.mark.parametrize('missing', ['weights', 'photographs'])
+@pytest.mark.parametrize('missing', ['weights', 'images'])
 def test_imported_scores_without_its_data(missing, tmp_path):
     (tmp_path / 'model.h5').touch()
     weights = tmp_path / ('no.h5' if missing == 'weights' else 'model.h5')
     absent = weights if missing == 'weights' else tmp_path / '42039.jpg'
     assert run('imported_scores', '--weights', weights, '--images', tmp_path) == (
         1, '', f"imported_scores: error: {absent}: found no file, expected the weights of idealo's aesthetic model and "
-               'its photographs: type --weights or --images\n')
+               'its images: type --weights or --images\n')
 
 
 def test_scoring_without_its_python(tmp_path):

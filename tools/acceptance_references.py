@@ -1,6 +1,6 @@
 """Makes utils/acceptance/references.json, on a CPU in float32; the emulated precision modes give the bounds.
 
-    python3 tools/acceptance_references.py [host] [bounds] [small] [full]
+    bash run.sh tools/acceptance_references.py [host] [bounds] [small] [full]
 
 Minutes; commit all changes first: the file names the commit for each of its parts. Without an argument all are made.
 """

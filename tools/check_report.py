@@ -1,6 +1,6 @@
 """Opens a report of eval.py --report in headless Chromium and reports what is wrong with it.
 
-    python3 tools/check_report.py DIR [SCREENSHOTS]     DIR/report.html; PNG files and a PDF into the folder SCREENSHOTS
+    bash run.sh tools/check_report.py DIR [SCREENSHOTS]   DIR/report.html; PNG files and a PDF into the second folder
 
 Exit code 1 where the console shows an error, anything is asked of a network, an image is missing, or the page is wider
 than the screen at 390 or 1200 pixels, in light or dark. Needs chromium or google-chrome on the PATH, and no package.

@@ -1,6 +1,6 @@
 """Prints the numbers of utils/base/percentiles.py: percentiles 0 to 100 of the mean scores in a label file.
 
-    python3 tools/percentile_table.py LABELS        AVA.txt, or a part of it
+    bash run.sh tools/percentile_table.py LABELS        AVA.txt, or a part of it
 """
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """Runs the commands whose output is shown in READMEs and docs, in a fresh clone without .venv, and pastes it.
 
-    python3 tools/update_readme.py
+    bash run.sh tools/update_readme.py
 
 A block to paste into is a code fence under a line such as  <!-- output of: bash train_1p.sh --demo -->
 or  <!-- last 2 lines of: bash train_1p.sh --demo -->

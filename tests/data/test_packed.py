@@ -216,7 +216,8 @@ def test_png_is_refused_with_the_command_that_packs_anew(copied):
     edit(folder, form='png')
     for use_it in (lambda: opened(folder, ratings), lambda: records.main(['verify', str(folder)])):
         with pytest.raises(InputError, match=r"copy stores images as 'png', which is no longer supported: pack the "
-                                             r'images into another folder with bash .*run\.sh -m utils\.records pack$'):
+                                             r'images into another folder with bash .*run\.sh -m utils\.records pack '
+                                             r'--use USE -o DIR$'):
             use_it()
 
 

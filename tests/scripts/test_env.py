@@ -483,3 +483,10 @@ def test_run_without_a_script_of_the_project(commands, words):
     said, errors, code = commands.run(*words, name='run.sh')
     assert (said, code) == (None, 2) and errors.count('\n') == 1
     assert errors.startswith(f"run.sh: error: '{' '.join(words)}' names no script or command of {commands.root}. Type ")
+
+
+@pytest.mark.parametrize('words, module', [(['utils/labels.py', 'votes.csv'], 'utils.labels'),
+                                           (['-m', 'utils.rank_table', '--help'], 'utils.device.rank_table')])
+def test_run_with_the_file_or_the_old_name_of_a_module(commands, words, module):
+    assert commands.run(*words, name='run.sh') == (
+        None, f'run.sh: error: that is a module: type bash run.sh -m {module}\n', 2)

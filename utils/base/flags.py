@@ -147,7 +147,8 @@ def add_device(group: Any) -> None:
     group.add_argument('--device', choices=('auto', 'npu', 'gpu', 'cpu'), default='auto',
                        help='where the model runs (default: auto, an Ascend NPU, else a GPU, else the CPU)')
     group.add_argument('--threads', type=count, metavar='N',
-                       help='CPU threads of one operation; another number changes the last bits of the weights '
+                       help='CPU threads of one operation; another number changes the last bits of '
+                            'the results '
                             '(default: one for each core this process may use)')
 
 

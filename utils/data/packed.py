@@ -74,7 +74,7 @@ def shard_name(number: int) -> str:
 
 def _pack_anew() -> str:
     """What to do about a packed dataset that cannot be used, as a clause."""
-    return f'pack the images into another folder with {errors.command_of("utils/records.py")} pack'
+    return f'pack the images into another folder with {errors.command_of("utils/records.py")} pack --use USE -o DIR'
 
 
 def damaged(path: str, found: str) -> InputError:

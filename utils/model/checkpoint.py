@@ -182,7 +182,7 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
 
 def _choose(folder: str, choice: str) -> str:
     trained, run = existing(folder), overwriting(folder)
-    trained = (_of_run(trained, run) if run else []) or trained
+    trained = (of_run(trained, run) if run else []) or trained
     if not trained:
         raise InputError(f'--checkpoint {choice}: no checkpoint in {folder}. {_train_first(folder)}')
     chosen = trained[-1] if choice == 'newest' else _best(_val_srccs(trained))
