@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Callable, Iterable, Iterator, NamedTuple, Opti
 
 import numpy as np
 
+from utils.base import files
 from utils.base.cores import usable_cores
 from utils.data.image_kinds import BMP, BY_ENDING, GIF, JPEG, PNG, kind_of
 
@@ -125,14 +126,10 @@ def kind_by_name(path: str) -> Optional[str]:
 
 def content_hash(path: str) -> bytes:
     """SHA-256 of a file's content; of its path where it cannot be read, so that it equals no other."""
-    digest = hashlib.sha256()
     try:
-        with open(path, 'rb') as stream:
-            for block in iter(lambda: stream.read(1 << 20), b''):
-                digest.update(block)
+        return bytes.fromhex(files.sha256(path))
     except OSError:
         return hashlib.sha256(b'unreadable ' + os.fsencode(path)).digest()
-    return digest.digest()
 
 
 def _facts(stream: BinaryIO, size: int) -> Facts:

@@ -19,7 +19,6 @@
 
 Each part may be missing. Others are kept, and carried by a run that is resumed.
 """
-import math
 import numbers
 import platform
 from typing import Any, Callable, Dict, Optional
@@ -27,7 +26,7 @@ from typing import Any, Callable, Dict, Optional
 from utils.base import preprocessing
 from utils.base.defaults import VERSION
 from utils.base.errors import InputError
-from utils.base.text import short
+from utils.base.text import finite, short
 
 
 def _is_count(value: Any) -> bool:
@@ -82,8 +81,7 @@ def versions(tensorflow: str) -> Dict[str, str]:
 
 def metrics(logs: Dict[str, Any]) -> Dict[str, Optional[float]]:
     """Keras's logs as plain numbers; None for what is no finite one, as JSON knows no NaN."""
-    return {name: float(value) if math.isfinite(value) else None for name, value in logs.items()
-            if isinstance(value, numbers.Real)}
+    return {name: finite(float(value)) for name, value in logs.items() if isinstance(value, numbers.Real)}
 
 
 def checked(found: Any, path: str) -> Dict[str, Any]:

@@ -185,12 +185,15 @@ def _mend_log(folder: str, start: resume.Start, metadata: Dict[str, Any]) -> Non
 
 
 def _report_best(saving: Saving, epochs: int) -> None:
-    found = log.best(log.read_csv(os.path.join(saving.log_folder, log.CSV)))
+    rows = log.read_csv(os.path.join(saving.log_folder, log.CSV))
+    found = log.best(rows)
     if found:
         epoch = int(found['epoch'])
         path = checkpoint.path_of(saving.model_folder, epoch)
         where = path if os.path.isfile(path) else 'removed by --keep'
         print(f'best epoch: {epoch} of {epochs}, val_srcc {found["val_srcc"]:.4f}, {where}')
+    elif rows:
+        print('best epoch: none, as val_srcc is undefined in all of them')
 
 
 def _require_same_start(group: Group, start: resume.Start, metadata: Dict[str, Any]) -> None:
