@@ -136,6 +136,16 @@ def test_a_csv_that_cannot_be_used(table, text, message):
     assert error_of(ava.read_labels, path).startswith(path + message)
 
 
+@pytest.mark.parametrize('text, more', [
+    ('image,mean\na.jpg,6,5\nb.jpg,7,9\n', 1), ('a.jpg,6\nb.jpg,7,2,1\n', 2), (f'file,{TEN}\n2020,7,{VOTES_CSV}\n', 1),
+    ('image,rater1,rater2,rater3\na.jpg,7,8,9,7\n', 1), ('"image" "mean" "std"\n"1" "a.jpg" 6 1\n', 1)])
+def test_cells_beyond_the_first_line_are_refused(table, text, more):
+    path = table(text)
+    assert error_of(ava.read_labels, path).startswith(
+        f'{path}:2: found {more} more columns than in the first line: put a number or a name with a comma in quotes, or '
+        'correct or delete the line')
+
+
 @pytest.mark.parametrize('text, message', [
     ('[5]', ': found JSON that is no list of objects, expected objects with a file name and ten votes'),
     ('{"a.jpg": 5}', ': found means from 5 to 5, expected to know their scale, as none exceeds 5: type --range 1 5,'),

@@ -103,7 +103,8 @@ def _compared_means(search: Search, wide: _Wide) -> List[int]:
 def _turned(part: Part, wide: _Wide, means: Sequence[int]) -> Part:
     """A row for each rating, with what else the image's row has but for its means; empty cells are no ratings."""
     kept = [column for column in range(len(part.names)) if column not in (*wide.columns, *means)]
-    rows = [(line, [*(row[column] if column < len(row) else '' for column in kept), rater, cell])
+    rows = [(line, [*(row[column] if column < len(row) else '' for column in kept), rater, cell,
+                    *row[len(part.names):]])
             for (line, row), cells in zip(part.rows, wide.cells) for rater, cell in zip(wide.raters, cells)
             if str(cell).strip().lower() not in label_scale.EMPTY]
     return Part(part.where, [*(part.names[column] for column in kept), _RATER, _SCORE], rows)

@@ -204,6 +204,9 @@ def _row(cells: Sequence[Any], layout: Layout, scale: Scale, folder: str) -> Row
     if max([layout.file, *layout.votes, layout.vote_list or 0, *layout.means[:1], layout.rater or 0]) >= len(cells):
         raise InputError(f'found {len(cells)} columns, expected as many as in the first line: correct or delete '
                          'the line')
+    if len(cells) > len(layout.names):
+        raise InputError(f'found {len(cells) - len(layout.names)} more columns than in the first line: put a number '
+                         'or a name with a comma in quotes, or correct or delete the line')
 
     def cell(column: Optional[int]) -> Any:
         return cells[column] if column is not None and column < len(cells) else None
