@@ -32,6 +32,7 @@ def convert(checked: Checked, folder: str) -> Converted:
     with new_folder(folder, '--convert') as fresh:
         for name, target in progress(sorted(targets.items()), len(targets), 'converting'):
             source, path = os.path.join(dataset.images_folder, name), os.path.join(fresh, target)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             if name not in checked.reasons:
                 _link(source, path)
                 result = result._replace(as_they_are=result.as_they_are + 1)
