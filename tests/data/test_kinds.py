@@ -84,6 +84,21 @@ def test_check_dataset_converts_them_once(mixed, expected, tmp_path, capsys):
         check_dataset.main(flags)
 
 
+def test_conversion_keeps_sub_folders_and_names_that_labels_have(mixed, tmp_path):
+    images, done, table = tmp_path / 'images', tmp_path / 'done', tmp_path / 'labels.csv'
+    (images / 's').mkdir(parents=True)
+    for source, name in (('d.webp', 's/d.jpg'), ('h.tif', 'h.PNG'), ('j.png', 's/j.png'), ('e.webp', 's/e.webp')):
+        (images / name).write_bytes((mixed.images / source).read_bytes())
+    table.write_text('image,mean,std\ns/d.jpg,5,1\nh.PNG,6,1\ns/j.png,7,1\ns/e.webp,8,1\n')
+    check_dataset.main(['--ava_dataset_path', str(table), '--base_images_path', str(images), '--list',
+                        str(tmp_path / 'list.tsv'), '--convert', str(done)])
+    ratings = ava.read(str(table), str(done))
+    assert [path[len(str(done)) + 1:] for path in ratings.paths] == ['s/d.jpg', 'h.PNG', 's/j.png', 's/e.png']
+    same = ava.Ratings(ratings.ids, np.array([str(mixed.folder / 'same' / f'{name}.png') for name in 'dhje'], object),
+                       ratings.distributions)
+    np.testing.assert_array_equal(batch(image_set(ratings)), batch(image_set(same)))
+
+
 def test_two_images_that_would_become_one(mixed, tmp_path):
     (tmp_path / 'images').mkdir()
     for name in ('h.tif', 'd.webp'):

@@ -9,6 +9,7 @@ from utils.base.errors import InputError
 from utils.base.files import new_folder
 from utils.base.progress import progress
 from utils.checks.findings import Checked
+from utils.data import image_names
 
 
 class Converted(NamedTuple):
@@ -23,7 +24,8 @@ def convert(checked: Checked, folder: str) -> Converted:
     """Fill the new `folder`, the --base_images_path to be, with the images that have a label.
 
     Those that the pipeline reads are linked, or copied where that cannot be; those of another kind become NAME.png,
-    upright as their EXIF data say. InputError where two images would get one name, or the folder is not new.
+    upright as their EXIF data say; a name that ends like a JPEG or a PNG stays, as labels may have it, and the pipeline
+    tells a kind by the content. InputError where two images would get one name, or the folder is not new.
     """
     from utils.data import decoding, image_files
     dataset = checked.dataset
@@ -54,7 +56,8 @@ def _targets(checked: Checked) -> Dict[str, str]:
     """The name of each labelled image's copy; InputError where two would have one."""
     targets: Dict[str, str] = {}
     for name in checked.dataset.label_of:
-        targets[name] = name if name not in checked.reasons else os.path.splitext(name)[0] + '.png'
+        keeps = name not in checked.reasons or image_names.file_names(name) == [name]
+        targets[name] = name if keeps else os.path.splitext(name)[0] + '.png'
     for target, count in collections.Counter(targets.values()).items():
         if count > 1:
             twice = ' and '.join(sorted(name for name in targets if targets[name] == target))
