@@ -392,6 +392,10 @@ def test_ten_scores_are_never_read_as_votes(table, stem):
 def test_lists_of_ratings(table):
     ratings = [{'image': 'a.jpg', 'ratings': [7, 8, 6]}, {'image': 'b.jpg', 'ratings': SCORES_OF_TEN[1]}]
     assert read(table(json.dumps(ratings), 'a.json')).totals.tolist() == [3, 10]
+    path = table(json.dumps([{'image': 'a.jpg', 'scores': [70, 80, 65, 90, 0]}, {'image': 'b.jpg', 'scores': []}]),
+                 'c.json')
+    assert 'found ratings from 0 to 90, expected to know their scale' in refused(path)
+    assert means_of(path, '--range', '0', '100') == {'a.jpg': 1 + 9 * (70 + 80 + 65 + 90) / 500}
     path = table(json.dumps(dict(zip(['a.jpg', 'b.jpg'], SCORES_OF_TEN))), 'b.json')
     assert refused(path) == (f'{path}: object 1: found lists with numbers from 1 to 10 alone in votes, expected to '
                              'know what they are: name them histogram where they count votes, or ratings where each '

@@ -67,22 +67,25 @@ def _rater_columns(search: Search) -> List[int]:
 
 
 def _lists_of_ratings(search: Search) -> Optional[_Wide]:
-    """Lists in cells that are ratings by their name, and hold nothing but scores."""
+    """Lists in cells that are ratings by their name; InputError where it says nothing and they may be."""
     found = search.first_tier(label_names.VOTE_LIST)
-    lists = [as_list(row[found[0]]) if found and found[0] < len(row) else None for _, row in search.part.rows]
-    if len(found) != 1 or not lists or not all(lists) or not label_columns.may_be_scores(
-            np.array([number(cell) for each in lists for cell in each or []])):
+    if len(found) != 1:
         return None
     name, shown = label_names.key(search.names[found[0]]), search.names[found[0]]
-    if name in _LISTS_OF_VOTES:
+    cells = [row[found[0]] if found[0] < len(row) else '' for _, row in search.part.rows]
+    lists = [as_list(cell) for cell in cells]
+    if name in _LISTS_OF_VOTES or not any(lists):
         return None
-    if name not in _LISTS_OF_SCORES:
+    if name in _LISTS_OF_SCORES:
+        ratings = [[cell] if each is None else each for cell, each in zip(cells, lists)]
+        width = max(map(len, ratings))
+        return _Wide(found, [str(rater) for rater in range(1, width + 1)],
+                     [[*each, *[''] * (width - len(each))] for each in ratings])
+    if all(lists) and label_columns.may_be_scores(np.array([number(cell) for each in lists for cell in each or []])):
         raise InputError(f'{search.part.where}: found lists with numbers from 1 to 10 alone in {shown}, expected to '
                          'know what they are: name them histogram where they count votes, or ratings where each number '
                          "is one rater's score")
-    width = max(len(each or []) for each in lists)
-    return _Wide(found, [str(rater) for rater in range(1, width + 1)],
-                 [[*(each or []), *[''] * (width - len(each or []))] for each in lists])
+    return None
 
 
 def _compared_means(search: Search, wide: _Wide) -> List[int]:
