@@ -389,6 +389,28 @@ def test_ten_scores_are_never_read_as_votes(table, stem):
     assert read(table(wide([f'v{number}' for number in range(1, 11)], SCORES_OF_TEN))).totals.tolist() == [70, 25]
 
 
+@pytest.mark.parametrize('names, rows, low', [
+    ([f'rating_{number}' for number in range(1, 11)], [[7.3, 6.4, 8.2, 7.5, 6.3, 0.5, 8, 7, 8, 0]] * 2, 'v1 ... v10'),
+    ([f'score{number}' for number in range(1, 6)], [[73, 64, 82, 75, 63], [11, 22, 31, 22, 41]], 'v1 ... v5')])
+def test_scores_that_are_no_counts_are_asked_about(table, names, rows, low):
+    assert f'name them {low} where they count votes, or rater1 ... rater{len(names)} where' in refused(table(wide(
+        names, rows)))
+    assert read(table(wide([f'v{number}' for number in range(1, len(names) + 1)], rows))).totals == pytest.approx(
+        [sum(row) for row in rows])
+
+
+def test_scores_that_are_shares_are_votes(table):
+    names = [f'score{number}' for number in range(1, 6)]
+    assert means_of(table(wide(names, [[0, 0, 50, 50, 0], [100, 0, 0, 0, 0]]))) == {'a.jpg': 1 + 9 * 2.5 / 4, 'b.jpg': 1}
+
+
+@pytest.mark.parametrize('first', ['', '1,'])
+def test_ten_scores_without_names_are_asked_about(table, first):
+    path = table(''.join(f'{first}{name}.jpg,{",".join(map(str, row))}\n' for name, row in zip('ab', SCORES_OF_TEN)))
+    assert refused(path).startswith(f'{path}:1: found numbers from 1 to 9 alone in 10 columns without names, expected')
+    assert read(table(f'{first}a.jpg,{V10}\n')).totals.tolist() == [sum(VOTES)]
+
+
 def test_lists_of_ratings(table):
     ratings = [{'image': 'a.jpg', 'ratings': [7, 8, 6]}, {'image': 'b.jpg', 'ratings': SCORES_OF_TEN[1]}]
     assert read(table(json.dumps(ratings), 'a.json')).totals.tolist() == [3, 10]

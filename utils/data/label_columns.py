@@ -1,7 +1,7 @@
 """Which column of a table of labels has what: the file, votes, a mean and its std, raters, groups."""
 import math
 import os
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -156,14 +156,15 @@ def _file_column(search: Search, exists: Optional[Callable[[str], bool]]) -> Opt
 def _vote_columns(search: Search) -> Tuple[List[int], Tuple[float, float]]:
     """The columns of the votes in the scores' order, and the numbers of the first and last; none without votes.
 
-    Usual names are votes where there is no mean beside them; other numbered columns, and these beside a mean, only
-    where what they hold can be votes.
+    Names that say so are votes where there is no mean beside them; other numbered columns, and these beside a mean,
+    only where what they hold can be votes.
     """
     groups = numbered_columns(search)
     complete = {stem: columns for stem, columns in groups.items() if is_complete(stem, columns)}
     has_mean = bool(search.first_tier(label_names.MEAN))
     chosen = {stem: columns for stem, columns in complete.items()
-              if stem == '' and not has_mean or _hold_votes(search.part, list(columns), strict=stem != '')}
+              if not has_mean and _count_votes(search, columns)
+              or _hold_votes(search.part, list(columns), strict=stem != '')}
     if len(chosen) > 1:
         shown = [[search.names[column] for column in columns] for columns in chosen.values()]
         others = ' '.join(repr(os.path.commonprefix(names) + '*') for names in shown[1:])
@@ -176,8 +177,8 @@ def _vote_columns(search: Search) -> Tuple[List[int], Tuple[float, float]]:
                          'each from 1 to 10, or from 0 to 9: give a mean instead where votes are on another scale')
     columns: Dict[int, float] = next(iter(chosen.values()), {})
     ordered = sorted(columns, key=lambda column: columns[column])
-    if ordered:
-        _refuse_scores(search, ordered, has_mean)
+    if not has_mean and (columns or '' in complete):
+        _refuse_scores(search, columns or complete[''], bool(columns))
     return ordered, (min(columns.values(), default=1), max(columns.values(), default=10))
 
 
@@ -199,15 +200,24 @@ def is_complete(stem: str, columns: Dict[int, float]) -> bool:
         numbers in _ANY_STEM or numbers in _VOTE_STEM and label_names.is_vote_stem(stem))
 
 
-def _refuse_scores(search: Search, columns: Sequence[int], has_mean: bool) -> None:
-    """InputError where columns of votes may as well have a rater's scores each, and neither names nor a mean say it."""
-    names = [search.names[column] for column in columns]
-    rows = numbers_of(search.part, columns)
-    if has_mean or all(map(label_names.counts_votes, names)) or not may_be_scores(rows):
+def _count_votes(search: Search, columns: Iterable[int]) -> bool:
+    return all(label_names.counts_votes(search.names[column]) for column in columns)
+
+
+def _refuse_scores(search: Search, numbers: Dict[int, float], are_votes: bool) -> None:
+    """InputError where columns may have a rater's scores each, by what they hold or as it is that of no votes."""
+    columns = sorted(numbers, key=lambda column: numbers[column])
+    names, rows = [search.names[column] for column in columns], numbers_of(search.part, columns)
+    is_five = len(columns) == COUNTS[-1] and label_names.says_scores(names[0]) and not _are_shares(rows).all()
+    if (search.part.is_named and _count_votes(search, columns) or not np.isfinite(rows).any()
+            or are_votes and not is_five and not may_be_scores(rows)):
         return
-    raise InputError(f'{search.part.where}: found numbers from {rows.min():g} to {rows.max():g} alone in the columns '
-                     f'{names[0]} ... {names[-1]}, expected to know what they are: name them v1 ... v10 where they '
-                     "count votes, or rater1 ... rater10 where each has one rater's scores")
+    where = (f'the columns {names[0]} ... {names[-1]}' if search.part.is_named
+             else f'{len(columns)} columns without names')
+    low, high = (f'{numbers[columns[end]]:g}' for end in (0, -1))
+    raise InputError(f'{search.part.where}: found numbers from {np.nanmin(rows):g} to {np.nanmax(rows):g} alone in '
+                     f'{where}, expected to know what they are: name them v{low} ... v{high} where they count votes, '
+                     f"or rater1 ... rater{len(columns)} where each has one rater's scores")
 
 
 def may_be_scores(rows: np.ndarray) -> bool:
@@ -229,9 +239,15 @@ def _hold_votes(part: Part, columns: Sequence[int], strict: bool) -> bool:
     with np.errstate(invalid='ignore'):
         total = rows.sum(axis=1)
         whole = (rows % 1 == 0).all(axis=1)
-        shares = (np.abs(total - 1) < 0.02) | (np.abs(total - 100) < 2)
-        good = (rows >= 0).all(axis=1) & (total > 0) & (whole | shares)
+        good = (rows >= 0).all(axis=1) & (total > 0) & (whole | _are_shares(rows))
     return bool(len(rows)) and good.mean() > (0.98 if strict else 0.5)
+
+
+def _are_shares(rows: np.ndarray) -> np.ndarray:
+    """Whether each row sums to 1 or 100."""
+    with np.errstate(invalid='ignore'):
+        total = rows.sum(axis=1)
+        return (np.abs(total - 1) < 0.02) | (np.abs(total - 100) < 2)
 
 
 def positions(count: int) -> np.ndarray:

@@ -53,6 +53,7 @@ _NUMBERED = re.compile(f'(.*?)_?{_NUMBER}_?(stars?|votes?|points?|分|星)?')
 _VOTE_STEMS = {'', 'c', 'n', 'num', 'star', 'stars', 'scores', 'ratings', 'counts', 'bin', 'hist', 'distribution',
                'vote', 'votes', 'point', 'points', '分', '星'}
 _COUNTS = re.compile(r'(?:v|votes?|counts?|bin|hist|distribution)_?\d.*|.*\d_?(?:votes?|stars?|星)')
+_SCORES = re.compile(r'(?:scores?|ratings?)_?\d.*')
 _FEATURES = re.compile('(?:features?|feats?|dims?|dimensions?|embeddings?|emb|pca?|components?|'
                        'attributes?|attrs?|特征)')
 _PERSONS = re.compile('(?:rater|worker|user|observer|obs|subject|annotator|judge|expert|participant|person|评委|'
@@ -98,6 +99,11 @@ def vote_number(name: str) -> Optional[float]:
 def counts_votes(name: str) -> bool:
     """Whether a numbered column says that it counts votes, as v7 does and score_7, c7 or 7 do not."""
     return bool(_COUNTS.fullmatch(key(name)))
+
+
+def says_scores(name: str) -> bool:
+    """Whether a numbered column may have scores by its name, as score_3 and rating3 do."""
+    return bool(_SCORES.fullmatch(key(name)))
 
 
 def numbered(name: str) -> Optional[Tuple[str, float]]:

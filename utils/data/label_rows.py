@@ -27,6 +27,7 @@ class Part(NamedTuple):
     where: str               # of the first line, or the first object
     names: List[str]         # of the columns
     rows: List[Tuple[int, List[Any]]]  # line or object number from 1, cells
+    is_named: bool = True    # whether the first line names the columns
 
 
 def read(text: str, path: str) -> List[Part]:
@@ -147,11 +148,13 @@ def _from_rows(rows: Iterator[Tuple[int, List[str]]], path: str) -> List[Part]:
         return []
     line, first = filled[0]
     where, width = f'{path}:{line}', len(first)
-    if _names_columns(first):
+    is_named = _names_columns(first)
+    if is_named:
         names, filled = [_one_line(cell) for cell in first], filled[1:]
     else:
         names = _names_of(first, where)
-    return [Part(where, names, [(line, cells[:width] if not any(cells[width:]) else cells) for line, cells in filled])]
+    return [Part(where, names, [(line, cells[:width] if not any(cells[width:]) else cells) for line, cells in filled],
+                 is_named)]
 
 
 def _one_line(name: str) -> str:
