@@ -346,6 +346,16 @@ def test_ratings_are_counted(table):
     assert 'found ratings from 4 to 5, expected to know their scale' in refused(path)
 
 
+@pytest.mark.parametrize('first, second, found', [
+    ({'score': 7}, {'rater': 'bob', 'score': 5}, 'a rater, where object 1 has none'),
+    ({'rater': 'bob', 'score': 6}, {'votes': VOTES}, 'no rater, where object 1 has one')])
+def test_ratings_among_labels_of_images_stop(table, first, second, found):
+    path = table(''.join(json.dumps({'image': name, **more}) + '\n' for name, more in (
+        ('a.jpg', first), ('b.jpg', second))), 'a.jsonl')
+    assert refused(path) == (f'{path}: object 2: found {found}, expected one rating, or one image, in each object: give '
+                             'those with a rater in a file of their own')
+
+
 SCORES_OF_TEN = [[7, 8, 6, 7, 9, 5, 6, 7, 8, 7], [2, 3, 1, 4, 2, 3, 2, 1, 2, 5]]
 
 

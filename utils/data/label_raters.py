@@ -6,7 +6,7 @@ import numpy as np
 from utils.base.errors import InputError
 from utils.base.label_options import LabelOptions
 from utils.data import label_columns, label_names, label_scale
-from utils.data.label_columns import Search
+from utils.data.label_columns import Layout, Search
 from utils.data.label_rows import Part, as_list, number
 
 _RATER, _SCORE = 'rater', 'score'  # the columns of the rows that come out
@@ -40,6 +40,15 @@ def one_row_a_rating(parts: Sequence[Part], options: LabelOptions) -> Tuple[List
         else:
             made.append(part)
     return made, about
+
+
+def require_alike(parts: Sequence[Part], layouts: Sequence[Layout]) -> None:
+    """InputError where some JSON objects are one rating each, and others an image's votes or mean."""
+    for part, layout in zip(parts, layouts):
+        if (layout.rater is None) != (layouts[0].rater is None):
+            found, other = ('no rater', 'has one') if layout.rater is None else ('a rater', 'has none')
+            raise InputError(f'{part.where}: found {found}, where {parts[0].where.split(": ")[-1]} {other}, expected '
+                             'one rating, or one image, in each object: give those with a rater in a file of their own')
 
 
 def _columns_of_raters(search: Search) -> Optional[_Wide]:

@@ -99,6 +99,7 @@ def read(path: str, options: LabelOptions = AS_USUAL, exists: Exists = None) -> 
         parts, encoding = label_rows.read(text.data.decode('utf-8'), path), text.encoding
     parts, raters = label_raters.one_row_a_rating(parts, options)
     layouts = [label_columns.find(part, options, exists) for part in parts]
+    label_raters.require_alike(parts, layouts)
     folder = label_files.shared_folder(parts, layouts)
     scales = _scales(path, parts, layouts, options)
     rows, bad = _rows(path, parts, layouts, scales, folder, options)
