@@ -1,6 +1,8 @@
 """Tables of labels -> rows of cells: CSV, tab- and blank-separated text, JSON, JSON lines, Excel."""
+import collections
 import contextlib
 import csv
+import functools
 import io
 import json
 import math
@@ -200,15 +202,24 @@ def _json_parts(text: str, path: str) -> List[Part]:
 
 def _parsed(text: str, path: str) -> Any:
     """The value of JSON, or the list of the values of JSON lines."""
+    def unique(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            twice = collections.Counter(name for name, _ in pairs).most_common(1)[0][0]
+            raise InputError(f'{path}: found {printable(twice[:40])!r} twice in one JSON object, expected each name '
+                             'once: delete one of the two')
+        return found
+
+    load = functools.partial(json.loads, parse_int=_whole_number, object_pairs_hook=unique)
     if not text.strip():
         return []
     try:
-        return json.loads(text, parse_int=_whole_number)
-    except (ValueError, RecursionError) as error:
+        return load(text)
+    except (json.JSONDecodeError, RecursionError) as error:
         lines = [line for line in text.splitlines() if line.strip()]
         try:
-            return [json.loads(line, parse_int=_whole_number) for line in lines if len(lines) > 1 or _refuse(error)]
-        except (ValueError, RecursionError):
+            return [load(line) for line in lines if len(lines) > 1 or _refuse(error)]
+        except (json.JSONDecodeError, RecursionError):
             raise InputError(f'{path}: found text that is no JSON ({error}), expected a list of objects with '
                              f'{EXPECTED}: correct the file') from error
 
