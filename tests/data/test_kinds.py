@@ -143,6 +143,23 @@ def test_labelled_files_with_another_ending_are_named(tmp_path):
         'JPEG or PNG, and correct their names in the labels')
 
 
+def test_one_with_another_ending_beside_others_is_named(mixed, tmp_path):
+    images, table, done = tmp_path / 'images', tmp_path / 'labels.csv', tmp_path / 'done'
+    images.mkdir()
+    for name in ('a.JFIF', 'b.png', 'x.cr2'):
+        (images / name).write_bytes((mixed.images / 'j.png').read_bytes())
+    table.write_text('image,mean,std\na.JFIF,5,1\nb.png,6,1\nx.cr2,6,1\nno.jpg,6,1\n')
+    lines = []
+    assert ava.read(str(table), str(images), report=lines.append).ids.tolist() == ['a.JFIF', 'b.png']
+    assert lines[-2:] == [f'{table}: 1 of 4 labels left out, which have no image in {images}, first no.jpg',
+                          f'{table}: 1 of the 4 labelled images are there, with the ending .cr2, which is not read. '
+                          'Convert them to JPEG or PNG, and correct their names in the labels']
+    check_dataset.main(['--ava_dataset_path', str(table), '--base_images_path', str(images), '--val_size', '1',
+                        '--list', str(tmp_path / 'list.tsv'), '--convert', str(done)])
+    assert sorted(os.listdir(str(done))) == ['a.JFIF', 'b.png']
+    assert 'x.cr2\tfound the ending .cr2, which is not read: convert it' in (tmp_path / 'list.tsv').read_text()
+
+
 def test_heic_and_avif_are_read_by_their_content(tmp_path, monkeypatch):
     pillow_heif = pytest.importorskip('pillow_heif', reason='pillow-heif is in requirements-photos.txt')
     pillow_heif.register_heif_opener()

@@ -12,7 +12,7 @@ import numpy as np
 from utils.base.progress import progress
 from utils.checks import ava_facts, decoder_warnings
 from utils.checks.datasets import Dataset
-from utils.data import image_headers
+from utils.data import ava, image_headers
 from utils.data.image_headers import Facts
 from utils.data.image_kinds import JPEG
 
@@ -127,8 +127,11 @@ def bad_labels(checked: Checked) -> Details:
 def labels_without_image(checked: Checked) -> Details:
     """The ids whose image is not in the folder; training leaves them out."""
     dataset = checked.dataset
+    unread = ava.with_unread_ending(dataset.images_folder, dataset.ids[~dataset.found])
     for image_id, path in zip(dataset.ids[~dataset.found], dataset.paths[~dataset.found]):
-        yield image_id, f'found no {dataset.name_of(path)} in the folder: add the image or delete the line'
+        yield image_id, (f'found the ending {unread[image_id]}, which is not read: convert it to JPEG or PNG, and '
+                         'correct its name in the labels' if image_id in unread else
+                         f'found no {dataset.name_of(path)} in the folder: add the image or delete the line')
 
 
 def images_without_label(checked: Checked) -> Details:

@@ -95,7 +95,9 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
         names = _in_other_case(listing, names, ids)
     mask = np.array([name is not None for name in names], dtype=bool)
     if len(names) and not mask.any():
-        _refuse_endings(listing, ids, base_images_path)
+        unread = with_unread_ending(base_images_path, ids)
+        if unread:
+            raise InputError(f'{base_images_path}: {_not_read(unread, len(ids))}')
         raise _no_images(base_images_path, f'none of the {len(names)} labelled images', ids)
     folder = os.path.join(base_images_path, '')
     paths = [folder + (name or image_names.file_names(image_id)[0]) for name, image_id in zip(names, ids)]
@@ -153,9 +155,13 @@ def _about(path: str, folder: str, labels: Labels, paths: np.ndarray, found: np.
     if labels.bad:
         line, reason = labels.bad[0]
         yield f'{path}: bad lines left out: {len(labels.bad)}, first line {line}: {reason}'
-    if not found.all():
-        yield (f'{path}: {np.sum(~found)} of {len(found)} labels left out, which have no image in '
-               f'{folder}, first {labels.ids[~found][0]}')
+    missing = labels.ids[~found]
+    unread = with_unread_ending(folder, missing)
+    if len(missing) > len(unread):
+        yield (f'{path}: {len(missing) - len(unread)} of {len(found)} labels left out, which have no image in '
+               f'{folder}, first {next(each for each in missing if each not in unread)}')
+    if unread:
+        yield f'{path}: {_not_read(unread, len(found))}'
     other = in_other_case(labels.ids[found], paths[found])
     if other:
         yield f'{path}: {len(other)} names differ from their files in the case of letters only, first {other[0]}'
@@ -215,14 +221,16 @@ def _composed_in(composed: Dict[str, str], image_id: str) -> Optional[str]:
     return composed.get(_name_in(composed, unicodedata.normalize('NFC', image_id)) or '') if composed else None
 
 
-def _refuse_endings(listing: Container[str], ids: Sequence[str], base_images_path: str) -> None:
-    """Raise InputError where labelled files are there whose ending is that of no kind of image that is read."""
-    there = [image_id for image_id in ids if image_id in listing]
-    if there:
-        endings = sorted({os.path.splitext(image_id)[1] or 'none' for image_id in there})
-        raise InputError(f'{base_images_path}: {len(there)} of the {len(ids)} labelled images are there, with the '
-                         f'ending {", ".join(endings[:3])}, which is not read. Convert them to JPEG or PNG, and '
-                         'correct their names in the labels')
+def with_unread_ending(base_images_path: str, ids: Sequence[str]) -> Dict[str, str]:
+    """Of ids without an image those that are files in the folder, with the endings, of no kind of image that is read."""
+    listing = list_images(base_images_path, ids) if len(ids) else set()
+    return {image_id: os.path.splitext(image_id)[1] or 'none' for image_id in ids if image_id in listing}
+
+
+def _not_read(unread: Dict[str, str], count: int) -> str:
+    return (f'{len(unread)} of the {count} labelled images are there, with the ending '
+            f'{", ".join(sorted(set(unread.values()))[:3])}, which is not read. Convert them to JPEG or PNG, and '
+            'correct their names in the labels')
 
 
 def _in_other_case(listing: Set[str], names: Sequence[Optional[str]], ids: Sequence[str]) -> List[Optional[str]]:

@@ -3,8 +3,8 @@ from typing import Optional
 
 JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC, AVIF = 'JPEG', 'PNG', 'GIF', 'BMP', 'WebP', 'TIFF', 'HEIC', 'AVIF'
 STARTS = {b'\xff\xd8\xff': JPEG, b'\x89PNG\r\n\x1a\n': PNG, b'GIF8': GIF, b'BM': BMP, b'II*\0': TIFF, b'MM\0*': TIFF}
-BY_ENDING = {'.jpg': JPEG, '.jpeg': JPEG, '.png': PNG, '.gif': GIF, '.bmp': BMP, '.webp': WEBP,
-             '.tif': TIFF, '.tiff': TIFF, '.heic': HEIC, '.heif': HEIC, '.avif': AVIF}  # in lower case
+BY_ENDING = {'.jpg': JPEG, '.jpeg': JPEG, '.jfif': JPEG, '.png': PNG, '.gif': GIF, '.bmp': BMP,
+             '.webp': WEBP, '.tif': TIFF, '.tiff': TIFF, '.heic': HEIC, '.heif': HEIC, '.avif': AVIF}  # in lower case
 BRANDS = {**dict.fromkeys([b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1'], HEIC),
           **dict.fromkeys([b'avif', b'avis'], AVIF)}  # of a file in ISO's base media format
 TENSORFLOW_READS = JPEG, PNG, GIF, BMP  # some of the GIF and BMP; Pillow reads the rest

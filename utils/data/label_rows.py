@@ -13,6 +13,7 @@ from utils.base.errors import InputError, require_packages
 from utils.base.scores import SCORES
 from utils.base.text import printable
 from utils.data import label_names
+from utils.data.image_kinds import BY_ENDING
 
 EXPECTED = 'a file name and ten votes, a mean and a standard deviation, or a mean'
 NAMES = 'such as file, v1 ... v10, mean and std'
@@ -117,7 +118,7 @@ def _blank_separated(text: str, first: str) -> Iterator[Tuple[int, List[str]]]:
 
 def is_image_name(text: str) -> bool:
     """Whether a text ends like the name of an image, of whatever kind."""
-    return bool(re.search(r'\.(?:jpe?g|png|bmp|gif|webp|tiff?|heic|avif)$', text.strip(), re.I))
+    return text.strip().lower().endswith(tuple(BY_ENDING))
 
 
 def as_list(cell: Any) -> Optional[List[Any]]:
