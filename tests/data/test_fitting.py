@@ -154,3 +154,17 @@ def test_eval_follows_the_checkpoint_and_predict_is_upright(turned, tmp_path, ca
         assert ('larger ones are brought to AVA\'s 640 pixels' in err) == (checkpoint == model)
     assert 'brought' not in means(model, upright, '--longest_side', 'none')[1]
     assert means(model, upright, '--longest_side', '64')[0] != means(model, upright)[0]
+
+
+@pytest.mark.parametrize('name, content, done', [
+    ('AVA.txt', '1 1 0 0 0 9 9 9 0 0 0 0 1 22 1396\n2 2 0 0 0 9 9 9 0 0 0 0\n', 'ignored'),
+    ('AVA.txt', '1,1,0,0,0,29,29,29,0,0,0,0\n2,2,0,0,0,29,29,29,0,0,0,0\n', 'ignored'),
+    ('l.txt', '1,1,0,0,0,9,9,9,0,0,0,0\n2,2,0,0,0,9,9,9,0,0,0,0\n', 'applied'),
+    ('l.txt', 'image,mean\n1,6\n2,7\n', 'applied'), ('l.csv', 'image,mean\n1,6\n2,7\n', 'applied'),
+    ('l.txt', 'image\trater\tscore\n1\ta\t6\n2\ta\t7\n', 'applied'),
+    ('l.txt', '1 1 0 0 0 .5 0 .5 0 0 0 0 0 0 -1\n2 2 0 0 0 0 1 0 0 0 0 0 0 0 -1\n', 'applied')])
+def test_only_lines_of_votes_under_numbers_are_avas(turned, tmp_path, name, content, done):
+    (tmp_path / name).write_text(content)
+    labels, lines = str(tmp_path / name), []
+    fitting.fit(HOW, Typed(), ava.read(labels, str(turned.images)), labels, report=lines.append)
+    assert lines[0].startswith(f'images: EXIF orientation {done}, ')

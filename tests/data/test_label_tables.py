@@ -142,8 +142,8 @@ def test_a_csv_that_cannot_be_used(table, text, message):
 def test_cells_beyond_the_first_line_are_refused(table, text, more):
     path = table(text)
     assert error_of(ava.read_labels, path).startswith(
-        f'{path}:2: found {more} more columns than in the first line: put a number or a name with a comma in quotes, or '
-        'correct or delete the line')
+        f'{path}:2: found {more} more columns than in the first line: put a number or a name with a comma in quotes, '
+        'or correct or delete the line')
 
 
 @pytest.mark.parametrize('text, message', [

@@ -19,6 +19,7 @@ FORMS = 'raw', 'jpeg'  # in which a packed dataset stores images
 PADDINGS = 'tf', 'symmetric'
 ORIENTATIONS = 'ignore', 'apply'  # EXIF's; the first is that of files which do not say
 LONGEST_SIDE = 640  # of AVA's images, in pixels
+AVA_VOTES = 78, 549  # the fewest and the most for an image of AVA
 # Of an NPU, by the names of its documents; force_fp32 and cube_fp16in_fp32out are the same.
 BFLOAT16_MODES = 'allow_mix_precision_bf16', 'allow_fp32_to_bf16'
 PRECISION_MODES = ('allow_mix_precision', 'allow_fp32_to_fp16', 'force_fp16', 'must_keep_origin_dtype', 'force_fp32',

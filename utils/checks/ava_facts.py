@@ -4,6 +4,7 @@ from typing import Container, Iterator, Tuple
 
 import numpy as np
 
+from utils.base.defaults import AVA_VOTES
 from utils.base.scores import SCORES
 from utils.data.ava import Labels
 
@@ -13,7 +14,7 @@ ORIGINAL = {'c6b2adb67101397ff9e9ffac773dc43e2e33aed9': 'with line ends of Unix'
 # Images that are damaged in the copies of AVA that people share.
 DAMAGED_IDS = '440774', '179118', '371434', '277832', '230701', '729377'
 
-FEWEST, MOST = 78, 549           # votes for an image
+FEWEST, MOST = AVA_VOTES
 MEAN_VOTES, VOTES_WITHIN = 210, 15
 MEAN_SCORE, SCORE_WITHIN = 5.38, 0.15
 LABELS = 255000                  # about as many images have a label

@@ -222,7 +222,7 @@ def _composed_in(composed: Dict[str, str], image_id: str) -> Optional[str]:
 
 
 def with_unread_ending(base_images_path: str, ids: Sequence[str]) -> Dict[str, str]:
-    """Of ids without an image those that are files in the folder, with the endings, of no kind of image that is read."""
+    """Of ids without an image those that are files in the folder, with their endings, which are not read."""
     listing = list_images(base_images_path, ids) if len(ids) else set()
     return {image_id: os.path.splitext(image_id)[1] or 'none' for image_id in ids if image_id in listing}
 

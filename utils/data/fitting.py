@@ -3,7 +3,7 @@ from typing import Any, Callable, NamedTuple, Optional, Union
 
 import numpy as np
 
-from utils.base.defaults import LONGEST_SIDE, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NATIVE
+from utils.base.defaults import AVA_VOTES, LONGEST_SIDE, MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, NATIVE
 from utils.base.errors import InputError
 from utils.base.preprocessing import ANY_SIZE, Preprocessing
 from utils.data import image_headers, label_tables, packed
@@ -35,7 +35,7 @@ def fit(how: Preprocessing, typed: Typed, train: Ratings, labels: str, *, packed
     what its raters saw, of LONGEST_SIDE; all others are upright, of the median of their own longest sides. `report`,
     such as print, gets a sentence.
     """
-    is_ava = not label_tables.is_table(labels) and all(map(str.isdigit, train.ids))
+    is_ava = _are_avas(train, labels)
     orientation, longest_side = ('ignore' if is_ava else 'apply'), LONGEST_SIDE if is_ava else None
     source = "AVA's" if is_ava else ''
     if packed_folder is not None:
@@ -51,6 +51,16 @@ def fit(how: Preprocessing, typed: Typed, train: Ratings, labels: str, *, packed
     source = f' ({source})' if source and typed.longest_side is None else ''
     report(f'images: EXIF orientation {_DONE[made.orientation]}, longest side {made.longest_side or "any"}{source}')
     return made
+
+
+def _are_avas(train: Ratings, labels: str) -> bool:
+    """Whether the labels are AVA's: votes for ids that are numbers, in lines, or in a table where most have as many."""
+    people = train.panel
+    if label_tables.is_table(labels) or not all(map(str.isdigit, train.ids)) or people and people.assumed.any():
+        return False
+    if people is None or not label_tables.is_one(labels):
+        return True
+    return people.ratings is None and bool(AVA_VOTES[0] <= np.median(people.numbers) <= AVA_VOTES[1])
 
 
 def input_size(typed: Union[int, str], train: Ratings, report: Callable[[str], Any]) -> int:
