@@ -421,6 +421,18 @@ def test_ten_scores_without_names_are_asked_about(table, first):
     assert read(table(f'{first}a.jpg,{V10}\n')).totals.tolist() == [sum(VOTES)]
 
 
+def test_thousands_among_votes_are_refused(table):
+    names, row = [f'v{number}' for number in range(1, 11)], '10\t20\t100\t300\t{}\t900\t100\t50\t20\t3\n'
+    header = 'file\tmean\t' + '\t'.join(names) + '\n'
+    path = table(header.replace('mean\t', '') + 'a.jpg\t' + row.format('1,234'), 'a.tsv')
+    assert refused(path).startswith(f"{path}:2: found '1,234' votes for score 5, expected a number from 0")
+    votes = [10, 20, 100, 300, 1234, 900, 100, 50, 20, 3]
+    mean = f'{np.dot(votes, range(1, 11)) / sum(votes):.3f}'.replace('.', ',')
+    assert read(table(header + f'a.jpg\t{mean}\t' + row.format('1234'), 'b.tsv')).totals.tolist() == [sum(votes)]
+    decimals = table(header.replace('mean\t', '') + 'a.jpg\t' + row.format('1,234').replace('300', '2,5'), 'c.tsv')
+    assert read(decimals).totals == pytest.approx([sum(votes) - 1234 + 1.234 - 300 + 2.5])
+
+
 def test_lists_of_ratings(table):
     ratings = [{'image': 'a.jpg', 'ratings': [7, 8, 6]}, {'image': 'b.jpg', 'ratings': SCORES_OF_TEN[1]}]
     assert read(table(json.dumps(ratings), 'a.json')).totals.tolist() == [3, 10]

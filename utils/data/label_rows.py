@@ -90,14 +90,22 @@ def _excel_text(cell: Any) -> str:
 def _separated(text: str, delimiter: str, path: str) -> Iterator[Tuple[int, List[str]]]:
     """Line number and cells of each row."""
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter)
-    last = 0
+    last, numbered = 0, []
     try:
         for cells in reader:
             line, last = last + 1, reader.line_num
-            yield line, [_with_point(cell, THOUSANDS if delimiter == ',' else None) for cell in cells]
+            numbered = numbered or [column for column, name in enumerate(cells) if label_names.numbered(name)]
+            unclear = delimiter == ',' or _has_thousands([cells[at] for at in numbered if at < len(cells)])
+            yield line, [_with_point(cell, THOUSANDS if unclear else None) for cell in cells]
     except csv.Error as error:
         raise InputError(f'{path}:{last + 1}: found text that is no CSV ({error}), expected {EXPECTED} in each line: '
                          'close a quote that is open, or save the table as CSV again') from error
+
+
+def _has_thousands(cells: Sequence[str]) -> bool:
+    """Whether numbered columns have whole numbers but for those like 1,234, which may be thousands."""
+    others = [cell for cell in cells if not re.fullmatch(r'\s*[1-9]\d{0,2},\d{3}\s*', cell)]
+    return 4 <= len(others) < len(cells) and all(cell.strip().isdigit() for cell in others)
 
 
 def _with_point(cell: str, unclear: Optional['re.Pattern[str]']) -> str:
