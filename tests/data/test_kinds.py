@@ -1,6 +1,8 @@
 """Kinds of images beside JPEG and PNG: in training by conversion or packing, in predict.py as they are."""
 import contextlib
+import io
 import os
+import struct
 import sys
 
 import numpy as np
@@ -200,3 +202,17 @@ def test_a_grey_tiff_of_16_bits_is_scaled(tmp_path):
     Image.fromarray((grey // 256).astype(np.uint8)).save(str(tmp_path / 'a.png'))
     with contextlib.closing(image_files.ImageReader(HOW)) as reader:
         np.testing.assert_array_equal(reader.read(str(tmp_path / 'a.tif')), reader.read(str(tmp_path / 'a.png')))
+
+
+@pytest.mark.parametrize('order, type_of_pixels, white_is', [
+    (b'II', '<u2', 1), (b'II', '<u2', 0), (b'MM', '>u2', 1)])  # Pillow does not open the fourth
+def test_a_grey_tiff_may_have_either_byte_order_and_white_as_0(tmp_path, order, type_of_pixels, white_is):
+    grey = np.linspace(0, 65535, 40 * 40).reshape(40, 40).astype(np.uint16)
+    stored = (grey if white_is else 65535 - grey).astype(type_of_pixels)
+    sign = type_of_pixels[0]
+    tags = [(256, 40), (257, 40), (258, 16), (259, 1), (262, white_is), (273, 122), (277, 1), (278, 40), (279, 3200)]
+    entries = b''.join(struct.pack(f'{sign}HHIHH', tag, 3, 1, value, 0) for tag, value in tags)
+    (tmp_path / 'a.tif').write_bytes(order + struct.pack(f'{sign}HIH', 42, 8, len(tags)) + entries + bytes(4)
+                                     + stored.tobytes())
+    found = np.asarray(Image.open(io.BytesIO(image_files.read_as_png(str(tmp_path / 'a.tif'), turn=True))))
+    np.testing.assert_array_equal(found, np.repeat((grey // 256)[..., np.newaxis], 3, axis=-1))

@@ -411,7 +411,8 @@ def test_scores_that_are_no_counts_are_asked_about(table, names, rows, low):
 
 def test_scores_that_are_shares_are_votes(table):
     names = [f'score{number}' for number in range(1, 6)]
-    assert means_of(table(wide(names, [[0, 0, 50, 50, 0], [100, 0, 0, 0, 0]]))) == {'a.jpg': 1 + 9 * 2.5 / 4, 'b.jpg': 1}
+    rows = [[0, 0, 50, 50, 0], [100, 0, 0, 0, 0]]
+    assert means_of(table(wide(names, rows))) == {'a.jpg': 1 + 9 * 2.5 / 4, 'b.jpg': 1}
 
 
 @pytest.mark.parametrize('first', ['', '1,'])

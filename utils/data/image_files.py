@@ -18,6 +18,7 @@ from utils.data.image_set import CARD
 KINDS = 'JPEG, PNG, GIF, BMP, WebP, TIFF, HEIC or AVIF'
 MAX_BYTES = 4 * decoding.MAX_PIXELS  # more than any image within MAX_PIXELS needs
 PHOTOS = 'requirements-photos.txt'
+_BITS, _WHITE_IS = 258, 262  # a TIFF's tags
 
 Found = Union[np.ndarray, InputError]
 
@@ -184,12 +185,20 @@ def as_png(data: bytes, *, turn: bool, compress_level: int = 0) -> bytes:
     if turn:
         image = upright(image)
     if image.mode.startswith('I;16'):
-        image = image.point(lambda value: value / 256).convert('L')
+        image = _in_8_bits(image)
     elif image.mode == 'F' or image.mode == 'I' and image.format == 'TIFF':
         raise ValueError('pixels of 32 bits, of which nothing says what is white')
     buffer = io.BytesIO()
     in_srgb(image).save(buffer, 'PNG', compress_level=compress_level)
     return buffer.getvalue()
+
+
+def _in_8_bits(image: Any) -> Any:
+    """Pillow's grey image of 12 or 16 bits, as only a TIFF is one, with 8 bits of which 0 is black."""
+    from PIL import Image
+    bits, = image.tag_v2.get(_BITS, (16,))
+    pixels = (np.asarray(image) >> bits - 8).astype(np.uint8)
+    return Image.fromarray(255 - pixels if image.tag_v2.get(_WHITE_IS) == 0 else pixels)
 
 
 def _undecodable(path: str, kind: str, reason: str) -> InputError:
