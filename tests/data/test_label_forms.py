@@ -279,6 +279,13 @@ def test_excel(tmp_path):
     path = str(tmp_path / 'MOS.xlsx')
     book.save(path)
     assert means_of(path) == {'a.jpg': 6.5, '17': 2.25}
+    assert read(path).about[0].startswith(f'{path}: columns read')
+    book.active.sheet_state = 'hidden'
+    for title in ('votes', 'notes'):
+        book.create_sheet(title).append(['b.jpg', 7])
+    book.save(path)
+    assert means_of(path) == {'b.jpg': 7}
+    assert read(path).about[0] == f'{path}: sheet read: votes; not read: Sheet, notes'
     (tmp_path / 'no.xlsx').write_bytes(b'PK\x03\x04no')
     assert refused(str(tmp_path / 'no.xlsx')).startswith(f'{tmp_path}/no.xlsx: found no Excel file that can be read (')
 
@@ -352,8 +359,8 @@ def test_ratings_are_counted(table):
 def test_ratings_among_labels_of_images_stop(table, first, second, found):
     path = table(''.join(json.dumps({'image': name, **more}) + '\n' for name, more in (
         ('a.jpg', first), ('b.jpg', second))), 'a.jsonl')
-    assert refused(path) == (f'{path}: object 2: found {found}, expected one rating, or one image, in each object: give '
-                             'those with a rater in a file of their own')
+    assert refused(path) == (f'{path}: object 2: found {found}, expected one rating, or one image, in each object: '
+                             'give those with a rater in a file of their own')
 
 
 SCORES_OF_TEN = [[7, 8, 6, 7, 9, 5, 6, 7, 8, 7], [2, 3, 1, 4, 2, 3, 2, 1, 2, 5]]

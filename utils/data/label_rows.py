@@ -45,19 +45,24 @@ def read(text: str, path: str) -> List[Part]:
     return _from_rows(_separated(text, delimiter, path), path)
 
 
-def read_excel(path: str) -> List[Part]:
-    """The rows of the first sheet of an Excel file; InputError where it is none or openpyxl is missing."""
+def read_excel(path: str) -> Tuple[List[Part], str]:
+    """The rows of an Excel file's first sheet that is not hidden, and where there are others, which was read.
+
+    InputError where it is none or openpyxl is missing.
+    """
     require_packages(path, {'openpyxl': 'openpyxl'}, 'requirements-tables.txt')
     import openpyxl
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+        sheet = next((each for each in book.worksheets if each.sheet_state == 'visible'), book.worksheets[0])
         rows = [(number, [_excel_text(cell) for cell in cells])
-                for number, cells in enumerate(book.worksheets[0].iter_rows(values_only=True), 1)]
+                for number, cells in enumerate(sheet.iter_rows(values_only=True), 1)]
+        others = ', '.join(each.title for each in book.worksheets if each is not sheet)
         book.close()
     except Exception as error:  # openpyxl raises what its parts raise, of zipfile, xml and its own
         raise InputError(f'{path}: found no Excel file that can be read ({error}), expected {EXPECTED} in each row: '
                          'save the table as CSV in UTF-8') from error
-    return _from_rows(iter(rows), path)
+    return _from_rows(iter(rows), path), f'sheet read: {sheet.title}; not read: {others}' if others else ''
 
 
 def without_comments(text: str) -> str:
@@ -90,7 +95,8 @@ def _excel_text(cell: Any) -> str:
 def _separated(text: str, delimiter: str, path: str) -> Iterator[Tuple[int, List[str]]]:
     """Line number and cells of each row."""
     reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter)
-    last, numbered = 0, []
+    last = 0
+    numbered: List[int] = []  # columns
     try:
         for cells in reader:
             line, last = last + 1, reader.line_num

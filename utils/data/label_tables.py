@@ -93,17 +93,18 @@ def read(path: str, options: LabelOptions = AS_USUAL, exists: Exists = None) -> 
     """
     if path.lower().endswith(EXCEL):
         label_text.read_bytes(path)
-        parts, encoding = label_rows.read_excel(path), None
+        parts, how = label_rows.read_excel(path)
     else:
         text = label_text.read(path, _EXPECTED)
-        parts, encoding = label_rows.read(text.data.decode('utf-8'), path), text.encoding
+        parts = label_rows.read(text.data.decode('utf-8'), path)
+        how = f'read as {text.encoding}' if text.encoding else ''
     parts, raters = label_raters.one_row_a_rating(parts, options)
     layouts = [label_columns.find(part, options, exists) for part in parts]
     label_raters.require_alike(parts, layouts)
     folder = label_files.shared_folder(parts, layouts)
     scales = _scales(path, parts, layouts, options)
     rows, bad = _rows(path, parts, layouts, scales, folder, options)
-    about = [f'{path}: read as {encoding}'] if encoding else []
+    about = [f'{path}: {how}'] if how else []
     about += [f'{path}: {folder} in front of all names is cut off'] if folder else []
     about += [f'{path}: {raters}'] if raters else []
     if not rows:
