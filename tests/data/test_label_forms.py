@@ -162,6 +162,23 @@ def test_a_mean_unlike_its_votes_stops(table):
     assert len(read(path, '--ignore_columns', 'MEAN').ids) == 101
 
 
+def test_votes_beside_a_mean_that_lack_a_row_are_bad_lines(table):
+    header = 'image,mean,' + ','.join(f'c{score}' for score in range(1, 11))
+    path = table('\n'.join([header, *(f'{number}.jpg,{MEAN:.3f},{V10}' for number in range(9)), f'x.jpg,6,{"," * 9}']))
+    assert refused(path).startswith(f"{path}:11: found '' votes for score 1, expected a number from 0: correct or delete "
+                                    'the line, or leave out bad lines with --skip_bad_labels')
+    found = read(path, '--skip_bad_labels', '--max_bad_labels', '0.1')
+    assert found.totals.tolist() == [sum(VOTES)] * 9 and len(found.bad) == 1
+    assert read(path, '--ignore_columns', 'c*').panel.assumed.sum() == 10
+
+
+def test_an_empty_mean_beside_scores_gives_no_warning_of_numpy(table):
+    header = 'image,mean,' + ','.join(f'c{score}' for score in range(1, 11))
+    with np.errstate(invalid='raise'):
+        path = table(f'{header}\na.jpg,,3,4,5,6,5,4,3,2,1,1\nb.jpg,3.4,3,4,5,6,5,4,3,2,1,1\n')
+        assert means_of(path) == {'a.jpg': 3.4, 'b.jpg': 3.4}
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 50), min_size=10, max_size=10).filter(sum), min_size=1, max_size=5),
        st.floats(-9, 9).filter(lambda shift: abs(shift) > 0.06), st.sampled_from(['c', 'vote_', 'z']))

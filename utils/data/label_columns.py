@@ -234,13 +234,18 @@ def numbers_of(part: Part, columns: Sequence[int]) -> np.ndarray:
 
 
 def _hold_votes(part: Part, columns: Sequence[int], strict: bool) -> bool:
-    """Whether the cells are counts, none negative, or shares that sum to 1 or 100: in nearly all rows, or in most."""
+    """Whether the cells are counts, none negative, or shares that sum to 1 or 100: in nearly all rows, or in most.
+
+    Rows that lack a number are bad lines of votes, where most have all.
+    """
     rows = numbers_of(part, columns)
-    with np.errstate(invalid='ignore'):
-        total = rows.sum(axis=1)
-        whole = (rows % 1 == 0).all(axis=1)
-        good = (rows >= 0).all(axis=1) & (total > 0) & (whole | _are_shares(rows))
-    return bool(len(rows)) and good.mean() > (0.98 if strict else 0.5)
+    known = np.isfinite(rows).all(axis=1)
+    if not len(rows) or known.mean() <= 0.5:
+        return False
+    rows = rows[known]
+    whole = (rows % 1 == 0).all(axis=1)
+    good = (rows >= 0).all(axis=1) & (rows.sum(axis=1) > 0) & (whole | _are_shares(rows))
+    return bool(good.mean() > (0.98 if strict else 0.5))
 
 
 def _are_shares(rows: np.ndarray) -> np.ndarray:
