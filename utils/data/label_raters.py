@@ -70,7 +70,8 @@ def _rater_columns(search: Search) -> List[int]:
         rows = label_columns.numbers_of(search.part, list(columns))
         if means and label_columns.is_complete(stem, columns) and label_columns.may_be_scores(rows):
             said = label_columns.numbers_of(search.part, means[:1])[:, 0]
-            if np.mean(np.abs(said - rows.mean(axis=1)) <= label_scale.MEAN_ROUNDING) > 0.5:
+            apart = np.abs(said - rows.mean(axis=1))[np.isfinite(said)]
+            if len(apart) and np.mean(apart <= label_scale.MEAN_ROUNDING) > 0.5:
                 return list(columns)
     return []
 
