@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import os
 import re
+import warnings
 from typing import Any, BinaryIO, Deque, Iterator, Optional, Sequence, Tuple, Union
 
 import numpy as np
@@ -107,6 +108,7 @@ def open_with_pillow(stream: BinaryIO) -> Any:
     ImportError where a HEIC or AVIF needs pillow-heif, which turns them upright itself.
     """
     from PIL import Image
+    warnings.filterwarnings('ignore', module=r'PIL\.')  # of a damaged file; what matters is an error
     if kind_of(stream.read(24)) in (HEIC, AVIF):
         import pillow_heif
         pillow_heif.register_heif_opener()
