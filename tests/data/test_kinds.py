@@ -101,6 +101,19 @@ def test_conversion_keeps_sub_folders_and_names_that_labels_have(mixed, tmp_path
     np.testing.assert_array_equal(batch(image_set(ratings)), batch(image_set(same)))
 
 
+def test_conversion_names_what_nobody_reads_once(mixed, tmp_path, capsys, recwarn):
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'images' / 'a.png').write_bytes((mixed.images / 'j.png').read_bytes())
+    (tmp_path / 'images' / 'h.tif').write_bytes((mixed.images / 'h.tif').read_bytes()[:60])
+    (tmp_path / 'labels.csv').write_text('image,mean,std\na.png,5,1\nh.tif,6,1\n')
+    check_dataset.main(['--ava_dataset_path', str(tmp_path / 'labels.csv'), '--base_images_path',
+                        str(tmp_path / 'images'), '--list', str(tmp_path / 'list.tsv'), '--convert',
+                        str(tmp_path / 'done')])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(
+        'not converted, as they are unreadable: 1, first h.tif: unreadable TIFF (')
+    assert not [each for each in recwarn if 'PIL' in each.filename]
+
+
 def test_two_images_that_would_become_one(mixed, tmp_path):
     (tmp_path / 'images').mkdir()
     for name in ('h.tif', 'd.webp'):

@@ -44,7 +44,7 @@ def convert(checked: Checked, folder: str) -> Converted:
                 try:
                     png = image_files.read_as_png(source, turn=True, compress_level=6)
                 except InputError as error:
-                    result.unreadable[name] = str(error)
+                    result.unreadable[name] = str(error).replace(f'{source}: ', '')
                     continue
                 with open(path, 'xb') as stream:
                     stream.write(png)
