@@ -158,15 +158,16 @@ def test_a_mean_unlike_its_votes_stops(table):
     assert refused(path) == (
         f'{path}: found means in the column mean that are not those of the votes in 1.98 % of the rows, first 6.5 '
         'beside votes with the mean 5.637, expected the same: correct the table, or leave the column out with '
-        "--ignore_columns 'mean'")
+        "--ignore_columns 'mean', or the votes with --ignore_columns 'c*'")
     assert len(read(path, '--ignore_columns', 'MEAN').ids) == 101
+    assert read(path, '--ignore_columns', 'c*').panel.assumed.sum() == 101
 
 
 def test_votes_beside_a_mean_that_lack_a_row_are_bad_lines(table):
     header = 'image,mean,' + ','.join(f'c{score}' for score in range(1, 11))
     path = table('\n'.join([header, *(f'{number}.jpg,{MEAN:.3f},{V10}' for number in range(9)), f'x.jpg,6,{"," * 9}']))
-    assert refused(path).startswith(f"{path}:11: found '' votes for score 1, expected a number from 0: correct or delete "
-                                    'the line, or leave out bad lines with --skip_bad_labels')
+    assert refused(path).startswith(f"{path}:11: found '' votes for score 1, expected a number from 0: correct or "
+                                    'delete the line, or leave out bad lines with --skip_bad_labels')
     found = read(path, '--skip_bad_labels', '--max_bad_labels', '0.1')
     assert found.totals.tolist() == [sum(VOTES)] * 9 and len(found.bad) == 1
     assert read(path, '--ignore_columns', 'c*').panel.assumed.sum() == 10
@@ -410,7 +411,8 @@ def test_raters_may_be_any_number_and_miss_images(table):
     path = table('image,user1,user2,mos\na.jpg,8,9,85\nb.jpg,1,2,15\n')
     assert refused(path) == (f'{path}:1: found means in the column mos that are not those of the ratings in 100 % of '
                              'the rows, first 85 beside ratings with the mean 8.5, expected the same: correct the '
-                             "table, or leave the column out with --ignore_columns 'mos'")
+                             "table, or leave the column out with --ignore_columns 'mos', or the ratings with "
+                             "--ignore_columns 'user*'")
 
 
 @pytest.mark.parametrize('stem', ['score', 'c', 'r', ''])

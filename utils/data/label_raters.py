@@ -109,7 +109,7 @@ def _compared_means(search: Search, wide: _Wide) -> List[int]:
         said = label_columns.numbers_of(search.part, [column])[:, 0]
         said[~known.any(axis=1)] = np.nan
         label_scale.require_same_means(said, averages, [label_scale.OWN], search.part.where, search.names[column],
-                                       of='ratings')
+                                       [search.names[each] for each in wide.columns], of='ratings')
     return means
 
 

@@ -1,12 +1,13 @@
 """Scales of means and ratings: which one it is, asked and never guessed, and the way to 1 to 10."""
 import math
+import os
 from typing import Any, List, Optional, Sequence, Tuple
 
 import numpy as np
 
 from utils.base.errors import InputError
 from utils.base.scores import SCORES
-from utils.data import distributions
+from utils.data import distributions, label_names
 from utils.data.label_rows import number
 
 Scale = Tuple[float, float]  # the values that become 1 and 10; a higher first one is an inverted scale
@@ -117,10 +118,11 @@ def _next(value: float, ends: Sequence[float]) -> float:
 
 
 def require_same_means(said: np.ndarray, votes: np.ndarray, scales: Sequence[Scale], where: str, name: str,
-                       of: str = 'votes') -> None:
+                       others: Sequence[str], of: str = 'votes') -> None:
     """InputError where means beside votes, or what they are `of`, are not those of the votes, on any of `scales`.
 
-    `said` are the cells' means [N], NaN where there is none, `votes` those of the votes on 1 to 10.
+    `said` are the cells' means [N] in the column `name`, NaN where there is none, `votes` those of the votes in the
+    columns `others`, on 1 to 10.
     """
     known = np.isfinite(said)
     if not known.any():
@@ -131,11 +133,13 @@ def require_same_means(said: np.ndarray, votes: np.ndarray, scales: Sequence[Sca
     if wrong[best].mean() <= MEANS_THAT_DIFFER:
         return
     row, (first, last) = int(np.argmax(wrong[best])), scales[best]
+    pattern = os.path.commonprefix(list(others)) + '*' * (len(others) > 1)
+    offer = '' if label_names.matches(name, pattern) else f', or the {of} with --ignore_columns {pattern!r}'
     own = first + (votes[known][row] - LOWEST) / (HIGHEST - LOWEST) * (last - first)
     raise InputError(f'{where}: found means in the column {name} that are not those of the {of} in '
                      f'{100 * wrong[best].mean():.3g} % of the rows, first {said[known][row]:g} beside {of} with the '
                      f'mean {own:.4g}, expected the same: correct the table, or leave the column out with '
-                     f'--ignore_columns {name!r}')
+                     f'--ignore_columns {name!r}{offer}')
 
 
 def _tolerance(scale: Scale) -> float:

@@ -159,7 +159,8 @@ def _compare_means(rows: Sequence[Row], path: str) -> None:
             scales.append(_ends(group[0]))
         for index, column in enumerate(layout.means):
             said = np.array([row.said[index] for row in group], np.float64)
-            label_scale.require_same_means(said, votes, scales, path, layout.names[column])
+            label_scale.require_same_means(said, votes, scales, path, layout.names[column], [
+                layout.names[each] for each in layout.votes or [layout.vote_list or 0]])
 
 
 def _ends(row: Row) -> label_scale.Scale:
