@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, features
 from utils import check_dataset, data_loader
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
-from utils.data import ava, image_files, image_kinds, pack, packed
+from utils.data import ava, image_files, image_headers, image_kinds, pack, packed
 from utils.data.bad_images import BadImages
 from utils.data.image_set import ImageSet, Reading
 
@@ -215,6 +215,15 @@ def test_a_grey_tiff_of_16_bits_is_scaled(tmp_path):
     Image.fromarray((grey // 256).astype(np.uint8)).save(str(tmp_path / 'a.png'))
     with contextlib.closing(image_files.ImageReader(HOW)) as reader:
         np.testing.assert_array_equal(reader.read(str(tmp_path / 'a.tif')), reader.read(str(tmp_path / 'a.png')))
+
+
+def test_a_bmp_of_os2_is_read_by_pillow(mixed, tmp_path):
+    path, of_today = tmp_path / 'a.bmp', (mixed.images / 'a.bmp').read_bytes()
+    path.write_bytes(b'BM' + struct.pack('<IHHIIHHHH', len(of_today) - 28, 0, 0, 26, 12, 48, 40, 1, 24) + of_today[54:])
+    facts = image_headers.read(str(path))
+    assert (facts.height, facts.width, facts.cause) == (40, 48, 'other BMP')
+    with contextlib.closing(image_files.ImageReader(HOW)) as reader:
+        np.testing.assert_array_equal(reader.read(str(path)), reader.read(str(mixed.folder / 'same' / 'a.png')))
 
 
 @pytest.mark.parametrize('order, type_of_pixels, white_is', [

@@ -510,6 +510,15 @@ def test_names_in_sub_folders_and_in_another_case(tmp_path):
     np.testing.assert_array_equal(again.distributions, found.distributions)
 
 
+def test_a_folder_that_is_cut_off_is_reported_where_no_image_is_found(tmp_path):
+    dataset, lines = make_dataset(tmp_path / 'data', 2), []
+    table = tmp_path / 'labels.csv'
+    table.write_text('image,mean\n/data/x/s/a.jpg,6\n/data/x/s/b.jpg,7\n')
+    with pytest.raises(InputError, match='found none of the 2 labelled images'):
+        ava.read(str(table), str(dataset.images), report=lines.append)
+    assert lines[0] == f'{table}: /data/x/s/ in front of all names is cut off'
+
+
 def test_sub_folders_in_a_column_of_their_own(tmp_path):
     dataset = make_dataset(tmp_path / 'data', 4)
     for number in range(4):

@@ -161,6 +161,7 @@ def test_cells_beyond_the_first_line_are_refused(table, text, more):
     ('[{"file": "a.jpg", "mean": 5}, {"file": "a.jpg", "mean": 6}]', ": object 2: found 'a.jpg' again, which object 1"),
     ('{"a.jpg": 5.5, "b.jpg": 7, "a.jpg": 9}', ": found 'a.jpg' twice in one JSON object, expected each name once: "
                                                'delete one of the two'),
+    ('{"version": 1, "images": [{"file": "a.jpg", "mean": 6}]}', ': found JSON that is no list of objects, expected'),
     ('[{"image": "a.jpg"}]', ': object 1: found the columns image, expected a file name and'),
 ])
 def test_json_that_cannot_be_used(table, text, message):

@@ -142,16 +142,18 @@ def read(ava_dataset_path: str, base_images_path: str, options: LabelOptions = A
     """
     refuse_exchanged(ava_dataset_path, base_images_path)
     exists = has_image(base_images_path) if os.path.isdir(base_images_path) else None
+    report = report or (lambda sentence: None)
     labels = read_labels(ava_dataset_path, options, exists=exists)
+    for sentence in labels.about:  # a folder that is cut off may be why no image is found
+        report(sentence)
     paths, found = find_images(labels.ids, base_images_path)
-    for sentence in _about(ava_dataset_path, base_images_path, labels, paths, found) if report else ():
-        report(sentence)  # type: ignore[misc]
+    for sentence in _about(ava_dataset_path, base_images_path, labels, paths, found):
+        report(sentence)
     return Ratings(labels.ids, paths, labels.distributions, labels.panel).take(found)
 
 
 def _about(path: str, folder: str, labels: Labels, paths: np.ndarray, found: np.ndarray) -> Iterator[str]:
-    """What there is to report of labels and their images."""
-    yield from labels.about
+    """What there is to report of bad lines, and of labels without an image."""
     if labels.bad:
         line, reason = labels.bad[0]
         yield f'{path}: bad lines left out: {len(labels.bad)}, first line {line}: {reason}'

@@ -40,10 +40,16 @@ def _sides(contents: tf.Tensor, head: tf.Tensor) -> tf.Tensor:
         (JPEG, lambda: tf.cast(tf.image.extract_jpeg_shape(contents)[:2], tf.int64)),
         (PNG, lambda: _number(head, 16, tf.int32, count=2, little_endian=False)[::-1]),
         (GIF, lambda: _number(head, 6, tf.uint16, count=2)[::-1]),
-        (BMP, lambda: tf.abs(_number(head, 18, tf.int32, count=2)[::-1])),  # rows from the top: below 0
+        (BMP, lambda: _bmp_sides(head)),
     ]
     index = sum(number * tf.cast(_is(head, kind), tf.int32) for number, (kind, _) in enumerate(kinds, 1))
     return tf.switch_case(index, [lambda: tf.zeros([2], tf.int64), *(read for _, read in kinds)])
+
+
+def _bmp_sides(head: tf.Tensor) -> tf.Tensor:
+    """Height and width of a BMP; OS/2's header of 12 bytes has two bytes of each, others four, below 0 from the top."""
+    return tf.cond(tf.equal(_number(head, 14, tf.int32), 12)[0], lambda: _number(head, 18, tf.uint16, count=2)[::-1],
+                   lambda: tf.abs(_number(head, 18, tf.int32, count=2)[::-1]))
 
 
 def _number(head: tf.Tensor, position: int, dtype: tf.DType, *, count: int = 1,

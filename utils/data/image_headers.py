@@ -147,9 +147,11 @@ def _facts(stream: BinaryIO, size: int) -> Facts:
         width, height = struct.unpack('<HH', head[6:10])
         return facts._replace(height=height, width=width)
     if kind == BMP and len(head) >= 34:
-        width, height, _, bits, compression = struct.unpack('<iiHHI', head[18:34])
+        header, width, height, _, bits, compression = struct.unpack('<IiiHHI', head[14:34])
+        if header == 12:  # OS/2's
+            width, height = struct.unpack('<HH', head[18:22])
         facts = facts._replace(height=abs(height), width=width)
-        is_read = bits in (24, 32) and not compression and struct.unpack('<I', head[14:18])[0] >= 40
+        is_read = bits in (24, 32) and not compression and header >= 40
         return facts if is_read else facts._replace(problem=f'found {OTHER_BMP}', cause='other BMP')
     if kind in (PNG, GIF, BMP):
         return facts._replace(problem=f'found {kind} content without its size', cause='truncated')

@@ -256,7 +256,7 @@ def _objects(value: Any) -> Any:
             value = inside[0]
         elif len(value) > 0 and all(isinstance(each, dict) for each in inside):
             value = [{'file': name, **each} for name, each in value.items()]
-        else:
+        elif not any(isinstance(each, list) and each and isinstance(each[0], dict) for each in inside):
             value = [{'file': name, 'votes' if isinstance(each, list) else 'mean': each}
                      for name, each in value.items()]
     return value if isinstance(value, list) and all(isinstance(each, dict) for each in value) else None
