@@ -36,7 +36,8 @@ except ImportError as missing:
     sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime')
 
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
-ENDINGS = '.jpg', '.jpeg', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'  # in a folder
+ENDINGS = ('.jpg', '.jpeg', '.jfif', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif',
+           '.avif')  # of images in a folder
 KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file's content, whatever its name
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions
 LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25         # AVA's images; see shrunk()

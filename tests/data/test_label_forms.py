@@ -467,6 +467,11 @@ def test_lists_of_ratings(table):
                  'c.json')
     assert 'found ratings from 0 to 90, expected to know their scale' in refused(path)
     assert means_of(path, '--range', '0', '100') == {'a.jpg': 1 + 9 * (70 + 80 + 65 + 90) / 500}
+    path = table(json.dumps([{'image': 'a.jpg', 'ratings': [70, 80, 65, 90, 75]}]), 'd.json')
+    assert refused(path) == (f'{path}: object 1: found lists with numbers from 65 to 90 alone in ratings, expected to '
+                             'know what they are: name them histogram where they count votes, or type --range 0 100 '
+                             "where each number is one rater's score")
+    assert means_of(path, '--range', '0', '100') == {'a.jpg': 1 + 9 * (70 + 80 + 65 + 90 + 75) / 500}
     path = table(json.dumps(dict(zip(['a.jpg', 'b.jpg'], SCORES_OF_TEN))), 'b.json')
     assert refused(path) == (f'{path}: object 1: found lists with numbers from 1 to 10 alone in votes, expected to '
                              'know what they are: name them histogram where they count votes, or ratings where each '

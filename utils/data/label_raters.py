@@ -8,6 +8,7 @@ from utils.base.label_options import LabelOptions
 from utils.data import label_columns, label_names, label_scale
 from utils.data.label_columns import Layout, Search
 from utils.data.label_rows import Part, as_list, number
+from utils.data.label_scale import Scale
 
 _RATER, _SCORE = 'rater', 'score'  # the columns of the rows that come out
 _LISTS_OF_SCORES, _LISTS_OF_VOTES = ('ratings', 'scores'), ('histogram', 'hist', 'label', 'labels', 'distribution',
@@ -32,7 +33,7 @@ def one_row_a_rating(parts: Sequence[Part], options: LabelOptions) -> Tuple[List
     made, about = [], None
     for part in parts:
         search = label_columns.search_in(part, options)
-        wide = _columns_of_raters(search) or _lists_of_ratings(search)
+        wide = _columns_of_raters(search) or _lists_of_ratings(search, options.scale)
         if wide:
             shown = ' ... '.join(part.names[column] for column in dict.fromkeys([wide.columns[0], wide.columns[-1]]))
             about = f'{shown}: the scores of a rater each, {len(wide.raters)} in all'
@@ -76,8 +77,8 @@ def _rater_columns(search: Search) -> List[int]:
     return []
 
 
-def _lists_of_ratings(search: Search) -> Optional[_Wide]:
-    """Lists in cells that are ratings by their name; InputError where it says nothing and they may be."""
+def _lists_of_ratings(search: Search, scale: Optional[Scale]) -> Optional[_Wide]:
+    """Lists in cells that are ratings by their name; InputError where they may be votes, and no `scale` is typed."""
     found = search.first_tier(label_names.VOTE_LIST)
     if len(found) != 1:
         return None
@@ -86,16 +87,24 @@ def _lists_of_ratings(search: Search) -> Optional[_Wide]:
     lists = [as_list(cell) for cell in cells]
     if name in _LISTS_OF_VOTES or not any(lists):
         return None
-    if name in _LISTS_OF_SCORES:
+    values = np.array([number(cell) for each in lists for cell in each or []])
+    are_scores, are_known = label_columns.may_be_scores(values), bool(np.isfinite(values).all())
+    may_be_votes = are_known and all(len(each or []) in label_columns.COUNTS for each in lists)
+    if name in _LISTS_OF_SCORES and (scale or are_scores or not may_be_votes):
         ratings = [[cell] if each is None else each for cell, each in zip(cells, lists)]
         width = max(map(len, ratings))
         return _Wide(found, [str(rater) for rater in range(1, width + 1)],
                      [[*each, *[''] * (width - len(each))] for each in ratings])
-    if all(lists) and label_columns.may_be_scores(np.array([number(cell) for each in lists for cell in each or []])):
-        raise InputError(f'{search.part.where}: found lists with numbers from 1 to 10 alone in {shown}, expected to '
-                         'know what they are: name them histogram where they count votes, or ratings where each number '
-                         "is one rater's score")
-    return None
+    if name in _LISTS_OF_SCORES:
+        span = values.min(), values.max()
+        cure = f'type --range {label_scale.shown(label_scale.likely(*span)[0]).replace(" to", "")}'
+    elif all(lists) and are_scores:
+        span, cure = label_scale.OWN, 'ratings'
+    else:
+        return None
+    raise InputError(f'{search.part.where}: found lists with numbers from {label_scale.shown(span)} alone in {shown}, '
+                     f'expected to know what they are: name them histogram where they count votes, or {cure} where '
+                     "each number is one rater's score")
 
 
 def _compared_means(search: Search, wide: _Wide) -> List[int]:
