@@ -170,7 +170,9 @@ def modelarts(machine, monkeypatch):
     """Starts modelarts_entry.py of a project whose scripts note what they were given."""
     shutil.copy(str(ROOT / 'modelarts_entry.py'), str(machine.root))
     shutil.copytree(str(ROOT / 'utils' / 'base'), str(machine.root / 'utils' / 'base'))
-    script(machine.root / 'test' / 'train_full_1p.sh', '''mkdir -p "$(dirname "$0")/output/0/ckpt"
+    script(machine.root / 'test' / 'train_full_1p.sh', '''[[ ${2:-} != refuse ]] || exit 3
+rm -rf "$(dirname "$0")/output/0"
+mkdir -p "$(dirname "$0")/output/0/ckpt"
 printf '%s\\n' "$@" >"$(dirname "$0")/output/0/args"
 cp "${1#--data_path=}/AVA_dataset/AVA.txt" "$(dirname "$0")/output/0/ckpt/model_001.h5"
 [[ ${2:-} != wait ]] || { trap 'exit 143' TERM; touch "$(dirname "$0")/output/ready"; while :; do sleep 0.05; done; }
@@ -208,6 +210,43 @@ def test_a_bucket_without_moxing_is_an_error(modelarts):
     _, errors = process.communicate()
     assert process.returncode == 1 and errors.count('\n') == 1
     assert errors.startswith("modelarts_entry.py: error: obs://ava: moxing cannot be imported (No module ")
+
+
+def test_modelarts_delivers_what_this_run_wrote_alone(modelarts):
+    for device in '0', '1':
+        earlier = modelarts.root / 'test' / 'output' / device
+        (earlier / 'ckpt').mkdir(parents=True)
+        (earlier / 'ckpt' / 'model_007.h5').write_text('of an earlier run')
+    target = modelarts.folder / 'target'
+    process = modelarts.modelarts('--data_url', modelarts.data, f'--train_url={target}', 'refuse')
+    assert (process.communicate()[1], process.returncode) == ('', 3)
+    assert not target.exists()  # the script ended before it wrote anything
+    process = modelarts.modelarts('--data_url', modelarts.data, f'--train_url={target}')
+    assert (process.communicate()[1], process.returncode) == ('', 0)
+    assert sorted(str(path.relative_to(target)) for path in target.rglob('*.*')) == ['0/ckpt/model_001.h5']
+
+
+@pytest.mark.parametrize('url, words', [
+    ('', 'argument --train_url: found an empty path, expected a file or a folder'),
+    ('obs://out', 'error: obs://out: moxing cannot be imported'),
+    ('{file}/out', 'Not a directory. Change its permissions or choose another --train_url'),
+])
+def test_an_address_that_takes_no_output_is_found_before_the_run(modelarts, url, words):
+    file = modelarts.data / 'AVA_dataset' / 'AVA.txt'
+    process = modelarts.modelarts('--data_url', modelarts.data, f'--train_url={url.format(file=file)}')
+    _, errors = process.communicate()
+    assert process.returncode and words in errors and 'Traceback' not in errors
+    assert not (modelarts.root / 'test' / 'output').exists()
+
+
+def test_output_that_cannot_be_copied_is_reported_with_what_the_script_said(modelarts):
+    target = modelarts.folder / 'target'
+    target.mkdir()
+    (target / '0').write_text('in the way')
+    process = modelarts.modelarts('--data_url', modelarts.data, f'--train_url={target}', 5)
+    _, errors = process.communicate()
+    assert process.returncode == 1 and errors.count('\n') == 1
+    assert 'a directory. The script ended with exit code 5; its output is in ' in errors
 
 
 def test_modelarts_passes_a_signal_on_and_brings_back_what_was_saved(modelarts):
