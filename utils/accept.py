@@ -36,6 +36,8 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
     flags = _flags(argv)
     from utils.base import files
     if flags.json:
+        if os.path.isdir(flags.json):
+            raise errors.InputError(f'--json {flags.json} is a folder. Type the name of a file')
         files.require_writable(os.path.dirname(flags.json), '--json')
 
     from utils.acceptance import fixture, kit, references, report
