@@ -2,11 +2,14 @@
 import functools
 import json
 import os
+import shlex
 from typing import Any, Dict, NamedTuple
 
 from utils.acceptance import figures
 from utils.acceptance.figures import Figures
 from utils.acceptance.fixture import Size
+from utils.base.defaults import ROOT
+from utils.base.errors import InputError
 from utils.device.npu_options import NpuOptions
 
 PATH = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'references.json')
@@ -27,9 +30,17 @@ class Reference(NamedTuple):
 
 @functools.lru_cache(maxsize=None)
 def content() -> Dict[str, Any]:
-    """The whole file: `commits` by part, `host`, `bounds` by precision, `sizes` by name."""
-    with open(PATH, encoding='utf-8') as stream:
-        return json.load(stream)
+    """The whole file: `commits` by part, `host`, `bounds` by precision, `sizes` by name.
+
+    InputError where it cannot be read.
+    """
+    try:
+        with open(PATH, encoding='utf-8') as stream:
+            found = json.load(stream)
+        return {name: found[name] for name in ('commits', 'host', 'bounds', 'sizes', *found)}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f'{PATH} is missing or damaged ({" ".join(str(error).split())}). Bring it back: git -C '
+                         f'{shlex.quote(ROOT)} checkout utils/acceptance/references.json') from error
 
 
 def of_size(size: Size, precision: str) -> Reference:
