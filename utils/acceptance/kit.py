@@ -1,6 +1,7 @@
 """All checks, one after the other."""
+import contextlib
 import tempfile
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
@@ -10,6 +11,7 @@ from utils.acceptance.fixture import Size
 from utils.acceptance.network import Network, build_network
 from utils.acceptance.outcome import FAIL, NOT_CHECKED, Outcome
 from utils.acceptance.references import Reference
+from utils.base import files
 from utils.base.errors import InputError
 from utils.device.device import Run
 
@@ -39,11 +41,14 @@ class Plan(NamedTuple):
 
 
 def check_all(plan: Plan, run: Run, report: Optional[Callable[[str], Any]] = None) -> List[Outcome]:
-    """The outcomes of all CHECKS on the open device `run`; `report` gets what is done next."""
+    """The outcomes of all CHECKS on the open device `run`; `report` gets what is done next.
+
+    InputError where a temporary file cannot be written.
+    """
     reference = references.of_size(plan.size, plan.precision)
     say: Callable[[str], Any] = report or str
     outcomes: List[Outcome] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with _temporary_folder() as folder:
         stage = Stage(FORWARD, 'building the network', list)
         try:
             say(stage.doing)
@@ -52,9 +57,20 @@ def check_all(plan: Plan, run: Run, report: Optional[Callable[[str], Any]] = Non
                 say(stage.doing)
                 outcomes += stage.run()
         except (tf.errors.OpError, InputError) as error:
+            if isinstance(error.__cause__, OSError):  # of a file, which is no fault of the device
+                raise error.__cause__ from None
             outcomes.append(Outcome(stage.checks[0], FAIL, f'{stage.doing}: {" ".join(str(error).split())[:300]}'))
     done = {outcome.check: outcome for outcome in outcomes}
     return [done[check] if check in done else Outcome(check, NOT_CHECKED, _reason(check, run)) for check in CHECKS]
+
+
+@contextlib.contextmanager
+def _temporary_folder() -> Iterator[str]:
+    cure = 'Free space or set TMPDIR to another folder'
+    with files.writing('temporary files', cure):
+        place = tempfile.gettempdir()
+    with files.writing(place, cure), tempfile.TemporaryDirectory() as folder:
+        yield folder
 
 
 def _stages(network: Network, plan: Plan, run: Run, reference: Reference, folder: str) -> List[Stage]:
