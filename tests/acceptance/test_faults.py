@@ -233,6 +233,14 @@ def test_steps_that_differ_from_the_first_time_are_flagged(bench, monkeypatch):
     assert saving.repeat(bench.network, bench.size, first, restored, 0.2).text.startswith('not the same bits')
 
 
+def test_weights_that_are_not_finite_are_not_laid_to_saving(monkeypatch):
+    before = network.State({'conv1/kernel': np.array([0.0, np.nan]), 'scores/bias': np.array([1.0])}, {}, 5)
+    assert saving.different(before, before._replace(weights=dict(before.weights))) == ''  # the same bits
+    outcome = saving.restore(None, fixture.SMALL, saving.Saved('', before, np.array([np.nan])), 0.01)
+    assert (outcome.status, outcome.where) == (FAIL, 'conv1/kernel')
+    assert outcome.text.startswith('the weights of conv1/kernel and 0 more are not finite before they are saved')
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('size', SIZES)
 def test_batchnorm_in_the_wrong_phase_in_training(monkeypatch, size):

@@ -1,10 +1,12 @@
 """The acceptance kit as a whole: on a CPU, in emulated float16, through the stand-in of several releases."""
 import base64
+import errno
 import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ from test_npu import NPU, adapter, no_device  # noqa: F401  skips where there is
 from utils import accept
 from utils.acceptance import fixture, host, kit, references, speed
 from utils.acceptance.outcome import FAIL, NOT_CHECKED, PASS
+from utils.base import files
 from utils.base.defaults import PRECISION_MODES, PRECISION_MODES_V2
+from utils.base.errors import InputError
 from utils.device import device, versions
 
 ALONE = {'speed': NOT_CHECKED, 'ranks alike': NOT_CHECKED, 'ranks as one': NOT_CHECKED}
@@ -129,6 +133,44 @@ def test_a_device_that_raises_an_error_is_a_failure_of_the_check(monkeypatch):
     found = {outcome.check: outcome for outcome in outcomes}
     assert found['forward pass'].status == FAIL and 'DoRunAsync Failed' in found['forward pass'].text
     assert {outcome.status for check, outcome in found.items() if check != 'forward pass'} == {NOT_CHECKED}
+
+
+@pytest.mark.parametrize('text', ['', '{}', '{"sizes": {"64 pix'])
+def test_references_that_are_missing_or_damaged_are_an_error_with_the_cure(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(references, 'PATH', str(tmp_path / 'references.json'))
+    if text:
+        (tmp_path / 'references.json').write_text(text)
+    with pytest.raises(InputError, match=r'references\.json .*Bring it back: git -C .* checkout utils/acceptance/r'):
+        references.content.__wrapped__()
+
+
+FULL_DISK = OSError(errno.ENOSPC, 'No space left on device')
+
+
+@pytest.mark.parametrize('raised', [
+    FULL_DISK, files.cannot_write('model_001.h5', FULL_DISK, 'Choose another --TMP_MODEL_PATF')])
+def test_a_full_temporary_folder_is_no_fault_of_the_device(tmp_path, monkeypatch, raised):
+    def full(*_):
+        raise raised from FULL_DISK
+
+    monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+    monkeypatch.setattr(kit, 'build_network', full)
+    with pytest.raises(InputError, match=f'^cannot write {tmp_path}: No space left on device. Free space or set TMPDIR '
+                                         'to another folder$'):
+        kit.check_all(kit.Plan(fixture.SMALL, 'float32', speed=False), device.Run('cpu', None))
+    assert os.listdir(str(tmp_path)) == []
+
+
+def test_a_folder_in_place_of_the_json_is_found_first(tmp_path):
+    with pytest.raises(InputError, match=f'^--json {tmp_path} is a folder. Type the name of a file$'):
+        accept.main(['--small', '--device', 'cpu', '--json', str(tmp_path)])
+
+
+@pytest.mark.parametrize('size, published', [(fixture.SMALL, False), (fixture.FULL, True)])
+def test_the_publishers_speed_is_that_of_the_full_network(monkeypatch, size, published):
+    seconds = dict.fromkeys(['step', 'feed', 'device', 'compile', 'read_back'], 1.0)
+    monkeypatch.setattr(speed, 'measure', lambda *_: seconds)
+    assert ('0.1459' in speed.check(None, size).text) == published
 
 
 PLANTED = '''

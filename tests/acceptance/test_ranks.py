@@ -28,7 +28,7 @@ class TwoRanks(device.Group):
         return np.array([values, np.add(values, self.apart)])
 
 
-@pytest.mark.parametrize('apart, status', [(0, PASS), (1e-7, FAIL), (np.nan, FAIL)])
+@pytest.mark.parametrize('apart, status', [(0, PASS), (1e-7, FAIL)])
 def test_a_rank_with_other_weights_is_named(monkeypatch, apart, status):
     reference = references.of_size(fixture.SMALL, 'float32')
     monkeypatch.setattr(ranks, 'train', lambda *_: reference.figures)
@@ -36,6 +36,12 @@ def test_a_rank_with_other_weights_is_named(monkeypatch, apart, status):
     alike, as_one = ranks.check(None, fixture.SMALL, run, reference)
     assert (alike.status, as_one.status) == (status, PASS)
     assert status == PASS or alike.text.startswith('rank 1 holds other weights than rank 0')
+
+
+@pytest.mark.parametrize('rows, named', [([[1.0], [np.nan]], '1'), ([[np.nan], [np.inf]], '0, 1')])
+def test_weights_that_are_not_finite_are_said_to_be_so(rows, named):
+    outcome = ranks._alike(np.array(rows))
+    assert outcome.status == FAIL and outcome.text.startswith(f'the weights of rank {named} are not finite. Likely')
 
 
 def together(folder, release, preludes=('', '')):

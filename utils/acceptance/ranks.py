@@ -34,17 +34,28 @@ def train(network: Network, size: Size, run: Run) -> Figures:
     return {CHECK: {name: figures.change(after[name] - before[name]) for name in before if is_trained(name)}}
 
 
+def _alike(norms: np.ndarray) -> Outcome:
+    """Whether all ranks have the same figures [number of ranks, number of figures]."""
+    name = 'ranks alike'
+    lost = [rank for rank, row in enumerate(norms) if not np.isfinite(row).all()]
+    if lost:
+        return Outcome(name, FAIL, f'the weights of rank {", ".join(map(str, lost))} are not finite. Likely cause: the '
+                       'training, if the weights above fail too; else the exchange of gradients',
+                       where=f'rank {lost[0]}')
+    others = [rank for rank, row in enumerate(norms) if row.tobytes() != norms[0].tobytes()]
+    if others:
+        return Outcome(name, FAIL, f'rank {others[0]} holds other weights than rank 0. Likely cause: that rank, or '
+                       'rank 0, does not exchange its gradients', float(np.abs(norms - norms[0]).max()), 0.0,
+                       f'rank {others[0]}')
+    return Outcome(name, PASS, f'the weights of all {len(norms)} ranks are the same to the last digit')
+
+
 def check(network: Network, size: Size, run: Run, reference: Reference) -> List[Outcome]:
     """Whether all ranks hold the same weights after the steps, and those of one device with the total batch."""
     group = run.group
     found = train(network, size, run)[CHECK]
     norms = group.gather([value for figure in found.values() for value in figure.values])
-    apart = np.abs(norms - norms[0]).max(1)
-    others = [rank for rank in range(group.size) if apart[rank] != 0]
-    same = Outcome('ranks alike', PASS, f'the weights of all {group.size} ranks are the same to the last digit')
-    if others:
-        same = Outcome('ranks alike', FAIL, f'rank {others[0]} holds other weights than rank 0. Likely cause: that '
-                       'rank, or rank 0, does not exchange its gradients', float(apart.max()), 0.0, f'rank {others[0]}')
+    same = _alike(norms)
     if TOTAL % group.size:
         return [same, Outcome('ranks as one', NOT_CHECKED, f'{TOTAL} images are not divided by {group.size} ranks')]
     drift, bounds = figures.deviations(found, reference.figures[CHECK]), reference.bounds[CHECK]

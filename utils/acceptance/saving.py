@@ -31,11 +31,15 @@ def save(network: Network, size: Size, state: State, folder: str) -> Saved:
 
 def restore(network: Network, size: Size, saved: Saved, bound: float) -> Outcome:
     """Load the checkpoint into the network, as --resume does, and compare."""
+    check = 'save and load'
+    lost = [name for name, array in saved.state.weights.items() if not np.isfinite(array).all()]
+    if lost:
+        return Outcome(check, FAIL, f'the weights of {lost[0]} and {len(lost) - 1} more are not finite before they are '
+                       'saved. Likely cause: the training; see the lines above', where=lost[0])
     file = model_file.read(saved.path)
     resume.restore(network.model, resume.Start(os.path.dirname(saved.path), file))
     state = network.read()
     wrong = different(saved.state, state)
-    check = 'save and load'
     if wrong:
         return Outcome(check, FAIL, f'{wrong} after loading. Likely cause: resume.restore, or variables that the '
                        'device keeps elsewhere', where=wrong)
@@ -54,10 +58,14 @@ def different(before: State, after: State) -> str:
         return f'the optimiser state differs: {after.steps} steps made, expected {before.steps}'
     for what, expected, found in (('the weights', before.weights, after.weights),
                                   ('the optimiser state', before.velocities, after.velocities)):
-        names = [name for name in expected if name not in found or not np.array_equal(expected[name], found[name])]
+        names = [name for name in expected if name not in found or not _same_bits(expected[name], found[name])]
         if names:
             return f'{what} of {names[0]} and {len(names) - 1} more differ'
     return ''
+
+
+def _same_bits(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.shape == other.shape and one.tobytes() == other.tobytes()
 
 
 def repeat(network: Network, size: Size, first: Training, restored: Outcome, bound: float) -> Outcome:
