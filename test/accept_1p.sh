@@ -4,7 +4,11 @@
 set -euo pipefail
 
 root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
-if [[ ! ${RANK_SIZE:-1} =~ ^[0-9]+$ ]] || ((${RANK_SIZE:-1} < 2)); then exec bash "$root/run.sh" -m utils.accept "$@"; fi
+if [[ ! ${RANK_SIZE:-1} =~ ^[0-9]{1,9}$ ]] || ((10#${RANK_SIZE:-1} == 0)); then
+    echo "accept_1p.sh: error: RANK_SIZE is '$RANK_SIZE', expected a whole number from 1. For one device unset it" >&2
+    exit 1
+fi
+if ((10#${RANK_SIZE:-1} == 1)); then exec bash "$root/run.sh" -m utils.accept "$@"; fi
 # shellcheck source=utils/env.sh
 source "$root/utils/env.sh"
 # shellcheck source=utils/cann.sh

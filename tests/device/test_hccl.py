@@ -52,10 +52,10 @@ def test_auto_follows_the_environment(launched):
 
 
 @pytest.mark.parametrize('engine, name, value, text', [
-    ('hccl', 'RANK_SIZE', None, 'RANK_SIZE is not set, expected a whole number from 0. Start with bash'),
+    ('hccl', 'RANK_SIZE', None, 'RANK_SIZE is not set, expected a whole number from 0. Start a training'),
     ('auto', 'RANK_SIZE', 'eight', "RANK_SIZE is 'eight', expected a whole number"),
     ('auto', 'RANK_ID', None, 'RANK_ID is not set, expected a whole number'),
-    ('auto', 'RANK_ID', '2', 'RANK_ID is 2, expected a number below RANK_SIZE, 2. Start with bash train_8p.sh'),
+    ('auto', 'RANK_ID', '2', 'RANK_ID is 2, expected a number below RANK_SIZE, 2. Start a training with bash'),
     ('auto', 'JOB_ID', None, 'JOB_ID is not set, but RANK_SIZE is 2: HCCL needs a number that all ranks'),
     ('auto', 'RANK_TABLE_FILE', '/nowhere.json', "RANK_TABLE_FILE is '/nowhere.json', expected the file that"),
     ('auto', 'RANK_TABLE_FILE', None, "RANK_TABLE_FILE is '', expected the file that lists"),
@@ -68,6 +68,13 @@ def test_an_environment_that_no_launcher_makes_is_refused(launched, engine, name
         launched.setenv(name, value)
     with pytest.raises(InputError, match='^' + re.escape(text)):
         distribute.join(engine)
+
+
+def test_what_is_missing_names_the_start_of_the_acceptance_kit_too(launched):
+    launched.delenv('JOB_ID')
+    with pytest.raises(InputError, match='such as 10087. Start a training with bash train_8p.sh.*; docs/acceptance.md '
+                                         'says how to start the acceptance kit$'):
+        distribute.join('auto')
 
 
 def test_hccl_is_for_npus_alone(launched):

@@ -23,6 +23,8 @@ HOROVOD_SIZES = 'HOROVOD_SIZE', 'OMPI_COMM_WORLD_SIZE'
 CPU_CYCLE = 'HOROVOD_CYCLE_TIME', '20'
 # In the errors of Horovod and the libraries below it when a rank is lost.
 HOROVOD_MARKS = 'horovod', 'gloo', 'nccl', 'mpi_'
+HOW_TO_START = ('Start a training with bash train_8p.sh, which sets it for each device, or with bash train_1p.sh for '
+                'one device; docs/acceptance.md says how to start the acceptance kit')
 CUT = 200  # characters of such an error that are quoted
 
 
@@ -223,25 +225,23 @@ def _number(name: str, default: Optional[int] = None) -> int:
         return default
     if not re.fullmatch('[0-9]{1,9}', text):
         found = repr(text) if text else 'not set'
-        raise InputError(f'{name} is {found}, expected a whole number from 0. Start with bash train_8p.sh, which sets '
-                         'it for each device, or set it; for one device use bash train_1p.sh')
+        raise InputError(f'{name} is {found}, expected a whole number from 0. {HOW_TO_START}')
     return int(text)
 
 
 def _join_hccl() -> Group:
     size, rank = _number('RANK_SIZE'), _number('RANK_ID')
     if not rank < size:
-        raise InputError(f'RANK_ID is {rank}, expected a number below RANK_SIZE, {size}. Start with bash train_8p.sh, '
-                         'which sets both for each device')
+        raise InputError(f'RANK_ID is {rank}, expected a number below RANK_SIZE, {size}. {HOW_TO_START}')
     if size == 1:
         return Group()
     if not os.environ.get('JOB_ID'):
-        raise InputError(f'JOB_ID is not set, but RANK_SIZE is {size}: HCCL needs a number that all ranks of a '
-                         'training share. Start with bash train_8p.sh, or set JOB_ID=10087')
+        raise InputError(f'JOB_ID is not set, but RANK_SIZE is {size}: HCCL needs a number that all ranks share, '
+                         f'such as 10087. {HOW_TO_START}')
     table = os.environ.get('RANK_TABLE_FILE', '')
     if not os.path.isfile(table):
         raise InputError(f'RANK_TABLE_FILE is {table!r}, expected the file that lists the devices of all {size} ranks. '
-                         'Start with bash train_8p.sh, which writes one for a single host, or set it')
+                         f'{HOW_TO_START}')
     return _Hccl(rank, size, _number('LOCAL_RANK', 0), _number('LOCAL_SIZE', 1))  # as train_8p.sh sets them
 
 
