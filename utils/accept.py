@@ -52,12 +52,12 @@ def main(argv: Optional[List[str]] = None) -> Dict[str, Any]:
         ranks = [[Outcome(**each) for each in rank]
                  for rank in group.gather_objects([outcome.as_json() for outcome in own])]
         found = report.content(ranks, plan, run, flags.npu)
-    if group.is_chief:
         for line in report.text(found):
-            print(line)
-        if flags.json:
-            with files.writing(flags.json, 'Choose another --json'):
-                files.write_json(flags.json, found)
+            group.report(line)
+        group.barrier()  # a launcher ends all ranks with the first that fails
+    if group.is_chief and flags.json:
+        with files.writing(flags.json, 'Choose another --json'):
+            files.write_json(flags.json, found)
     return found
 
 

@@ -1,17 +1,20 @@
 """The acceptance kit with several ranks: two processes, or one with a made-up other."""
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import ROOT
 from test_hccl import LAUNCHED
 from test_npu import Adapter  # skips where there is no contract to make the stand-in from
 
 from utils.acceptance import fixture, kit, ranks, references
 from utils.acceptance.outcome import FAIL, PASS
+from utils.base.errors import InputError
 from utils.device import device
 
 HOROVODRUN = Path(sys.executable).with_name('horovodrun')
@@ -42,6 +45,47 @@ def test_a_rank_with_other_weights_is_named(monkeypatch, apart, status):
 def test_weights_that_are_not_finite_are_said_to_be_so(rows, named):
     outcome = ranks._alike(np.array(rows))
     assert outcome.status == FAIL and outcome.text.startswith(f'the weights of rank {named} are not finite. Likely')
+
+
+def test_a_rank_that_cannot_continue_ends(monkeypatch):
+    """The others wait for it in an exchange, and not in one of the outcomes."""
+    def broken(*_):
+        raise tf.errors.InternalError(None, None, 'GeOp1_0GEOP::::DoRunAsync Failed')
+
+    monkeypatch.setattr(kit, 'build_network', broken)
+    with pytest.raises(InputError, match='^rank 0 of 2: building the network: GeOp1_0GEOP::::DoRunAsync Failed. If '
+                                         'another rank ended before, its output has the reason$'):
+        kit.check_all(kit.Plan(fixture.SMALL, 'float32', speed=False), device.Run('npu', None, group=TwoRanks(0)))
+
+
+ENDS_ALONE = '''
+import os, runpy, sys
+import tensorflow as tf
+from utils.acceptance import measure
+def broken(*_):
+    raise tf.errors.InternalError(None, None, 'planted')
+if os.environ['HOROVOD_RANK'] == '1':
+    measure.train_all = broken
+sys.argv = ['accept', '--small', '--device', 'cpu']
+runpy.run_module('utils.accept', run_name='__main__')
+'''
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not HOROVODRUN.exists(), reason='no Horovod in this environment: bash utils/horovod.sh builds it')
+def test_one_rank_that_fails_alone_ends_all(tmp_path):
+    done = subprocess.run([str(HOROVODRUN), '-np', '2', sys.executable, '-c', ENDS_ALONE], cwd=str(ROOT), timeout=300,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode != 0
+    assert 'accept: error: rank 1 of 2: 10 training steps, saving, loading and repeating: planted. If ' in done.stdout
+
+
+@pytest.mark.parametrize('size, fits', [('abc', False), ('0', False), ('08', True)])
+def test_the_script_refuses_a_rank_size_that_is_no_number(size, fits):
+    done = subprocess.run(['bash', str(ROOT / 'test' / 'accept_1p.sh'), '--help'], capture_output=True, text=True,
+                          env={**os.environ, 'RANK_SIZE': size})
+    assert (done.returncode, done.stderr) == (0, '') if fits else (
+        1, f"accept_1p.sh: error: RANK_SIZE is '{size}', expected a whole number from 1. For one device unset it\n")
 
 
 def together(folder, release, preludes=('', '')):

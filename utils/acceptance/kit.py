@@ -43,12 +43,13 @@ class Plan(NamedTuple):
 def check_all(plan: Plan, run: Run, report: Optional[Callable[[str], Any]] = None) -> List[Outcome]:
     """The outcomes of all CHECKS on the open device `run`; `report` gets what is done next.
 
-    InputError where a temporary file cannot be written.
+    InputError where a temporary file cannot be written and, with several ranks, where this one cannot continue: the
+    others wait for it, until it ends.
     """
     reference = references.of_size(plan.size, plan.precision)
     say: Callable[[str], Any] = report or str
     outcomes: List[Outcome] = []
-    with _temporary_folder() as folder:
+    with _temporary_folder(run) as folder:
         stage = Stage(FORWARD, 'building the network', list)
         try:
             say(stage.doing)
@@ -59,16 +60,20 @@ def check_all(plan: Plan, run: Run, report: Optional[Callable[[str], Any]] = Non
         except (tf.errors.OpError, InputError) as error:
             if isinstance(error.__cause__, OSError):  # of a file, which is no fault of the device
                 raise error.__cause__ from None
-            outcomes.append(Outcome(stage.checks[0], FAIL, f'{stage.doing}: {" ".join(str(error).split())[:300]}'))
+            text = f'{stage.doing}: {" ".join(str(error).split())[:300]}'
+            if run.group.size > 1:
+                raise InputError(f'rank {run.group.rank} of {run.group.size}: {text}. If another rank ended before, '
+                                 'its output has the reason') from error
+            outcomes.append(Outcome(stage.checks[0], FAIL, text))
     done = {outcome.check: outcome for outcome in outcomes}
     return [done[check] if check in done else Outcome(check, NOT_CHECKED, _reason(check, run)) for check in CHECKS]
 
 
 @contextlib.contextmanager
-def _temporary_folder() -> Iterator[str]:
-    cure = 'Free space or set TMPDIR to another folder'
+def _temporary_folder(run: Run) -> Iterator[str]:
+    rank, cure = f' (rank {run.group.rank})' if run.group.size > 1 else '', 'Free space or set TMPDIR to another folder'
     with files.writing('temporary files', cure):
-        place = tempfile.gettempdir()
+        place = tempfile.gettempdir() + rank
     with files.writing(place, cure), tempfile.TemporaryDirectory() as folder:
         yield folder
 
