@@ -38,8 +38,8 @@ def test_a_folder_that_another_process_has_just_removed_holds_none(tmp_path, mon
 def test_the_end_of_an_overwritten_run_is_that_of_its_checkpoints_and_nothing_else(tmp_path):
     for name in ('model_001.h5', 'model_002.h5', 'state.h5', 'notes.txt', 'model_003.h5.tmp'):
         (tmp_path / name).write_bytes(b'')
-    checkpoint.announce_overwrite(str(tmp_path), 'abc')
-    assert checkpoint.overwriting(str(tmp_path)) == 'abc'
+    checkpoint.announce_overwrite(str(tmp_path), 'ab' * 16)
+    assert checkpoint.overwriting(str(tmp_path)) == 'ab' * 16
     checkpoint.finish_overwrite(str(tmp_path / 'model_001.h5'))
     assert checkpoint.overwriting(str(tmp_path)) is None
     assert sorted(os.listdir(str(tmp_path))) == ['model_001.h5', 'model_003.h5.tmp', 'notes.txt']

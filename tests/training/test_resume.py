@@ -382,6 +382,32 @@ def test_an_error_before_the_first_save_leaves_the_old_run_to_be_resumed(shared_
         path: what for path, what in before.items() if '/log' not in path}
 
 
+@pytest.mark.parametrize('content, reason', [
+    ('', 'it holds no id of a run'), ('[1]', 'it holds no id of a run'), ('{"run": 5}', 'it holds no id of a run'),
+    ('{"run": "5"}', 'it holds no id of a run'), ('deep', 'it holds no id of a run'),
+    ('a folder', 'Is a directory'), ('a pipe', 'it is a pipe or a device, expected a file')])
+def test_a_damaged_note_of_an_overwriting_run_costs_no_run(copy, content, reason):
+    note = copy / 'overwrite.json'
+    note.mkdir() if content == 'a folder' else os.mkfifo(str(note)) if content == 'a pipe' else note.write_text(
+        '[' * 100000 if content == 'deep' else content)
+    files = {path.name: path.read_bytes() for path in copy.glob('*.h5')}
+    run_of = model_file.read(str(copy / 'state.h5')).run['id'][:8]
+    said = (f'cannot read {note}, which says which run --overwrite has begun: {reason}. The folder holds model_001.h5, '
+            f'state.h5 of run {run_of}. Move the files of the other run away, if there are two, and remove '
+            'overwrite.json: what is left is used; or start afresh with --overwrite')
+    with pytest.raises(InputError, match=f'^{re.escape(said)}$'):
+        resume.find(str(copy), resume=True, overwrite=False, own_folder=False, report=print)
+    with pytest.raises(InputError, match='^cannot read .*overwrite.json, which says'):
+        checkpoint.find(str(copy), 'newest')
+    assert {path.name: path.read_bytes() for path in copy.glob('*.h5')} == files
+
+
+def test_a_note_that_is_a_pipe_does_not_stop_an_overwriting_run(tmp_path):
+    os.mkfifo(str(tmp_path / 'overwrite.json'))
+    checkpoint.announce_overwrite(str(tmp_path), 'a' * 32)
+    assert checkpoint.overwriting(str(tmp_path)) == 'a' * 32
+
+
 def test_resume_and_overwrite_exclude_each_other(shared_data, copy):
     with pytest.raises(InputError, match='^--resume and --overwrite exclude each other'):
         run(shared_data, copy, '--resume', '--overwrite')

@@ -7,14 +7,16 @@ import re
 import shlex
 from typing import Any, Dict, List, Optional, Sequence
 
-from utils.base import files
+from utils.base import files, reading
 from utils.base.defaults import DEMO_MODEL
 from utils.base.errors import InputError
+from utils.base.text import printable
 from utils.model import keras_file, model_file, trust, trust_network
 
 SAVE_CURE = 'Free space or choose another --TMP_MODEL_PATF; earlier checkpoints are intact'
 CHOICES = 'newest', 'best'  # of --checkpoint, unless a file has that name
 _NAME = re.compile(r'model_(\d{3,})\.h5')
+_RUN = re.compile(r'[0-9a-f]{32}')  # the id of a run, see training/fit.py
 
 
 def path_of(folder: str, epoch: int) -> str:
@@ -50,22 +52,54 @@ def latest(folder: str) -> List[str]:
 # --- overwriting: which run counts is on disk before its first file is, so that a kill at any moment leaves no doubt
 
 
+def is_run_id(value: Any) -> bool:
+    """Whether a value is one that runs are given as their id."""
+    return isinstance(value, str) and bool(_RUN.fullmatch(value))
+
+
+def is_overwritten(folder: str) -> bool:
+    """Whether a run is to replace what else is in `folder`, whichever it is."""
+    return os.path.lexists(os.path.join(folder, files.OVERWRITE))
+
+
 def overwriting(folder: str) -> Optional[str]:
-    """The id of the run that is to replace what else is in `folder`; None where no run is, '' where it cannot be read.
+    """The id of the run that is to replace what else is in `folder`; None where no run is.
+
+    InputError where that cannot be read: then nobody knows which files are of the run that counts.
     """
+    path = os.path.join(folder, files.OVERWRITE)
     try:
-        with open(os.path.join(folder, files.OVERWRITE), encoding='utf-8') as stream:
-            return str(json.load(stream)['run'])
+        run = reading.read_json(path)['run']
+        if is_run_id(run):
+            return run
+        reason = 'it holds no id of a run'
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, LookupError, TypeError):
-        return ''
+    except OSError as error:
+        reason = error.strerror
+    except (ValueError, LookupError, TypeError):
+        reason = 'it holds no id of a run'
+    raise InputError(f'cannot read {path}, which says which run --overwrite has begun: {reason}. The folder holds '
+                     f'{_by_run(folder) or "no checkpoint"}. Move the files of the other run away, if there are two, '
+                     f'and remove {files.OVERWRITE}: what is left is used; or start afresh with --overwrite')
+
+
+def _by_run(folder: str) -> str:
+    """The checkpoints and the training state in `folder`, by the run that wrote them, in words."""
+    runs: Dict[str, List[str]] = {}
+    for path in (*existing(folder), state_path(folder)):
+        with contextlib.suppress(InputError):
+            run = str(model_file.read(path, arrays=False).run.get('id', 'without id'))
+            runs.setdefault(printable(run[:8]), []).append(os.path.basename(path))
+    return ' and '.join(f'{", ".join(names)} of run {run}' for run, names in runs.items())
 
 
 def announce_overwrite(folder: str, run: str) -> None:
     """Note that the run with this id replaces what is in `folder`; InputError where that cannot be written."""
     path = os.path.join(folder, files.OVERWRITE)
     with files.writing(path, SAVE_CURE):
+        if is_overwritten(folder) and not os.path.isfile(path):
+            os.remove(path)  # a pipe would wait for its reader
         files.write_json(path, {'run': run})
 
 
@@ -81,9 +115,9 @@ def finish_overwrite(path: str) -> None:
 
 def withdraw_overwrite(folder: str) -> None:
     """Forget a run that was to replace others and ended before it had saved anything."""
-    run = overwriting(folder)
-    if run is not None and not of_run(latest(folder), run):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, InputError):
+        run = overwriting(folder)
+        if run is not None and not of_run(latest(folder), run):
             os.remove(os.path.join(folder, files.OVERWRITE))
 
 

@@ -60,7 +60,7 @@ def only_writer(saving: Saving, group: Group) -> Iterator[None]:
         if group.is_chief:
             files.require_writable(saving.log_folder, '--TMP_LOG_PATH')
             opened.enter_context(files.only_writer(saving.model_folder, '--TMP_MODEL_PATF'))
-            if checkpoint.overwriting(saving.model_folder) is None:
+            if not checkpoint.is_overwritten(saving.model_folder):
                 opened.enter_context(_withdrawing(saving.model_folder))
         yield
 

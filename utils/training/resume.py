@@ -73,13 +73,14 @@ def find(folder: str, *, resume: bool, overwrite: bool, own_folder: bool, report
     """
     if resume and overwrite:
         raise InputError('--resume and --overwrite exclude each other. Leave one out')
-    stamps, replacing = _stamps(folder), checkpoint.overwriting(folder)
+    stamps = _stamps(folder)
     paths = [path for path, *_ in stamps]
     if not resume:
         if paths and not overwrite and not own_folder:
             raise InputError(f'{paths[-1]} is from an earlier run. Continue it with --resume, choose another '
                              '--TMP_MODEL_PATF, or replace it with --overwrite')
-        return Start(folder, replaces=overwrite or own_folder or replacing is not None, found=stamps)
+        return Start(folder, replaces=overwrite or own_folder or checkpoint.is_overwritten(folder), found=stamps)
+    replacing = checkpoint.overwriting(folder)
     if not paths:
         report(f'{folder}: no run to resume; starting with the first epoch')
         return Start(folder, replaces=replacing is not None, found=stamps)
