@@ -39,12 +39,12 @@ COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_
 ENDINGS = ('.jpg', '.jpeg', '.jfif', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif',
            '.avif')  # of images in a folder
 KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file's content, whatever its name
+NO_FILE = 'a pipe, a device or a folder, expected a file'  # which may keep its reader waiting
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions
 LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25         # AVA's images; see shrunk()
 ORIENTATION = 0x0112                            # EXIF's tag, and how each of its values becomes upright
 UPRIGHT = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE', 6: 'ROTATE_270',
            7: 'TRANSVERSE', 8: 'ROTATE_90'}
-
 Path = Union[str, 'os.PathLike[str]']
 
 
@@ -54,7 +54,6 @@ class ScoreError(ValueError):
 
 class Score(NamedTuple):
     """What people would vote."""
-
     distribution: np.ndarray  # float32 [10], the shares of the scores 1 to 10
     mean: float               # from 1 to 10
     std: float
@@ -63,8 +62,7 @@ class Score(NamedTuple):
 def score(paths: Union[Path, Sequence[Path]], model: Optional[str] = None) -> np.ndarray:
     """Vote distributions, float32 [N, 10], of N image files, in their order; find() lists those of a folder.
 
-    A file that cannot be read is reported as a warning, and its row is NaN. `model` is the path of a NAME_image.onnx;
-    by default the one beside this file or in the current folder. ScoreError where there is no such model.
+    A file that cannot be read is a warning, its row NaN. `model`: see only_model(). ScoreError where there is none.
     """
     files = [os.fspath(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     found = np.full((len(files), 10), np.nan, np.float32)
@@ -88,6 +86,8 @@ class Model:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1  # images are scored side by side
         try:
+            if os.path.exists(self.path) and not os.path.isfile(self.path):
+                raise ValueError(NO_FILE)
             self._session = onnxruntime.InferenceSession(self.path, options, providers=['CPUExecutionProvider'])
             fields = self._session.get_modelmeta().custom_metadata_map
             self.fields: Dict[str, Any] = {name: json.loads(text) for name, text in fields.items()}
@@ -105,7 +105,8 @@ class Model:
                 return path, error
             return path, self.score_pixels(pixels)
 
-        with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+        with concurrent.futures.ThreadPoolExecutor(cores) as pool:
             yield from pool.map(one, paths)
 
     def score_pixels(self, pixels: np.ndarray) -> Score:
@@ -131,19 +132,14 @@ def only_model() -> str:
     return found[0]
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-# --- images
-
 def read(path: str, longest_side: int = LONGEST_SIDE) -> np.ndarray:
     """The image in a file, uint8 [H, W, 3], RGB: the first of several, shrunk() and upright; transparency is ignored.
 
     ScoreError where it cannot be read or has more than MAX_PIXELS.
     """
     try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(NO_FILE)
         with open(path, 'rb') as stream:
             image = Image.open(stream, formats=readable_kinds())
             if image.size[0] * image.size[1] > MAX_PIXELS:
@@ -199,8 +195,7 @@ def shrunk(image: Any, longest_side: int) -> Any:
 
 def averaged(pixels: np.ndarray, length: int, axis: int) -> np.ndarray:
     """`pixels` with `length` of them along `axis`, float64, each the mean of the part that it covers."""
-    # Pillow's BOX takes whole pixels only, which scores 0.08 higher.
-    pixels = np.moveaxis(pixels, axis, 0)
+    pixels = np.moveaxis(pixels, axis, 0)  # Pillow's BOX takes whole pixels only, which scores 0.08 higher
     edges = np.arange(length + 1) * len(pixels) / length
     whole = np.minimum(edges.astype(int), len(pixels) - 1)
     sums = np.cumsum(pixels, axis=0, dtype=np.int32 if pixels.dtype == np.uint8 else np.float64)
@@ -222,10 +217,7 @@ def as_rgb(image: Any) -> Any:
 
 
 def find(paths: Iterable[str], recursive: bool = False) -> Iterator[str]:
-    """The files that `paths` mean: a file itself, a folder its images by name, hidden ones left out.
-
-    What holds no image means itself: reading it says why.
-    """
+    """The files that `paths` mean: a folder its images by name, but hidden ones; all else, and one without, itself."""
     for path in paths:
         inside = list(images_in(path, recursive)) if os.path.isdir(path) else []
         yield from inside or [path]
@@ -242,8 +234,6 @@ def images_in(folder: str, recursive: bool) -> Iterator[str]:
             yield path
 
 
-# --- the command
-
 def printable(name: str) -> str:
     """`name` with codes such as \\x1b in place of what a terminal or UTF-8 cannot hold."""
     def code(character: str) -> str:
@@ -256,9 +246,8 @@ def printable(name: str) -> str:
 def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     """The flags."""
     parser = argparse.ArgumentParser(prog='score.py', description=(
-        'Print the mean score (1 to 10) that people would give to each image, the std of their votes, and the '
-        'percentile of the mean among 43,533 AVA images, as CSV. Files that cannot be scored are reported; the exit '
-        'code is then 1.'))
+        'Print as CSV the mean score (1 to 10) that people would give to each image, the std of their votes, the '
+        "mean's percentile among 43,533 AVA images. Files that cannot be scored are reported; the exit code is 1."))
     parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF; '
                                                                   'HEIC with the package pillow-heif), or a folder')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
@@ -275,7 +264,10 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     for number, (path, found) in enumerate(model.score(files)):
         if isinstance(found, ScoreError):
             failed += 1
-            print(printable(str(found)), file=sys.stderr)
+            try:
+                print(printable(str(found)), file=sys.stderr, flush=True)
+            except OSError:  # it is full, or read no longer: no further line is written to it
+                sys.stderr = open(os.devnull, 'w')  # noqa: SIM115
             continue
         if number == failed:
             lines.writerow(COLUMNS)
@@ -288,13 +280,22 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
 
 if __name__ == '__main__':
     warnings.simplefilter('ignore')  # Pillow's on large images and odd metadata
+    sys.stderr = sys.stderr or open(os.devnull, 'w')  # noqa: SIM115  closed by >&-, as standard output may be
+    if sys.stdout is None:
+        sys.exit('score.py: error: standard output is closed. Redirect it to a file, or to /dev/null for no output')
     sys.stdout.reconfigure(encoding='utf-8', newline='\n')  # type: ignore[attr-defined]
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()  # at exit it would be too late for a sentence
     except ScoreError as error:
         sys.exit(f'score.py: error: {error}')
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of the output went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except OSError as error:
+        if error.filename:
+            sys.exit(f'score.py: error: cannot read {printable(str(error.filename))}: {error.strerror}')
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the exit writes what is left
+        sys.exit(141 if isinstance(error, BrokenPipeError) else 'score.py: error: cannot write to standard output: '
+                 f'{error.strerror}. Free space or redirect it elsewhere')

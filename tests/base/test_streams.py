@@ -5,11 +5,12 @@ import sys
 
 import pytest
 from conftest import ROOT
+from PIL import Image
 
 FULL = 'cannot write to standard output: No space left on device. Free space or redirect it elsewhere'
 CLOSED = 'standard output is closed. Redirect it to a file, or to /dev/null for no output'
 COMMANDS = ['predict.py', 'eval.py', '-m utils.check_dataset', '-m utils.labels', '-m utils.models', '-m utils.records',
-            '-m utils.export', '-m utils.demo_dataset', '-m utils.device.rank_table']
+            '-m utils.export', '-m utils.demo_dataset', '-m utils.device.rank_table', 'score.py']
 
 PRINTS = '''
 import sys
@@ -49,6 +50,39 @@ def test_a_result_that_cannot_be_written(lines, unbuffered):
         assert prints(redirected, lines, PYTHONUNBUFFERED=unbuffered) == answer
     code, out, err = prints('| head -1; exit ${PIPESTATUS[0]}', 100000, PYTHONUNBUFFERED=unbuffered)
     assert (code, out, err) == (141, 'text\n', '')
+
+
+SCORES = """
+import sys, types
+import numpy as np
+class Session:
+    def __init__(self, *_, **__): pass
+    def get_modelmeta(self): return types.SimpleNamespace(custom_metadata_map={'ava_mean_percentiles': '[1, 10]'})
+    def run(self, *_): return np.full(10, .1, np.float32), 5.5, 2.9
+sys.modules['onnxruntime'] = types.SimpleNamespace(SessionOptions=types.SimpleNamespace, InferenceSession=Session)
+import runpy
+runpy.run_path('score.py', run_name='__main__')
+"""
+
+
+def test_scores_without_the_project(tmp_path):
+    """score.py, which imports nothing of it, with a model that is none."""
+    for number in range(200):
+        Image.new('RGB', (2, 2)).save(str(tmp_path / f'{number:03d}{"x" * 200}.png'))
+    (tmp_path / '000.png').write_bytes(b'')
+    os.mkfifo(str(tmp_path / '001.png'))
+
+    def scores(redirected):
+        return shell(f'"$PYTHON" -c "$CODE" {tmp_path} --model "$CODE" {redirected}', CODE=SCORES)
+    code, out, err = scores('')
+    assert code == 1 and len(out.splitlines()) == 201 and err.splitlines()[1:] == [
+        f'{tmp_path}/001.png: unreadable image (a pipe, a device or a folder, expected a file)',
+        'score.py: error: 2 of 202 files could not be scored (listed above)']
+    assert scores('2>&-') == scores('2> /dev/full') == (1, out, '')
+    code, none, err = scores('> /dev/full')
+    assert (code, none, err.splitlines()[-1]) == (1, '', f'score.py: error: {FULL}')
+    assert scores('>&-') == (1, '', f'score.py: error: {CLOSED}\n')
+    assert scores('2> /dev/null | head -1; exit ${PIPESTATUS[0]}') == (141, out.splitlines()[0] + '\n', '')
 
 
 def test_a_training_does_not_end_for_its_log():
