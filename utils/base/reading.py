@@ -3,7 +3,7 @@ import errno
 import json
 import os
 import stat
-from typing import Any, BinaryIO, Callable, Optional
+from typing import Any, BinaryIO, Callable, List, Optional, Tuple
 
 MOST = 1 << 30  # bytes of a file of text
 _BLOCK = 1 << 20
@@ -56,9 +56,10 @@ def read_json(path: str) -> Any:
     return parse_json(read(path).decode('utf-8'))
 
 
-def parse_json(text: str, parse_int: Optional[Callable[[str], Any]] = None) -> Any:
+def parse_json(text: str, parse_int: Optional[Callable[[str], Any]] = None,
+               object_pairs_hook: Optional[Callable[[List[Tuple[str, Any]]], Any]] = None) -> Any:
     """The value of a JSON text; ValueError, and never RecursionError, where it is none or is nested too deep."""
     try:
-        return json.loads(text, parse_int=parse_int)
+        return json.loads(text, parse_int=parse_int, object_pairs_hook=object_pairs_hook)
     except RecursionError as error:
         raise ValueError('it is nested too deep') from error

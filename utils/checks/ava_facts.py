@@ -4,6 +4,7 @@ from typing import Container, Iterator, Tuple
 
 import numpy as np
 
+from utils.base import reading
 from utils.base.defaults import AVA_VOTES
 from utils.base.scores import SCORES
 from utils.data.ava import Labels
@@ -23,8 +24,7 @@ ENOUGH = 1000                    # labels, for means to say something
 
 def git_hash(path: str) -> str:
     """What git hash-object prints for the file at `path`."""
-    with open(path, 'rb') as stream:
-        data = stream.read()
+    data = reading.read_typed(path)
     return hashlib.sha1(b'blob %d\0' % len(data) + data).hexdigest()
 
 

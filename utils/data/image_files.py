@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Deque, Iterator, Optional, Sequence, Tuple, Un
 import numpy as np
 import tensorflow as tf
 
+from utils.base import reading
 from utils.base.errors import InputError, install_command
 from utils.base.preprocessing import Preprocessing
 from utils.data import decoding, image_headers, pipeline
@@ -149,7 +150,7 @@ def _reason(error: Exception) -> str:
 def _contents(path: str) -> Tuple[bytes, str]:
     """The bytes of a file and its kind; InputError where it is none of KINDS."""
     try:
-        with open(path, 'rb') as stream:
+        with reading.open_file(path) as stream:
             start = stream.read(24)
             kind = kind_of(start)
             if kind is None:

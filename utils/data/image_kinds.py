@@ -1,6 +1,8 @@
 """The kinds of image files: the bytes that they begin with, the endings of their names."""
 from typing import Optional
 
+from utils.base import reading
+
 JPEG, PNG, GIF, BMP, WEBP, TIFF, HEIC, AVIF = 'JPEG', 'PNG', 'GIF', 'BMP', 'WebP', 'TIFF', 'HEIC', 'AVIF'
 STARTS = {b'\xff\xd8\xff': JPEG, b'\x89PNG\r\n\x1a\n': PNG, b'GIF8': GIF, b'BM': BMP, b'II*\0': TIFF, b'MM\0*': TIFF}
 BY_ENDING = {'.jpg': JPEG, '.jpeg': JPEG, '.jfif': JPEG, '.png': PNG, '.gif': GIF, '.bmp': BMP,
@@ -27,7 +29,7 @@ def kind_of(start: bytes) -> Optional[str]:
 def kind_of_file(path: str) -> Optional[str]:
     """The kind of the file at `path`; None too where it cannot be read."""
     try:
-        with open(path, 'rb') as stream:
+        with reading.open_file(path) as stream:
             return kind_of(stream.read(24))
     except OSError:
         return None

@@ -4,11 +4,11 @@ import contextlib
 import csv
 import functools
 import io
-import json
 import math
 import re
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
+from utils.base import reading
 from utils.base.errors import InputError, require_packages
 from utils.base.scores import SCORES
 from utils.base.text import printable
@@ -138,8 +138,8 @@ def is_image_name(text: str) -> bool:
 def as_list(cell: Any) -> Optional[List[Any]]:
     """The list in a cell, as JSON or as its text; None where there is none."""
     if isinstance(cell, str) and cell.strip().startswith('['):
-        with contextlib.suppress(ValueError, RecursionError):
-            cell = json.loads(cell)
+        with contextlib.suppress(ValueError):
+            cell = reading.parse_json(cell)
     return cell if isinstance(cell, list) else None
 
 
@@ -225,16 +225,18 @@ def _parsed(text: str, path: str) -> Any:
                              'once: delete one of the two')
         return found
 
-    load = functools.partial(json.loads, parse_int=_whole_number, object_pairs_hook=unique)
+    load = functools.partial(reading.parse_json, parse_int=_whole_number, object_pairs_hook=unique)
     if not text.strip():
         return []
     try:
         return load(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except InputError:
+        raise
+    except ValueError as error:
         lines = [line for line in text.splitlines() if line.strip()]
         try:
             return [load(line) for line in lines if len(lines) > 1 or _refuse(error)]
-        except (json.JSONDecodeError, RecursionError):
+        except ValueError:
             raise InputError(f'{path}: found text that is no JSON ({error}), expected a list of objects with '
                              f'{EXPECTED}: correct the file') from error
 

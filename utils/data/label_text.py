@@ -2,6 +2,7 @@
 import codecs
 from typing import NamedTuple, Optional, Tuple
 
+from utils.base import reading
 from utils.base.errors import InputError
 from utils.data import path_hints
 from utils.data.image_kinds import BMP, kind_of
@@ -48,8 +49,7 @@ def read(path: str, expected: str) -> LabelText:
 def read_bytes(path: str) -> bytes:
     """The bytes of a label file; InputError where it is not there."""
     try:
-        with open(path, 'rb') as file:
-            return file.read()
+        return reading.read_typed(path)
     except tuple(path_hints.NOT_THERE) as error:
         raise InputError(f'{path}: found {path_hints.NOT_THERE[type(error)]}, expected the label file: '
                          f'{path_hints.labels_hint(path)}') from error

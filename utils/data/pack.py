@@ -1,13 +1,12 @@
 """Writing a packed dataset: images resized on all cores into shards, each of which is complete or not there."""
 import contextlib
-import json
 import os
 import zlib
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 import tensorflow as tf
 
-from utils.base import files
+from utils.base import files, reading
 from utils.base.defaults import MAX_BAD_IMAGES
 from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
@@ -164,8 +163,7 @@ def _finished_shard(folder: str, number: int, settings: Dict[str, Any],
                     part: ava.Ratings) -> Optional[Dict[str, Any]]:
     """The part of the manifest of a shard that an earlier run finished; None where it did not."""
     try:
-        with open(_note_of(folder, number), encoding='utf-8') as stream:
-            note = json.load(stream)
+        note = reading.read_json(_note_of(folder, number))
         shard, before = note['shard'], dict(note['settings'])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -6,7 +6,6 @@ reads single images by memory map, in the order of an epoch.
 """
 import collections
 import concurrent.futures
-import json
 import mmap
 import os
 import zlib
@@ -14,7 +13,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 
-from utils.base import errors, memory
+from utils.base import errors, memory, reading
 from utils.base.defaults import FORMS
 from utils.base.errors import InputError
 from utils.base.files import sha256
@@ -86,8 +85,7 @@ def read_manifest(folder: str) -> Dict[str, Any]:
     """The manifest of a finished packed dataset; InputError where there is none."""
     path = os.path.join(folder, MANIFEST)
     try:
-        with open(path, encoding='utf-8') as stream:
-            manifest = json.load(stream)
+        manifest = reading.read_json(path)
         if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
             raise ValueError(f'it does not say {FORMAT!r}')
         manifest = with_defaults(manifest)
@@ -95,7 +93,7 @@ def read_manifest(folder: str) -> Dict[str, Any]:
         raise InputError(f'{folder} has no {MANIFEST}: it is no finished packed dataset. Make one, or resume one that '
                          f'was stopped, with {errors.command_of("utils/records.py")} pack') from error
     except (OSError, ValueError) as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, getattr(error, 'strerror', None) or str(error)) from error
     if manifest['form'] not in FORMS:
         raise InputError(f'{folder} stores images as {short(manifest["form"])}, which is no longer supported: '
                          f'{_pack_anew()}')

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
+from utils.base import reading
 from utils.base.defaults import VAL_SIZE
 from utils.base.errors import InputError
 from utils.base.label_options import AS_USUAL, LabelOptions
@@ -202,8 +203,7 @@ def find_official(labels: str, flag: str = '--split') -> str:
 def read_list(path: str, flag: str = '--split') -> List[str]:
     """The lines of a list of images, without blank ones; InputError where it is no text or has none."""
     try:
-        with open(path, encoding='utf-8-sig') as stream:
-            lines = [line.strip() for line in stream.read().splitlines()]
+        lines = [line.strip() for line in reading.read_typed(path).decode('utf-8-sig').splitlines()]
     except OSError as error:
         last = f'{LAST}, ' if flag == '--split' else ''
         raise InputError(f'{flag}: cannot read {path}: {error.strerror}. Give {last}{OFFICIAL} or the path of a '

@@ -10,6 +10,7 @@ from typing import Any, Dict, List
 import numpy as np
 from numpy.random import RandomState
 
+from utils.base import reading
 from utils.base.defaults import DEMO
 from utils.base.errors import InputError
 from utils.base.files import new_folder
@@ -45,7 +46,7 @@ def _exists(folder: str, manifest: Dict[str, Any]) -> bool:
     if not os.path.lexists(folder) or (os.path.isdir(folder) and not os.listdir(folder)):
         return False
     try:
-        found = json.loads(Path(folder, 'demo.json').read_text())
+        found = reading.read_json(os.path.join(folder, 'demo.json'))
     except (OSError, ValueError) as error:
         raise InputError(f'{folder} exists and is no demo dataset: it has no readable demo.json. Remove it or choose '
                          'another folder') from error

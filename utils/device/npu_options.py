@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any, Dict, List, NamedTuple, Optional, Set, Union
 
-from utils.base import files
+from utils.base import files, reading
 from utils.base.defaults import BFLOAT16_MODES, PRECISION_MODES, PRECISION_MODES_V2
 from utils.base.errors import InputError
 
@@ -144,10 +144,9 @@ def _mixlist(path: str, mode: str) -> str:
         raise InputError(f'--modify_mixlist needs a precision mode of {", ".join(MIXED)}, found {mode}. Leave one of '
                          'the two out')
     try:
-        with open(path, encoding='utf-8') as stream:
-            if isinstance(json.load(stream), dict):
-                return path
-            reason = 'no JSON object'
+        if isinstance(reading.read_json(path), dict):
+            return path
+        reason = 'no JSON object'
     except (OSError, ValueError) as error:
         reason = str(error)
     raise InputError(f'--modify_mixlist: {path} is no list of operators ({reason}). Use a JSON file such as '

@@ -8,7 +8,6 @@ of /dev/davinciN; DEVICE is the logical one that ASCEND_DEVICE_ID takes, see log
 """
 import argparse
 import glob
-import json
 import os
 import re
 import socket
@@ -16,7 +15,7 @@ import subprocess
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
-from utils.base import errors, files
+from utils.base import errors, files, reading
 from utils.base.errors import InputError
 from utils.base.parser import make_parser, parse_flags, typed_path
 
@@ -136,8 +135,7 @@ def _own_names() -> List[str]:
 def read(path: str) -> Dict[str, Any]:
     """A rank table; InputError where the file holds none, or where its ranks are not 0, 1, 2, ..."""
     try:
-        with open(path, encoding='utf-8') as stream:
-            table = json.load(stream)
+        table = reading.read_json(path)
         ranks = sorted(int(device['rank_id']) for server in table['server_list'] for device in server['device'])
         if ranks != list(range(len(ranks))) or not ranks:
             raise ValueError(f'ranks {ranks}')

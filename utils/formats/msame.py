@@ -8,7 +8,6 @@ OUTPUTS/.../000000_output_0.bin or .txt       what msame writes for 000000.bin
 import contextlib
 import csv
 import itertools
-import json
 import os
 import re
 import shlex
@@ -17,7 +16,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 import numpy as np
 
 from utils import score_utils
-from utils.base import errors
+from utils.base import errors, reading
 from utils.base.errors import InputError
 from utils.base.files import new_folder, sha256, write_json
 from utils.base.progress import progress
@@ -130,8 +129,7 @@ def _read_labels(bins: str) -> Tuple[Dict[str, Any], List[Tuple[str, int]], np.n
     """The manifest, each image's file, without .bin, and row in it, and the true distributions [N, 10]."""
     path = os.path.join(bins, MANIFEST)
     try:
-        with open(path, encoding='utf-8') as stream:
-            manifest = json.load(stream)
+        manifest = reading.read_json(path)
         if manifest['format'] != FORMAT:
             raise ValueError(f'format {manifest["format"]!r}')
         path = os.path.join(bins, LABELS)

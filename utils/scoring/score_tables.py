@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Op
 import numpy as np
 
 from utils import score_utils
-from utils.base import files, progress
+from utils.base import files, progress, reading
 from utils.base.errors import InputError
 from utils.base.percentiles import percentile
 from utils.base.scores import SCORES
@@ -261,7 +261,7 @@ def _read_row(line: bytes, output: Output, number: int) -> Tuple[str, float]:
     names, is_csv = output.names, output.format == 'csv'
     try:
         text = line.decode('utf-8')
-        row = next(csv.reader([text])) if is_csv else json.loads(text)
+        row = next(csv.reader([text])) if is_csv else reading.parse_json(text)
         values = row if is_csv else [row[name] for name in names]
         mean = float(values[names.index(MEAN)])
         if len(row) == len(names) and SCORES[0] <= mean <= SCORES[-1]:

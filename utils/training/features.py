@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils import data_loader, nima
-from utils.base import files
+from utils.base import files, reading
 from utils.base.errors import InputError
 from utils.base.progress import bar
 from utils.data.bad_images import BadImages
@@ -178,8 +178,7 @@ class _Progress(NamedTuple):
 def _manifest(folder: str) -> Dict[str, Any]:
     """The manifest of a folder; empty where there is none, or none that can be read."""
     try:
-        with open(os.path.join(folder, MANIFEST), encoding='utf-8') as stream:
-            found = json.load(stream)
+        found = reading.read_json(os.path.join(folder, MANIFEST))
         return found if isinstance(found, dict) else {}
     except (OSError, ValueError):
         return {}

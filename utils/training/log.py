@@ -6,7 +6,6 @@ in train.csv and null in summary.json, as JSON knows no NaN.
 import contextlib
 import csv
 import io
-import json
 import math
 import os
 import sys
@@ -15,9 +14,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 import numpy as np
 
 from utils import score_utils
-from utils.base import files
+from utils.base import files, reading
 from utils.base.errors import InputError
 from utils.base.text import finite
+from utils.model import checkpoint
 
 CSV, SUMMARY = 'train.csv', 'summary.json'
 # `constant` is the prediction of score_utils.constant_prediction for every image.
@@ -152,8 +152,8 @@ def waited(srccs: Sequence[float]) -> int:
 def run_id(folder: str) -> Optional[str]:
     """The id of the run that wrote the log in `folder`; None without one, or in an older log."""
     try:
-        with open(os.path.join(folder, SUMMARY), encoding='utf-8') as stream:
-            return json.load(stream).get('run')
+        run = reading.read_json(os.path.join(folder, SUMMARY)).get('run')
+        return run if checkpoint.is_run_id(run) else None
     except (OSError, ValueError, AttributeError):
         return None
 

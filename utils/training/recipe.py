@@ -7,12 +7,12 @@
 """
 import argparse
 import hashlib
-import json
 import os
 import shlex
 import sys
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
+from utils.base import reading
 from utils.base.defaults import from_root
 from utils.base.errors import InputError
 from utils.base.text import short
@@ -60,14 +60,13 @@ def read(named: str) -> Recipe:
     """The recipe of a name in recipes/, or of a file; InputError, with those there are, where it is none."""
     path = os.path.join(FOLDER, f'{named}.json') if not os.path.dirname(named) else named
     try:
-        with open(path, 'rb') as stream:
-            data = stream.read()
+        data = reading.read_typed(path)
     except OSError as error:
         names = ', '.join(sorted(os.path.splitext(name)[0] for name in os.listdir(FOLDER) if name.endswith('.json')))
         raise InputError(f'--recipe: cannot read {path}: {error.strerror}. Give one of {names}, or the path of a '
                          'recipe file') from error
     try:
-        found = json.loads(data.decode('utf-8'))
+        found = reading.parse_json(data.decode('utf-8'))
         return Recipe(os.path.splitext(os.path.basename(path))[0], hashlib.sha256(data).hexdigest(), *_stages(found))
     except ValueError as error:
         raise InputError(f'--recipe: {path}: {error}. Write a recipe as those in {FOLDER} are written') from error
