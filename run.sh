@@ -23,6 +23,5 @@ source "$root/utils/env.sh"
 # shellcheck source=utils/cann.sh
 source "$nima_root/utils/cann.sh"
 nima_one_device
-if [[ $file == pip.py ]]; then exec "$NIMA_PYTHON" "$@"; fi
 if [[ $1 == -m ]]; then exec "${nima_module[@]}" "${@:2}"; fi
 exec "$NIMA_PYTHON" "$nima_root/$file" "${@:2}"

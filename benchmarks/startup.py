@@ -18,13 +18,13 @@ FEW, MOST_FOR_FEW = 10, 1.5  # images; times the import and the network
 REAL_LABELS = turns.SHARED / 'ava_labels' / 'AVA_43533.txt'
 
 LEAST = '''import os, sys
-sys.path.insert(0, {root!r})
+sys.path[0] = {root!r}
 from benchmarks import step_worker
 step_worker.built({size})
 os._exit(0)  # as the other does: neither pays for TensorFlow's end
 '''
 NETWORK = '''import os, sys
-sys.path.insert(0, {root!r})
+sys.path[0] = {root!r}
 import tensorflow as tf
 from utils import nima
 tf.keras.backend.set_learning_phase(0)
@@ -33,7 +33,7 @@ nima.with_head(base, 0.75)
 os._exit(0)
 '''
 TRAIN = '''import os, sys
-sys.path.insert(0, {root!r})
+sys.path[0] = {root!r}
 import train
 from utils.training import state
 state.TrainingState.on_batch_begin = lambda *_, **__: os._exit(0)  # the first batch is there, the first step begins

@@ -32,8 +32,9 @@ PATIENCE = 900.0                  # seconds for one turn
 QUIET = 0.1                       # by which the ratio of the medians and the median of the ratios may differ
 OPEN = contextlib.ExitStack()     # of a worker: what stays open until its process ends
 ROUNDS: Dict[str, Any] = {'type': count, 'metavar': 'N', 'help': 'rounds to time (default: as many as it needs)'}
-CALL = f'''import importlib, json, sys
-sys.path.insert(0, {str(ROOT)!r})
+CALL = f'''import sys
+sys.path[0] = {str(ROOT)!r}  # in place of the current folder
+import importlib, json
 module, function, given = sys.argv[1:]
 work = getattr(importlib.import_module('benchmarks.' + module), function)(**json.loads(given))
 from benchmarks import turns

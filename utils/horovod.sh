@@ -7,7 +7,10 @@ root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=utils/env.sh
 source "$root/utils/env.sh"
 
-if "$NIMA_PYTHON" -c 'import horovod.tensorflow' 2>/dev/null; then
+imports_horovod=("$NIMA_PYTHON" -c 'import sys
+sys.path.pop(0)  # the current folder, whose files are no packages
+import horovod.tensorflow')
+if "${imports_horovod[@]}" 2>/dev/null; then
     echo "Horovod is already installed: $NIMA_PYTHON"
     exit 0
 fi
@@ -23,4 +26,4 @@ export HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_PYTORCH=1 H
 echo 'Building Horovod 0.28.1: some minutes' >&2
 "$NIMA_PYTHON" -I -m pip install 'setuptools<68' wheel
 "$NIMA_PYTHON" -I -m pip install --no-build-isolation -r "$root/requirements-horovod.txt"
-"$NIMA_PYTHON" -c 'import horovod.tensorflow'
+"${imports_horovod[@]}"

@@ -1,7 +1,11 @@
 """A checkpoint is opened once to be scored or exported, and each candidate once to be resumed."""
 import collections
+import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import h5py
 import pytest
@@ -11,6 +15,7 @@ import eval as score
 import predict
 import train
 from utils import export
+from utils.base.errors import InputError
 from utils.model import trust
 
 
@@ -67,19 +72,51 @@ def test_the_trial_starts_before_and_is_waited_for_once(tmp_path, no_trials):
     trust.start_trials([path, path, str(tmp_path / 'nowhere.h5'), str(tmp_path)])
     (process,) = trust._TRIALS.values()
     trust.try_to_read(path)
-    assert process.returncode == 0 and not trust._TRIALS
+    assert process.returncode == trust.TRIED and not trust._TRIALS
     trust.start_trials([path])
     assert not trust._TRIALS
 
 
-def test_a_trial_that_a_signal_ends_is_distrusted(tmp_path, no_trials):
+@pytest.mark.parametrize('number, found', [
+    (signal.SIGSEGV, 'a damaged HDF5 file that the HDF5 library cannot read'),
+    (signal.SIGKILL, r'cannot check .*model.h5: the process that tries to read it first was ended by SIGKILL. Run '),
+    (0, r'cannot check .*model.h5: the process that tries to read it first ended with code 0. Run ')])
+def test_a_trial_that_does_not_come_to_its_end(tmp_path, no_trials, monkeypatch, number, found):
     path = tmp_path / 'model.h5'
     path.write_bytes(b'x')
+    if not number:
+        monkeypatch.setattr(trust, '_TRIAL', 'pass')
     trust.start_trials([str(path)])
     (process,) = trust._TRIALS.values()
-    process.kill()
-    with pytest.raises(trust.DistrustError, match='a damaged HDF5 file that the HDF5 library cannot read'):
+    process.send_signal(number)
+    with pytest.raises(InputError, match=found) as refused:
         trust.try_to_read(str(path))
+    assert isinstance(refused.value, trust.DistrustError) == (number == signal.SIGSEGV) and not trust._TRIED
+
+
+def test_no_file_of_the_current_folder_is_run(tmp_path, no_trials, monkeypatch):
+    path = str(make_model(tmp_path / 'model.h5'))
+    trust._TRIED.clear()
+    monkeypatch.chdir(tmp_path)
+    for name in ('json', 'h5py', 'utils', 'ctypes'):
+        (tmp_path / f'{name}.py').write_text(f'open("RAN", "w"); raise SystemExit({trust.TRIED})')
+    trust.try_to_read(path)
+    assert not (tmp_path / 'RAN').exists()
+
+
+def test_a_trial_ends_with_the_process_that_started_it(tmp_path):
+    os.mkfifo(str(tmp_path / 'pipe'))  # to open it takes for ever
+    code = ('import os, sys; from utils.model import trust; trust._start_trial(sys.argv[1], (1,)); '
+            'print(trust._TRIALS[(1,)].pid, flush=True); sys.stdin.read()')
+    with subprocess.Popen([sys.executable, '-c', code, str(tmp_path / 'pipe')], cwd=str(ROOT), text=True,
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
+        trial = int(parent.stdout.readline())
+        assert os.getsid(trial) == trial
+        parent.kill()
+    deadline = time.monotonic() + 60
+    while os.path.exists(f'/proc/{trial}') and ' Z ' not in Path(f'/proc/{trial}/stat').read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_second_process_does_not_import_tensorflow(tmp_path):

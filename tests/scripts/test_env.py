@@ -471,6 +471,8 @@ def test_signals_reach_what_run_started(commands, words):
 
 def test_pip_is_that_of_the_python_that_runs_the_project(tmp_path):
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ['PATH']])
+    for name in ('pip', 'json'):  # of the current folder, so not to be run
+        (tmp_path / f'{name}.py').write_text('raise SystemExit("run")')
     done = subprocess.run(['bash', str(ROOT / 'run.sh'), '-m', 'pip', '--version'], cwd=str(tmp_path),
                           env={**os.environ, 'PATH': path}, capture_output=True, text=True)
     assert done.returncode == 0 and sys.prefix in done.stdout

@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -23,6 +24,14 @@ EXPANSION = 16              # of compressed arrays, all together: weights hardly
 JSON_DEPTH = 64
 JSON_DIGITS = 25            # of a whole number
 TRIAL_SECONDS = 300         # to read all of a file
+TRIED = 97                  # a trial's exit code when it has read its file; another one says nothing of the file
+CRASHES = frozenset({signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP})
+_TRIAL = f'''import sys
+sys.path[0] = {ROOT!r}  # in place of the current folder, whose files are not to be run
+from utils.model import trust
+trust.end_with_parent(int(sys.argv[1]))
+trust.read_all(sys.argv[2])
+sys.exit(trust.TRIED)'''
 
 Identity = Tuple[int, ...]
 
@@ -57,26 +66,41 @@ def start_trials(paths: Iterable[str]) -> None:
 def _start_trial(path: str, identity: Identity) -> None:
     """Nothing where the file is as it was when it was tried, or as this process wrote it."""
     if identity not in _TRIED and identity not in _TRIALS:
-        _TRIALS[identity] = subprocess.Popen(
-            [sys.executable, '-c', f'import sys; sys.path.insert(0, {ROOT!r}); from utils.model import trust; '
-             'trust.read_all(sys.argv[1])', path],
+        _TRIALS[identity] = subprocess.Popen(  # in a session of its own: Ctrl-C ends this process, which ends it
+            [sys.executable, '-c', _TRIAL, str(os.getpid()), path], start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def try_to_read(path: str) -> None:
-    """DistrustError where another process that reads all of `path` is ended by it, as damaged HDF5 files can do."""
+    """Have another process read all of `path`, as damaged HDF5 files can end the process that reads them.
+
+    DistrustError where it crashed or took too long; InputError where it ended in another way before it had read all.
+    """
     identity = _identity(path)
     _start_trial(path, identity)
     if identity in _TRIED:
         return
+    code = -signal.SIGSEGV
     with _TRIALS.pop(identity) as process, contextlib.suppress(subprocess.TimeoutExpired):
         try:
-            if process.wait(TRIAL_SECONDS) >= 0:  # otherwise a signal ended it
-                _TRIED.add(identity)
-                return
+            code = process.wait(TRIAL_SECONDS)
         finally:
             process.kill()  # where the time is up, or Ctrl-C came
-    raise DistrustError('a damaged HDF5 file that the HDF5 library cannot read')
+    if -code in CRASHES:
+        raise DistrustError('a damaged HDF5 file that the HDF5 library cannot read')
+    if code != TRIED:
+        ended = f'ended with code {code}' if code >= 0 else f'was ended by {signal.Signals(-code).name}'
+        raise InputError(f'cannot check {path}: the process that tries to read it first {ended}. Run the same command '
+                         'again; where that does not help, free memory')
+    _TRIED.add(identity)
+
+
+def end_with_parent(parent: int) -> None:
+    """Let Linux end this process, a trial, as soon as the process `parent` that started it ends in any way."""
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it ended before that
+        sys.exit()
 
 
 def trust_own(path: str) -> None:
