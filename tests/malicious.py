@@ -83,6 +83,40 @@ def many_calls(config):
     dense['inbound_nodes'] *= 30001
 
 
+def nested(config):
+    """Networks in networks, each of which calls the next one 30 times in series: few bytes, and 30 ** 4 calls."""
+    made = {'class_name': 'ReLU', 'name': 'relu', 'config': {'name': 'relu'}}
+    for depth in range(4):
+        name, taken = f'net{depth}', [[f'in{depth}', 0, 0]]
+        first = 1 if made['class_name'] == 'Model' else 0  # such a one has been called once, when it was made
+        taken += [[made['name'], number + first, 0] for number in range(30)]
+        made['inbound_nodes'] = [[source] for source in taken[:-1]]
+        image = {'class_name': 'InputLayer', 'name': f'in{depth}', 'inbound_nodes': [],
+                 'config': {'batch_input_shape': [None, 32, 32, 3], 'name': f'in{depth}'}}
+        made = {'class_name': 'Model', 'name': name, 'config': {
+            'name': name, 'layers': [image, made], 'input_layers': taken[:1], 'output_layers': taken[-1:]}}
+    layers = config['config']['layers']
+    made['inbound_nodes'] = [[[layers[0]['name'], 0, 0, {}]]]
+    layers.insert(1, made)
+    layer(config, 'conv')['inbound_nodes'] = [[['net3', 1, 0, {}]]]
+
+
+def backwards(config):
+    """A chain of layers that is listed from its end, and a layer of many calls before it: each round finds one."""
+    layers = config['config']['layers']
+    names = [layers[0]['name'], *(f'link{number}' for number in range(1000))]
+    links = [{'name': name, 'class_name': 'ReLU', 'config': {'name': name}, 'inbound_nodes': [[[before, 0, 0, {}]]]}
+             for before, name in zip(names, names[1:])]
+    many = {'name': 'many', 'class_name': 'ReLU', 'config': {'name': 'many'},
+            'inbound_nodes': [[[names[-1], 0, 0, {}]]] * 20000}
+    layer(config, 'conv')['inbound_nodes'] = [[['many', 0, 0, {}]]]
+    layers[1:1] = [many, *reversed(links)]
+
+
+def trained(config):
+    layer(config, 'conv')['inbound_nodes'][0][0][3] = {'training': True}
+
+
 def added_up(config):
     """A large tensor plus itself as often as it takes to fill any memory."""
     layers = config['config']['layers']
@@ -197,6 +231,9 @@ ALTERED = {  # name -> alteration, what is said about the file
     'a layer for nothing': (network(dangling), "a network whose layer 'more' leads to no output"),
     'two layers of a name': (network(twins), 'a network whose layers have no names of their own'),
     'many calls': (network(many_calls), 'a network whose layers take more than 30000 outputs'),
+    'calls in calls': (network(nested), 'a network whose layers take more than 30000 outputs'),
+    'layers in an order against Keras': (network(backwards), 'in an order that Keras finds only after 205[0-9]* tries'),
+    'a layer in training': (network(trained), r"a layer Conv2D that is called with .*'training': True"),
     'a dilation': (settings('conv', dilation_rate=[2 ** 16, 1]), "with 'dilation_rate' .*which this version"),
     'a magnification': (with_layer('UpSampling2D', size=[1000, 1000]), 'values for an image of 3072, more than'),
     'a border': (with_layer('ZeroPadding2D', padding=[[100000, 100000]] * 2), 'values for an image of 3072, more than'),

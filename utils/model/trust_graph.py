@@ -1,38 +1,50 @@
 """Whether the layers of a network can be put in order: before Keras, which would look for that order for ever.
 
 Keras builds a network from its JSON by trying every call of a layer again until the outputs that it takes are there.
-What follows is that search, without building anything, ended where a round finds nothing.
+What follows finds that order without building anything, and how much Keras would have to do.
 """
-from typing import Any, Dict, List, Set, Tuple
+import heapq
+from typing import Any, Dict, List, NamedTuple, Set, Tuple
 
 from utils.base.text import short
 from utils.model.trust import DistrustError
 
-SOURCES = 30000  # layer outputs that all calls take; NASNetLarge has 1300
+SOURCES = 30000  # layer outputs that all calls take, a network's own at each of its calls; NASNetLarge has 1300
+TRIES = 10 ** 6  # of calls, until Keras has the order; some thousand where layers are listed as Keras writes them
 NETWORKS = frozenset({'Model', 'Functional', 'Sequential'})
 
 Source = Tuple[str, int, int]  # a layer's name, which of its calls, which of that call's outputs
 
 
-def check(network: Dict[str, Any]) -> int:
-    """The number of outputs of a parsed network; DistrustError unless it can be built from its input on.
+class _Size(NamedTuple):
+    """What a network, or a layer, amounts to where it is called once."""
+
+    outputs: int = 1
+    sources: int = 1  # that are taken within
+
+
+def check(network: Dict[str, Any]) -> None:
+    """DistrustError unless a parsed network can be built from its input on.
 
     Every name, call and output that a layer takes has to exist, in networks inside it too, and every layer has to lead
     to an output, as in each network that Keras writes. trust_network.py has checked the layers themselves.
     """
+    _size(network)
+
+
+def _size(network: Dict[str, Any]) -> _Size:
     settings = network['config']
     layers = settings['layers'] if isinstance(settings, dict) else settings
-    inside = [check(layer) if layer['class_name'] in NETWORKS else 1 for layer in layers]
+    inside = [_size(layer) if layer['class_name'] in NETWORKS else _Size() for layer in layers]
     if network['class_name'] == 'Sequential':
-        return inside[-1] if inside else 1
+        return _Size(inside[-1].outputs if inside else 1, _limited(sum(size.sources for size in inside)))
     names = [layer.get('name') for layer in layers]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise DistrustError('a network whose layers have no names of their own')
-    outputs_of = dict(zip(names, inside))
+    outputs_of = {name: size.outputs for name, size in zip(names, inside)}
     calls = {layer['name']: [_sources(layer['name'], call) for call in _list(layer.get('inbound_nodes', []), layer)]
              for layer in layers}
-    if sum(len(call) for each in calls.values() for call in each) > SOURCES:
-        raise DistrustError(f'a network whose layers take more than {SOURCES} outputs of others')
+    taken = _limited(sum(max(1, sum(map(len, calls[name]))) * size.sources for name, size in zip(names, inside)))
     there = _order(layers, calls)
     ends = [end for key in ('input_layers', 'output_layers') for end in _ends(settings, key)]
     for name, sources in [*((name, call) for name, each in calls.items() for call in each), ('the network', ends)]:
@@ -40,7 +52,13 @@ def check(network: Dict[str, Any]) -> int:
             _require(source, name, there, outputs_of)
     outputs = _ends(settings, 'output_layers')
     _require_reached(names, calls, outputs)
-    return len(outputs)
+    return _Size(len(outputs), taken)
+
+
+def _limited(sources: int) -> int:
+    if sources > SOURCES:
+        raise DistrustError(f'a network whose layers take more than {SOURCES} outputs of others')
+    return sources
 
 
 def _list(value: Any, layer: Dict[str, Any]) -> List[Any]:
@@ -79,27 +97,37 @@ def _order(layers: List[Dict[str, Any]], calls: Dict[str, List[List[Source]]]) -
     An input has one from the start, and so has a network inside another one that knows the shape of its own.
     """
     there = {layer['name']: int(_knows_its_shape(layer)) for layer in layers}
-    waiting = {name: each for name, each in calls.items() if each}
-    for each in waiting.values():
-        for source in (source for call in each for source in call):
-            if source[0] not in there:
-                raise DistrustError(f'a network that takes the output of {short(source[0])}, which is none of its '
-                                    'layers')
-    while waiting:
-        found = False
-        for name in list(waiting):
-            later = []
-            for call in waiting.pop(name):
-                if all(number < there[source] for source, number, _ in call):
-                    there[name] += 1
-                    found = True
-                else:
-                    later.append(call)
-            if later:
-                waiting[name] = later
-        if not found:
-            raise DistrustError(f'a network whose layers cannot be put in order: {short(min(waiting))} needs an output '
-                                'that is never there')
+    owners: List[str] = []               # of each call, in the order in which Keras looks at them
+    lacks: List[int] = []                # of each call: how many of its sources are not there yet
+    waiting: Dict[Tuple[str, int], List[int]] = {}  # a call of a layer -> the calls that take its output
+    ready: List[Tuple[int, int]] = []    # a heap: the round in which Keras makes a call, and which one
+    for name, call in ((layer, call) for layer in there for call in calls[layer]):
+        unknown = [source for source, _, _ in call if source not in there]
+        if unknown:
+            raise DistrustError(f'a network that takes the output of {short(unknown[0])}, which is none of its layers')
+        absent = [(source, number) for source, number, _ in call if number >= there[source]]
+        for each in absent:
+            waiting.setdefault(each, []).append(len(owners))
+        if not absent:
+            ready.append((1, len(owners)))
+        owners.append(name)
+        lacks.append(len(absent))
+    tries = 0
+    while ready:
+        turn, index = heapq.heappop(ready)
+        tries += turn
+        name = owners[index]
+        there[name] += 1
+        for later in waiting.pop((name, there[name] - 1), ()):
+            lacks[later] -= 1
+            if not lacks[later]:
+                heapq.heappush(ready, (turn + (later < index), later))
+    if waiting:
+        never = min(name for name, number in zip(owners, lacks) if number)
+        raise DistrustError(f'a network whose layers cannot be put in order: {short(never)} needs an output that is '
+                            'never there')
+    if tries > TRIES:
+        raise DistrustError(f'a network whose layers are in an order that Keras finds only after {tries} tries')
     return there
 
 

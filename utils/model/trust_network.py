@@ -103,7 +103,10 @@ def _check_layer(layer: Dict[str, Any]) -> None:
 
 
 def _check_calls(layer: Dict[str, Any]) -> None:
-    """DistrustError where a layer is called with anything but the outputs of others."""
+    """DistrustError where a layer is called with anything but the outputs of others.
+
+    In a training mode, BatchNorm and Dropout would make an image's scores depend on its batch or on chance.
+    """
     calls = layer.get('inbound_nodes', [])
     if not isinstance(calls, list):
         raise DistrustError(f'a layer {_class(layer)} that is called with {short(calls)}')
@@ -111,7 +114,7 @@ def _check_calls(layer: Dict[str, Any]) -> None:
         for source in call if isinstance(call, list) else [call]:
             options = source[3] if isinstance(source, list) and len(source) == 4 else {}
             if not isinstance(source, list) or not isinstance(options, dict) or set(options) - {'training', 'mask'} or (
-                    any(value not in (None, True, False) for value in options.values())):
+                    any(value is not None and value is not False for value in options.values())):
                 raise DistrustError(f'a layer {_class(layer)} that is called with {short(source)}')
 
 
