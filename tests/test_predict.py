@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -135,6 +136,15 @@ def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):
         assert said in printed.err
 
 
+def test_what_is_said_of_a_name_is_one_line(model, tmp_path, capsys):
+    name = os.fsdecode(b'b\x1b[31m\xff\nTraceback.jpg')
+    (tmp_path / name).write_text('bad')
+    with pytest.raises(InputError):
+        run(model, tmp_path)
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if '.jpg' in line]
+    assert f'{tmp_path}/b\\x1b[31m\\xff\\x0aTraceback.jpg: ' in line and line.isprintable()
+
+
 def test_the_bomb_among_the_bad_images(model, shared, capsys):
     with pytest.raises(InputError, match='1 of 1 files could not be scored'):
         run(model, shared / 'bad_images' / 'bomb_max_size.jpg')
@@ -249,6 +259,17 @@ def test_ctrl_c_leaves_whole_lines_and_a_reader_that_goes_away_no_traceback(mode
         assert process.wait() == code and 'Traceback' not in errors and 'Exception' not in errors, errors
         assert [json.loads(line)['file'] for line in lines] == [str(many / f'{n:05d}.jpg') for n in range(len(lines))]
         assert 40 <= len(lines) < 3000 and all(line.endswith('\n') for line in lines)
+
+
+def test_ctrl_c_while_tensorflow_is_imported(model, dataset):
+    process = start(model, dataset.images, stdout=subprocess.PIPE, start_new_session=True)
+    while 'tensorflow' not in Path(f'/proc/{process.pid}/maps').read_text():
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, said = process.communicate()
+    assert (printed, process.returncode) == ('', 130)
+    assert said.endswith('\npredict.py: stopped\n') and 'Traceback' not in said and 'model' not in said, said
 
 
 def resident(process):

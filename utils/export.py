@@ -16,6 +16,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 from utils.base import errors
 from utils.base.errors import InputError
 from utils.base.files import new_folder
+from utils.base.text import printable
 from utils.data import listing
 from utils.formats import exporters
 from utils.formats.exporters import Options
@@ -78,7 +79,7 @@ def _read(reader: Any, names: Sequence[str], *, strict: bool) -> Iterator[Any]:
         except InputError as error:
             if strict:
                 raise
-            print(f'left out: {error}', file=sys.stderr)
+            print(printable(f'left out: {error}'), file=sys.stderr)
 
 
 @contextlib.contextmanager

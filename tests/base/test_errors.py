@@ -22,6 +22,8 @@ def test_run_returns_what_main_returns():
 
 @pytest.mark.parametrize('error, code, text', [
     (errors.InputError('AVA.txt: found nothing'), 'command: error: AVA.txt: found nothing', ''),
+    (errors.InputError('b\x1b[31m\udcff\nTraceback (most.h5: found nothing'),
+     'command: error: b\\x1b[31m\\xff\\x0aTraceback (most.h5: found nothing', ''),
     (KeyboardInterrupt(), 130, '\ncommand: stopped\n')])
 def test_how_a_command_ends(error, code, text, capsys):
     with pytest.raises(SystemExit) as stopped:

@@ -23,6 +23,11 @@ COUNT = 12
 UNREADABLE = (3, 4, 9)
 
 
+def test_a_report_is_one_line_whatever_the_name(capsys):
+    BadImages(9, share=0.5).add(0, 'a\n\x1b[31m\udcff.jpg', 'no image')
+    assert capsys.readouterr().err == r'a\x0a\x1b[31m\xff.jpg: unreadable (no image), replaced by another image' '\n'
+
+
 def read(dataset):
     return ava.read(str(dataset.labels), str(dataset.images))
 

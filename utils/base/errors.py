@@ -3,10 +3,11 @@ import importlib.util
 import os
 import shlex
 import sys
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, NoReturn, Optional
 
-from utils.base import packages, streams
+from utils.base import interrupts, packages, streams
 from utils.base.defaults import ROOT, from_root
+from utils.base.text import printable
 
 PACKAGES = 'tensorflow', 'numpy', 'scipy', 'h5py', 'google'  # of requirements.txt, as imported; google is protobuf
 OUT_OF_MEMORY = 'out of memory. Use a smaller --batchsize, or end other programs'
@@ -24,32 +25,40 @@ def run(main: Callable[[], Any], name: str, *, log_only: bool = False) -> Any:
     141. `log_only` is whether what is printed is a log alone, see streams.settle().
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # as utils/env.sh does: no TensorFlow notes about this CPU
-    wrong = streams.settle(log_only) or _unfit_packages()
-    if wrong:
-        sys.exit(f'{name}: error: {wrong}')
     try:
-        try:
-            return main()
-        finally:
-            sys.stdout.flush()  # at exit it would be too late for a sentence
+        with interrupts.handled():
+            wrong = streams.settle(log_only) or _unfit_packages()
+            if wrong:
+                raise InputError(wrong)
+            try:
+                return main()
+            finally:
+                sys.stdout.flush()  # at exit it would be too late for a sentence
     except InputError as error:
-        sys.exit(f'{name}: error: {error}')
+        _end(name, str(error))
     except streams.OutputError as error:
-        sys.exit(streams.BROKEN_PIPE if error.is_unread else f'{name}: error: {error}')
+        if error.is_unread:
+            sys.exit(streams.BROKEN_PIPE)
+        _end(name, str(error))
     except MemoryError:
-        sys.exit(f'{name}: error: {OUT_OF_MEMORY}')
+        _end(name, OUT_OF_MEMORY)
     except ModuleNotFoundError as error:
         package = (error.name or '').split('.')[0]
         if package not in PACKAGES:
             raise
-        sys.exit(f'{name}: error: {_wrong_python(package)}')
+        _end(name, _wrong_python(package))
     except KeyboardInterrupt:
         print(f'\n{name}: stopped', file=sys.stderr)  # the terminal has echoed ^C, or shows a bar
-        sys.exit(130)
+        sys.exit(interrupts.EXIT_CODE)
     except Exception as error:
         if type(error).__name__ != 'ResourceExhaustedError':  # TensorFlow's, which is not imported here
             raise
-        sys.exit(f'{name}: error: {OUT_OF_MEMORY}')
+        _end(name, OUT_OF_MEMORY)
+
+
+def _end(name: str, sentence: str) -> NoReturn:
+    """End with one line: the names in it are those of a stranger's files, and may hold line ends and control codes."""
+    sys.exit(f'{name}: error: {printable(sentence)}')
 
 
 def _unfit_packages() -> Optional[str]:

@@ -6,12 +6,13 @@ import numpy as np
 
 from utils.base.defaults import MAX_BAD_IMAGES
 from utils.base.errors import InputError, command_of
+from utils.base.text import printable
 
 LISTED = 10  # unreadable images that the error names; each but the last was reported before
 
 
 def _to_log(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 class BadImages:

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils.base.errors import InputError
+from utils.base.text import printable
 
 CHIEF = 0  # the rank that writes and prints
 # Set in each process by horovodrun, and by mpirun, in this order.
@@ -55,7 +56,7 @@ class Group:
     def report(self, text: str) -> None:
         """Print a sentence, in rank 0 alone."""
         if self.is_chief:
-            print(text, flush=self.size > 1)
+            print(printable(text), flush=self.size > 1)
 
     # --- in the graph; subclasses differ here
 

@@ -18,6 +18,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 from utils.base import errors, files, reading
 from utils.base.errors import InputError
 from utils.base.parser import make_parser, parse_flags, typed_path
+from utils.base.text import printable
 
 NODES = '/dev/davinci[0-9]*'
 ADDRESSES = '/etc/hccn.conf'  # address_0=192.168.100.101: the address of each device's own network port
@@ -185,7 +186,7 @@ def main(argv: Optional[List[str]] = None) -> List[Rank]:
     found = ranks_here(table, path)
     numbers, warning = logical([each.device for each in found]), unusual(table)
     if warning:
-        print(f'warning: {path}: {warning}', file=sys.stderr)
+        print(printable(f'warning: {path}: {warning}'), file=sys.stderr)
     print(sum(len(server['device']) for server in table['server_list']))
     for each, number in zip(found, numbers):
         print(each.rank, number)

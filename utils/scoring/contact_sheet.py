@@ -5,6 +5,7 @@ from typing import Any, List, Sequence, Tuple
 
 from utils.base import errors, files
 from utils.base.errors import InputError
+from utils.base.text import printable
 from utils.data import image_files
 from utils.scoring import score_tables
 from utils.scoring.score_tables import FILE, MEAN, PERCENTILE, RANK, STD, Row, Scored
@@ -35,7 +36,7 @@ def draw(ranked: Sequence[Scored], path: str, *, model: str, total: int) -> None
     sheet = _sheet(ranked, model, total)
     with files.writing(path, 'Free space or choose another --contact_sheet'), files.new_file(path) as temporary:
         sheet.save(temporary, 'PNG')
-    print(f'contact sheet: {path}', file=sys.stderr)
+    print(printable(f'contact sheet: {path}'), file=sys.stderr)
 
 
 def _sheet(ranked: Sequence[Scored], model: str, total: int) -> Any:

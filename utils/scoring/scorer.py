@@ -21,8 +21,8 @@ from utils.scoring.score_tables import Scored
 
 
 def say(text: str) -> None:
-    """Print a line on standard error."""
-    write(f'{text}\n', sys.stderr)
+    """Print a line on standard error, whatever is in the names in it."""
+    write(f'{printable(text)}\n', sys.stderr)
 
 
 def select(found: Iterable[str], shard: Optional[Tuple[int, int]], output: score_tables.Output) -> List[str]:
@@ -98,11 +98,11 @@ class Scorer:
     def _load(self) -> Tuple[Engine, Any]:
         with contextlib.redirect_stdout(sys.stderr):
             run = self._opened.enter_context(device.open_run(self._device, threads=self._threads, npu=self._npu))
-            engine = engines.load(self._path, self._choice, run, self._batchsize, report=print)
+            engine = engines.load(self._path, self._choice, run, self._batchsize, report=say)
             how = engine.preprocessing
             if self._longest_side is not None:
                 how = how._replace(longest_side=self._longest_side)
-            how = how.for_any_image(self._path, print)
+            how = how.for_any_image(self._path, say)
             run.initialise()
             note = splits.std_assumed(self._path, (engine.metadata or {}).get('run', {}).get('data'))
             if note:

@@ -18,6 +18,7 @@ from utils import data_loader, nima
 from utils.base import files, reading
 from utils.base.errors import InputError
 from utils.base.progress import bar
+from utils.base.text import printable
 from utils.data.bad_images import BadImages
 from utils.data.image_set import CARD, ImageSet, Reading
 from utils.data.packed import is_reduced
@@ -258,6 +259,6 @@ def _numbers(features: np.ndarray, source: Source, row: int, form: Row) -> np.nd
 
 
 def _stop(watch: Watch, folder: str, done: int, rows: int) -> NoReturn:
-    print(f'{folder}: stopped after the features of {done} of {rows} crops; run the same command to resume',
+    print(f'{printable(folder)}: stopped after the features of {done} of {rows} crops; run the same command to resume',
           file=sys.stderr)
     raise SystemExit(watch.exit_code)

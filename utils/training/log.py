@@ -16,7 +16,7 @@ import numpy as np
 from utils import score_utils
 from utils.base import files, reading
 from utils.base.errors import InputError
-from utils.base.text import finite
+from utils.base.text import finite, printable
 from utils.model import checkpoint
 
 CSV, SUMMARY = 'train.csv', 'summary.json'
@@ -96,8 +96,8 @@ class EpochLog:
             self._append(self._waiting)
             self._waiting = []
         except (InputError, OSError) as error:
-            print(f'warning: {error}. The training goes on, and the log has epoch {epoch} once it can be written',
-                  file=sys.stderr, flush=True)
+            print(f'warning: {printable(str(error))}. The training goes on, and the log has epoch {epoch} once it can '
+                  'be written', file=sys.stderr, flush=True)
 
     def _replace(self, rows: List[Row]) -> None:
         """InputError where a file cannot be written."""
