@@ -51,7 +51,8 @@ def handled() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler if came is None else signal.SIG_IGN)
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        if came is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, alarm)
     if came is not None:  # the exception was cleared, or has become another one
         raise KeyboardInterrupt
