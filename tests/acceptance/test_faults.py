@@ -99,6 +99,8 @@ FORWARD = {
                                            'the phase of BatchNorm'),
     'saturated activations': ((tf.keras.layers.Conv2D, 'call', saturating(tf.keras.layers.Conv2D.call)), True,
                               'conv_pw_1_relu', '--over_dump_path'),
+    'activations not capped at 6': ((tf.keras.layers.ReLU, 'call', lambda self, inputs: tf.nn.relu(inputs)), True,
+                                    fixture.CAPPED, 'ReLU6'),
 }
 
 

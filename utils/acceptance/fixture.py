@@ -15,6 +15,12 @@ STEPS = 10
 # gradients of the first blocks are near float16's smallest numbers.
 LEARNING_RATE, MOMENTUM, DECAY, LOSS_SCALE = 0.05, 0.9, 1.0, 1024.0
 
+# In one early block every eighth channel reaches 6, or a ReLU6 that lost its cap would not show; the next BatchNorm
+# brings what is left of it back to the range of the other channels.
+CAPPED, EVERY = 'conv_pw_1_relu', 8
+FACTORS = {'conv_pw_1_bn/gamma': 4, 'conv_pw_1_bn/beta': 5.5, 'conv_dw_2_bn/moving_mean': 5.2,
+           'conv_dw_2_bn/moving_variance': 10}
+
 
 class Size(NamedTuple):
     """The size of the network."""
@@ -64,7 +70,7 @@ def weight(name: str, shape: Tuple[int, ...]) -> np.ndarray:
 
     Activations are of order 1 in all blocks, around 1 with a standard deviation of a half: few are clipped by ReLU6,
     so that errors do not grow from block to block. Kernels keep that: a depthwise one is the identity and a little
-    noise that sums to 0; others sum to 0 over their inputs and keep the variance.
+    noise that sums to 0; others sum to 0 over their inputs and keep the variance. FACTORS are the exception.
     """
     uniform, (layer, kind) = random_of(name).uniform(-1, 1, shape), name.split('/')
     if kind == 'depthwise_kernel':
@@ -76,7 +82,9 @@ def weight(name: str, shape: Tuple[int, ...]) -> np.ndarray:
         return ((uniform - uniform.mean(axes)) * np.sqrt(3 / np.prod(shape[:-1]))).astype(np.float32)
     middle, width = {'gamma': (0.5, 0.1), 'beta': (1, 0.2), 'moving_variance': (0.25, 0.05), 'bias': (0, 0.2),
                      'moving_mean': (1 if '_dw_' in layer else 0, 0.1)}[kind]
-    return (middle + width * uniform).astype(np.float32)
+    made = middle + width * uniform
+    made[::EVERY] *= FACTORS.get(name, 1)
+    return made.astype(np.float32)
 
 
 def is_trained(name: str) -> bool:
