@@ -16,7 +16,7 @@ from typing import Any, Dict, Optional, Sequence
 from benchmarks import turns
 
 PYTHONS = {'intel_python': ('training',), 'torch_python': ('training', 'scoring')}
-MEASUREMENTS = 'startup', 'training', 'scoring', 'loader', 'scaling', 'kill', 'pixels', 'imported_scores'
+MEASUREMENTS = 'startup', 'training', 'scoring', 'loader', 'scaling', 'kill'
 
 
 def measured(name: str, argv: Sequence[str]) -> Any:

@@ -20,8 +20,9 @@ turns.Answers().serve(lambda amount, word='': open({log!r}, 'a').write(f'{name} 
 
 
 def run(name, *argv):
-    done = subprocess.run([sys.executable, '-m', f'benchmarks.{name}', *map(str, argv)], cwd=str(ROOT),
-                          capture_output=True, text=True)
+    tool = ROOT / 'tools' / f'{name}.py'
+    words = [str(tool)] if tool.exists() else ['-m', f'benchmarks.{name}']
+    done = subprocess.run([sys.executable, *words, *map(str, argv)], cwd=str(ROOT), capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -1,10 +1,16 @@
 """The table of docs/models.md: mean scores of five AVA images by idealo's model, beside the published ones."""
 import os
+import sys
+from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from benchmarks import pixels, turns
-from utils.base.defaults import IMAGE_SIZE, PADDINGS
-from utils.base.errors import InputError
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import pixels  # noqa: E402
+
+from benchmarks import turns  # noqa: E402
+from utils.base.defaults import IMAGE_SIZE, PADDINGS  # noqa: E402
+from utils.base.errors import InputError  # noqa: E402
 
 PUBLISHED = {'42039': 5.2282, '42040': 4.6879, '42041': 5.2865, '42042': 5.1272, '42044': 5.7950}
 

@@ -1,12 +1,15 @@
 """What the forms of packed datasets change: pixels, and the mean scores of a trained model."""
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Dict, List, Sequence
 
-from benchmarks import turns
-from utils.base.defaults import IMAGE_SIZE, RESIZES
-from utils.base.errors import InputError
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks import turns  # noqa: E402
+from utils.base.defaults import IMAGE_SIZE, RESIZES  # noqa: E402
+from utils.base.errors import InputError  # noqa: E402
 
 
 def model_of(weights: str, padding: str) -> Any:
