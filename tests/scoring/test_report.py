@@ -1,5 +1,7 @@
 """eval.py --report and --compare: the numbers against NumPy and SciPy, the files, the page in a browser."""
+import base64
 import csv
+import io
 import json
 import math
 import os
@@ -256,6 +258,20 @@ def test_the_log_beside_the_checkpoint_comes_first_and_another_runs_is_passed_ov
     assert len(report.training_curves([beside], found.models[0].metadata)[0]) == 2
     rows, sentence = report.training_curves([str(tmp_path / 'nowhere')], found.models[0].metadata)
     assert rows == [] and sentence == f'No training curves: {tmp_path}/nowhere/train.csv does not exist.'
+
+
+@pytest.mark.parametrize('orientation, size', [('apply', (40, 60)), ('ignore', (60, 40))])
+def test_images_are_shown_as_the_network_sees_them(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (60, 40)).save(str(tmp_path / 'a.jpg'), exif=exif)
+    shown = report.thumbnail(str(tmp_path / 'a.jpg'), orientation == 'apply')
+    assert Image.open(io.BytesIO(base64.b64decode(shown.split(',')[1]))).size == size
+    val = ratings(tmp_path, 12)
+    found = evaluated(val, predictions(val, 1))
+    found.models[0].metadata['preprocessing'] = Preprocessing(32, orientation=orientation).as_json()
+    write(tmp_path / 'out', found)
+    assert ('turned as their EXIF data say' in Page(tmp_path / 'out' / 'report.html').text) == (orientation == 'apply')
 
 
 @pytest.mark.parametrize('count', [1, 2, 7])

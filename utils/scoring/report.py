@@ -147,19 +147,22 @@ def _images(results: Results, captions: Dict[str, str]) -> Dict[str, List[Shown]
     chosen = analysis.extremes(*means, count=max(1, min(SHOWN, val.count // 2)))
     captions.update(best='Best: the highest predicted means', worst='Worst: the lowest predicted means',
                     mistaken='Most mistaken: the largest differences of predicted and true mean')
-    return {kind: [Shown(val.ids[index], thumbnail(val.paths[index]), val.distributions[index], predicted[index],
+    turn = results.models[0].metadata['preprocessing'].get('orientation') == 'apply'
+    return {kind: [Shown(val.ids[index], thumbnail(val.paths[index], turn), val.distributions[index], predicted[index],
                          [each[index] for each in means], [each[index] for each in stds]) for index in indices]
             for kind, indices in chosen.items()}
 
 
-def thumbnail(path: str) -> Optional[str]:
-    """An image of at most THUMBNAIL pixels as a data URI; None where Pillow cannot read it."""
+def thumbnail(path: str, turn: bool) -> Optional[str]:
+    """An image of at most THUMBNAIL pixels, turned by its EXIF data or not, as a data URI; None where Pillow fails."""
     from PIL import Image
+
+    from utils.data import image_files
     buffer = io.BytesIO()
     try:
         with Image.open(path) as image:
             image.draft('RGB', THUMBNAIL)  # a large JPEG is decoded at a fraction of its size
-            small = image.convert('RGB')
+            small = (image_files.upright(image) if turn else image).convert('RGB')
             small.thumbnail(THUMBNAIL)
             small.save(buffer, 'JPEG', quality=THUMBNAIL_QUALITY)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):

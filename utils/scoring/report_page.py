@@ -61,6 +61,8 @@ def page(results: Results, figures: Dict[str, Figure], images: Dict[str, List[Sh
         'curves': _figures({name: figure for name, figure in figures.items() if 'curve' in name}, captions),
         'images': '\n'.join(f'<h3>{_text(captions[kind])}</h3><div class="images">' + ''.join(map(_image, shown))
                             + '</div>' for kind, shown in images.items()),
+        'rotation': ('turned as their EXIF data say' if preprocessing.get('orientation') == 'apply' else
+                     'without the rotation that EXIF data may ask for'),
         'size': str(preprocessing['image_size']), 'resize': _text(preprocessing['resize']),
         'path': _text(printable(model.path)), 'resamples': f'{srcc.resamples:,}',
         'undefined': f', {srcc.undefined:,} of which gave no SRCC' if some_undefined else ''})
