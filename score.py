@@ -36,8 +36,7 @@ except ImportError as missing:
     sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime')
 
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
-ENDINGS = ('.jpg', '.jpeg', '.jfif', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif',
-           '.avif')  # of images in a folder
+ENDINGS = '.jpg', '.jpeg', '.jfif', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'
 KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file's content, whatever its name
 NO_FILE = 'a pipe, a device or a folder, expected a file'  # which may keep its reader waiting
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions

@@ -223,7 +223,7 @@ def test_a_file_without_permission(write, monkeypatch):
         raise PermissionError(13, 'Permission denied')
 
     path = write(line())
-    monkeypatch.setattr('builtins.open', refused)
+    monkeypatch.setattr('os.open', refused)
     text = error_of(ava.read_labels, path)
     monkeypatch.undo()
     assert text == f'cannot read {path}, the label file: Permission denied. Change its permissions or copy it'

@@ -30,6 +30,7 @@ import check_report  # noqa: E402
 METADATA = {'epoch': 2, 'preprocessing': Preprocessing(32).as_json()}
 EPOCH = {'loss': 0.1, 'val_loss': 0.2, 'val_srcc': 0.3, 'val_constant_emd_r2': 0.4}
 RANKS = np.arange(1.0, 11)
+RUN, OTHER = 'a' * 32, 'b' * 32  # ids of runs
 
 
 def ratings(folder, count, name='{}'):
@@ -198,7 +199,7 @@ def test_the_same_predictions_make_the_same_report(tmp_path):
         assert path.read_bytes() == (tmp_path / 'b' / path.name).read_bytes(), path.name
 
 
-def write_log(folder, run_id='abc', epochs=3):
+def write_log(folder, run_id=RUN, epochs=3):
     folder.mkdir(exist_ok=True)
     epoch_log = log.EpochLog(str(folder), run_id, {'device': 'cpu', 'devices': 1, 'batchsize': 2})
     for epoch in range(1, epochs + 1):
@@ -212,7 +213,7 @@ def test_the_curves_are_the_models_own(tmp_path):
     folder = write_log(tmp_path / 'log')
     val = ratings(tmp_path, 12)
     found = evaluated(val, predictions(val, 1))
-    found.models[0].metadata['run'] = {'id': 'abc'}
+    found.models[0].metadata['run'] = {'id': RUN}
     write(tmp_path / 'out', found, folder)
     assert (tmp_path / 'out' / 'curve_loss.png').is_file() and (tmp_path / 'out' / 'curve_srcc.png').is_file()
     rows, sentence = report.training_curves([folder], found.models[0].metadata)
@@ -224,11 +225,11 @@ OLD_METRICS = {'loss': 0.15, 'val_srcc': 0.3, 'val_lcc': None}  # those of EPOCH
 
 
 @pytest.mark.parametrize('run_id, metadata, reason', [
-    ('abc', {'run': {'id': 'abc'}}, 'the model’s metadata do not say after which epoch'),
-    ('abc', {'epoch': 9, 'run': {'id': 'abc'}}, 'LOG has no row of epoch 9'),
-    ('abc', {'epoch': 2, 'run': {'id': 'def', 'metrics': OLD_METRICS}}, 'LOG is the log of another run'),
+    (RUN, {'run': {'id': RUN}}, 'the model’s metadata do not say after which epoch'),
+    (RUN, {'epoch': 9, 'run': {'id': RUN}}, 'LOG has no row of epoch 9'),
+    (RUN, {'epoch': 2, 'run': {'id': OTHER, 'metrics': OLD_METRICS}}, 'LOG is the log of another run'),
     (None, {'epoch': 2, 'run': {'metrics': {**OLD_METRICS, 'loss': 0.16}}}, 'LOG is the log of another run'),
-    ('abc', {'epoch': 2, 'run': {'metrics': {**OLD_METRICS, 'val_srcc': 0.31}}}, 'LOG is the log of another run'),
+    (RUN, {'epoch': 2, 'run': {'metrics': {**OLD_METRICS, 'val_srcc': 0.31}}}, 'LOG is the log of another run'),
     (None, {'epoch': 2}, 'LOG cannot be compared: the model’s metadata hold neither run id nor metrics'),
 ])
 def test_no_curve_of_another_run_is_shown(tmp_path, run_id, metadata, reason):
@@ -237,7 +238,7 @@ def test_no_curve_of_another_run_is_shown(tmp_path, run_id, metadata, reason):
     assert rows == [] and sentence.startswith('No training curves: ' + reason.replace('LOG', f'{folder}/train.csv'))
 
 
-@pytest.mark.parametrize('run_id', [None, 'abc'])
+@pytest.mark.parametrize('run_id', [None, RUN])
 def test_the_curves_of_a_model_without_run_id_are_those_with_its_metrics(tmp_path, run_id):
     folders = [str(tmp_path / 'none'), write_log(tmp_path / 'log', run_id)]
     rows, _ = report.training_curves(folders, {'epoch': 2, 'run': {'metrics': OLD_METRICS}})
@@ -246,15 +247,15 @@ def test_the_curves_of_a_model_without_run_id_are_those_with_its_metrics(tmp_pat
 
 def test_the_log_beside_the_checkpoint_comes_first_and_another_runs_is_passed_over(tmp_path):
     val = ratings(tmp_path, 12)
-    beside, typed = write_log(tmp_path / 'model', 'old'), write_log(tmp_path / 'typed')
+    beside, typed = write_log(tmp_path / 'model', OTHER), write_log(tmp_path / 'typed')
     found = evaluated(val, predictions(val, 1), paths=[f'{beside}/a.h5'])
-    found.models[0].metadata['run'] = {'id': 'abc'}
+    found.models[0].metadata['run'] = {'id': RUN}
     write(tmp_path / 'out', found, typed)
     assert f'from {typed}/train.csv' in Page(tmp_path / 'out' / 'report.html').text
-    write_log(tmp_path / 'model', 'abc')
+    write_log(tmp_path / 'model', RUN)
     write(tmp_path / 'out', found, typed)
     assert f'from {beside}/train.csv' in Page(tmp_path / 'out' / 'report.html').text
-    log.keep_other(beside, 'def')
+    log.keep_other(beside, OTHER)
     assert len(report.training_curves([beside], found.models[0].metadata)[0]) == 2
     rows, sentence = report.training_curves([str(tmp_path / 'nowhere')], found.models[0].metadata)
     assert rows == [] and sentence == f'No training curves: {tmp_path}/nowhere/train.csv does not exist.'
@@ -418,7 +419,7 @@ def test_the_report_in_a_browser(tmp_path):
     val = ratings(tmp_path, 40, name='a_rather_long_name_of_an_image_without_any_blank_{}')
     scored = evaluated(val, predictions(val, 1), predictions(val, 2), predictions(val, 3), paths=(
         '/m/model_007.h5', '/m/a_rather_long_name_of_a_model_without_any_blank_2026-11.h5', '/m/aesthetic.h5'))
-    scored.models[0].metadata['run'] = {'id': 'abc'}
+    scored.models[0].metadata['run'] = {'id': RUN}
     write(tmp_path / 'out', scored, write_log(tmp_path / 'log'))
     found = check_report.check(str(tmp_path / 'out'))
     assert {name: each['wrong'] for name, each in found.items()} == {
