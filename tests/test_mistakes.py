@@ -278,6 +278,7 @@ def test_an_impossible_flag(tmp_path, script, argv, message):
 # --- a demo that is started again, a run that is stopped
 
 
+@pytest.mark.slow
 def test_a_demo_restart_keeps_the_old_checkpoints_until_it_has_one_of_its_own(clone):
     demo = make_dataset(clone / 'AVA_dataset' / 'demo', 12)
     manifest = drawn._plan(defaults.DEMO['train_size'], defaults.DEMO['val_size'], 0)

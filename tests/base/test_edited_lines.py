@@ -62,6 +62,7 @@ def test_the_paths_are_plain_assignments_one_a_line():
         assert len(re.findall(rf"^{name} = r'[^']*'$", (ROOT / 'utils' / 'data_loader.py').read_text(), re.M)) == 1
 
 
+@pytest.mark.slow
 def test_unedited_a_copy_trains_and_scores_from_any_folder(project, tmp_path):
     assert run(project, 'train.py', *TRAIN, cwd=tmp_path)[0] == 0
     assert (project / 'model' / 'model_001.h5').is_file() and (project / 'log' / 'train.csv').is_file()

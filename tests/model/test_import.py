@@ -293,6 +293,7 @@ def test_the_named_command_runs_as_printed(weights, tmp_path):
     assert (tmp_path / 'model.h5').is_file()
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_whole_nima_and_follows_its_pre_processing(small, dataset, tmp_path, capsys):
     history = train.main([*dataset.flags, '--weights', str(small), '--image_size', '64', '--batchsize', '4',
                           '--val_size', '4', '--device', 'cpu', '--epochs', '1', '--learning_rate', '1e-30',

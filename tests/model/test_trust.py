@@ -180,6 +180,7 @@ def test_the_one_that_has_lambdas_does_not():
         checkpoint.require_savable(nima.with_head(base, 0.5))
 
 
+@pytest.mark.slow
 def test_networks_as_people_write_them_pass(tmp_path):
     tf.compat.v1.keras.backend.clear_session()
     keras = tf.keras

@@ -382,6 +382,7 @@ def test_a_model_is_not_compared_with_itself(dataset, two_models):
                     '--compare', 'other.h5', 'model_007.h5'])
 
 
+@pytest.mark.slow
 def test_the_trained_model_on_real_photographs(shared, tmp_path):
     """The report's numbers are NumPy's, from the votes in AVA.txt and the predictions in predictions.csv."""
     models.import_weights(str(shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'), str(tmp_path / 'model.h5'),
