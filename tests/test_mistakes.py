@@ -141,6 +141,7 @@ BAD_LINES = {
 }
 
 
+@pytest.mark.slow
 def test_bad_label_lines(desk):
     good = desk.data.labels.read_text()
     paths = [desk.folder / f'{number}.txt' for number in range(len(BAD_LINES))]
@@ -184,6 +185,7 @@ def test_sizes_that_do_not_fit_the_dataset(desk, script, argv, message):
     assert desk.stop(script, *argv) == message
 
 
+@pytest.mark.slow
 def test_unreadable_images(desk):
     (desk.data.images / '1003.jpg').write_bytes(HTML)
     shutil.rmtree(str(desk.folder / 'log'))
@@ -213,6 +215,7 @@ def test_model_files_that_are_none(desk, script, flag, missing):
         assert sentence.startswith(f'{path}: {found}')
 
 
+@pytest.mark.slow
 def test_model_files_of_something_else(desk):
     import h5py
     import tensorflow as tf

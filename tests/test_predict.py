@@ -174,6 +174,7 @@ def test_the_trained_model_on_real_photographs_agrees_with_evals_pipeline_and_nu
         np.testing.assert_allclose([row[STD] for row in rows], stds, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_bad_images_among_good_ones_change_no_score(model, dataset, shared, tmp_path, capsys):
     good = sorted(dataset.images.iterdir())
     mixed = [path for pair in zip(sorted((shared / 'bad_images').glob('*.jpg')), good * 6) for path in pair]
@@ -221,6 +222,7 @@ def link_many(folder, sources, count):
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed(model, dataset, tmp_path, capsys):
     many = link_many(tmp_path / 'many', sorted(dataset.images.iterdir()), 3000)
     output = tmp_path / 'scores.csv'
@@ -246,6 +248,7 @@ def test_a_killed_run_is_resumed(model, dataset, tmp_path, capsys):
     assert means == pytest.approx(means[:7] * (len(means) // 7) + means[:len(means) % 7], abs=ROUNDING)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_lines_and_a_reader_that_goes_away_no_traceback(model, dataset, tmp_path):
     many = link_many(tmp_path / 'many', sorted(dataset.images.iterdir()), 3000)
     for stop, code in ((signal.SIGINT, 130), (None, 141)):

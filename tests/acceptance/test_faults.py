@@ -2,12 +2,13 @@
 
 Each moves its figure by ten bounds of float16 or more. docs/acceptance.md lists what the kit says.
 """
+import contextlib
 from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from float16 import LARGEST
+from float16 import LARGEST, emulated
 
 from utils import nima
 from utils.acceptance import fixture, judge, kit, measure, network, references, saving
@@ -16,43 +17,62 @@ from utils.device import device
 from utils.training import resume
 
 SIZES = [pytest.param(fixture.SMALL, id='small'), pytest.param(fixture.FULL, id='full', marks=pytest.mark.slow)]
-SHORT = 'channels swapped', 'no momentum', 'weights that are not updated'  # the others are long, all together
-optimizer_of, inference_model, with_padding = nima.optimizer, nima.inference_model, nima.with_padding
-
-
-def faults(names):
-    return [pytest.param(name, marks=() if name in SHORT else pytest.mark.slow) for name in names]
+FIRST = 'loss', 'gradients', 'updates', 'momentum and decay'  # checks that two of the ten steps suffice for
 
 
 class Bench:
-    """A device with the kit's network, which faults are planted into."""
+    """A device with the kit's network, which faults are planted into: its variables and graphs serve all of them."""
 
     def __init__(self, size, run):
         self.size, self.run = size, run
         self.network = network.build_network(size, run)
         self.reference = references.of_size(size, 'float16')
 
-    def forward(self, rebuilt):
-        """The outcome of the forward pass; of a network that is built anew where the fault is in the building."""
-        found = self.network
-        if rebuilt:
-            found = network.with_activations(network.build_model(self.size))
-            found.set_initial()
-        return self.judged(measure.of_activations(measure.forward(found, self.size)))
+    def forward(self):
+        """The outcome of the forward pass, with all layers called anew."""
+        found = network.with_activations(self.network.model)
+        return self.judged(measure.of_activations(measure.forward(found, self.size)))['forward pass']
 
     def train(self):
-        """The outcomes of the first steps, two of ten, which are compiled anew; others need all ten."""
-        outcomes = self.steps()
-        return {check: outcomes[check] for check in ('loss', 'gradients', 'updates', 'momentum and decay')}
-
-    def steps(self):
-        network.compile_model(self.network.model, self.run)
+        """The outcomes of the first steps, from the first weights."""
         self.network.set_initial()
         with mock.patch.object(fixture, 'STEPS', 2), mock.patch.object(measure, 'MIDDLE', 1):
             return self.judged(measure.of_training(measure.train_all(self.network, self.size)))
 
     def judged(self, found):
         return {outcome.check: outcome for outcome in judge.judge(found, self.reference)}
+
+    @contextlib.contextmanager
+    def steps_anew(self, phase=1):
+        """Train in another graph: layers, loss and gradients as they are now, over the same variables."""
+        other = self.network.other('planted', phase)
+        with mock.patch.object(self.network.model, 'train_on_batch', other.train_on_batch):
+            yield
+
+    @contextlib.contextmanager
+    def setting(self, name, value):
+        """Train with another rate, momentum or decay of the optimiser."""
+        variable = getattr(self.network.model.optimizer, name)
+        kept = tf.keras.backend.get_value(variable)
+        tf.keras.backend.set_value(variable, value)
+        try:
+            yield
+        finally:
+            tf.keras.backend.set_value(variable, kept)
+
+    @contextlib.contextmanager
+    def each_step(self, before, after=lambda *_: None):
+        """Train with something done before each step, and something with what that returned after it."""
+        train_on_batch = self.network.model.train_on_batch
+
+        def step(*arrays):
+            state = before(self.network)
+            loss = train_on_batch(*arrays)
+            after(self.network, state)
+            return loss
+
+        with mock.patch.object(self.network.model, 'train_on_batch', step):
+            yield
 
 
 @pytest.fixture(scope='module', params=SIZES)
@@ -91,106 +111,129 @@ def saturating(call):
     return saturated
 
 
+def symmetric(self, inputs):
+    return tf.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
+
+
 FORWARD = {
-    'channels swapped': ((fixture, 'images', bgr), False, 'conv1_relu', 'channels'),
-    'padding of the other Keras': ((nima, 'with_padding', lambda base, _: with_padding(base, 'symmetric')), True,
-                                   'conv1_relu', 'padding'),
-    'BatchNorm in the phase of training': ((nima, 'inference_model', in_training_phase), True, 'conv1_relu',
+    'channels swapped': ((fixture, 'images', bgr), 'conv1_relu', 'channels'),
+    'padding of the other Keras': ((tf.keras.layers.ZeroPadding2D, 'call', symmetric), 'conv1_relu', 'padding'),
+    'BatchNorm in the phase of training': ((nima, 'inference_model', in_training_phase), 'conv1_relu',
                                            'the phase of BatchNorm'),
-    'saturated activations': ((tf.keras.layers.Conv2D, 'call', saturating(tf.keras.layers.Conv2D.call)), True,
+    'saturated activations': ((tf.keras.layers.Conv2D, 'call', saturating(tf.keras.layers.Conv2D.call)),
                               'conv_pw_1_relu', '--over_dump_path'),
-    'activations not capped at 6': ((tf.keras.layers.ReLU, 'call', lambda self, inputs: tf.nn.relu(inputs)), True,
+    'activations not capped at 6': ((tf.keras.layers.ReLU, 'call', lambda self, inputs: tf.nn.relu(inputs)),
                                     fixture.CAPPED, 'ReLU6'),
 }
 
 
-@pytest.mark.parametrize('fault', faults(FORWARD))
+@pytest.mark.parametrize('fault', FORWARD)
 def test_a_fault_of_the_forward_pass(bench, monkeypatch, fault):
-    planted, rebuilt, block, words = FORWARD[fault]
+    planted, block, words = FORWARD[fault]
     bench.network.set_initial()
     monkeypatch.setattr(*planted)
-    outcome = bench.forward(rebuilt)['forward pass']
+    outcome = bench.forward()
     require_flagged(outcome, words, block)
     assert outcome.where == block and outcome.text.startswith(f'{block} is the first block that drifts')
 
 
-def test_without_a_fault_it_passes(bench):
+def test_emulated_float16_without_a_fault_passes(bench):
     bench.network.set_initial()
-    outcomes = {**bench.forward(rebuilt=False), **bench.train()}
+    with emulated('float16'), bench.steps_anew():
+        outcomes = {'forward pass': bench.forward()}
+        trained = bench.train()
+    outcomes.update({check: trained[check] for check in FIRST})
     assert {check: outcome.status for check, outcome in outcomes.items()} == dict.fromkeys(outcomes, PASS)
-    assert len(outcomes) == 5
+    assert outcomes['forward pass'].deviation > 1e-4 and outcomes['gradients'].deviation > 1e-3  # it rounds
 
 
 # --- the training
 
-def sgd(**other):
-    """The kit's optimiser with `other` arguments of Keras's SGD."""
-    def optimizer(name, learning_rate, *, momentum, decay, loss_scale):
-        settings = {'momentum': momentum, 'decay': decay, 'nesterov': True, **other}
-        made = tf.keras.optimizers.SGD(learning_rate, **settings)
-        nima._scale_loss(made, loss_scale)
-        return made
-    return optimizer
+def lost_velocities(network):
+    slots = network.model.optimizer.weights[1:]
+    tf.keras.backend.batch_set_value([(slot, np.zeros(slot.shape.as_list())) for slot in slots])
 
 
-def without_updates(*arguments, **named):
-    made = optimizer_of(*arguments, **named)
-    made._resource_apply_dense = lambda gradient, variable, *_: tf.no_op()
-    return made
+def without_nesterov(network, before):
+    """What plain momentum makes of the weights: each moves by its velocity."""
+    state = network.read()
+    network.set(state._replace(weights={
+        name: before.weights[name] + state.velocities[name] if name in state.velocities else array
+        for name, array in state.weights.items()}))
 
 
-def undivided(optimizer, scale):
-    gradients_of = optimizer.get_gradients
-    optimizer.get_gradients = lambda loss, params: gradients_of(loss * scale, params)
+TRAINING = {  # each a context of the bench
+    'no momentum': (lambda bench: bench.setting('momentum', 0), 'momentum and decay', 'momentum is lost'),
+    'momentum that is lost between steps': (lambda bench: bench.each_step(lost_velocities), 'momentum and decay',
+                                            'momentum is lost'),
+    'no Nesterov': (lambda bench: bench.each_step(network.Network.read, without_nesterov), 'updates',
+                    'momentum without Nesterov'),
+    'no decay': (lambda bench: bench.setting('decay', 0), 'momentum and decay', 'decay is ignored'),
+    'weights that are not updated': (lambda bench: bench.setting('learning_rate', 0), 'updates',
+                                     'weights are not updated'),
+}
+
+
+@pytest.mark.parametrize('fault', TRAINING)
+def test_a_fault_of_the_training(bench, fault):
+    plant, check, words = TRAINING[fault]
+    with plant(bench):
+        require_flagged(bench.train()[check], words)
 
 
 def r1(true, pred):
     return tf.reduce_mean(tf.abs(tf.cumsum(true, axis=-1) - tf.cumsum(pred, axis=-1)))
 
 
-TRAINING = {
-    'no momentum': ((nima, 'optimizer', sgd(momentum=0)), 'updates', 'momentum is lost'),
-    'no Nesterov': ((nima, 'optimizer', sgd(nesterov=False)), 'updates', 'momentum without Nesterov'),
-    'no decay': ((nima, 'optimizer', sgd(decay=0)), 'momentum and decay', 'decay is ignored'),
-    'loss with r=1': ((nima, 'earth_mover_loss', r1), 'loss', 'is the loss with r=1'),
-    'a loss scale that is not divided out': ((nima, '_scale_loss', undivided), 'gradients',
-                                             '1024 times as large. Likely cause: the loss scale is not divided out'),
-    'weights that are not updated': ((nima, 'optimizer', without_updates), 'updates', 'weights are not updated'),
-}
+def test_a_loss_with_r_1(bench, monkeypatch):
+    monkeypatch.setattr(nima, 'earth_mover_loss', r1)
+    with bench.steps_anew():
+        require_flagged(bench.train()['loss'], 'is the loss with r=1')
 
 
-@pytest.mark.parametrize('fault', faults(TRAINING))
-def test_a_fault_of_the_training(bench, monkeypatch, fault):
-    planted, check, words = TRAINING[fault]
-    monkeypatch.setattr(*planted)
-    require_flagged(bench.train()[check], words)
-
-
-@pytest.mark.slow
-def test_momentum_that_is_lost_between_steps(bench, monkeypatch):
-    """The velocities are there, but a step does not see those of the step before."""
-    train_on_batch = bench.network.model.train_on_batch
-
-    def forgetful(*arrays):
-        slots = bench.network.model.optimizer.weights[1:]
-        tf.keras.backend.batch_set_value([(slot, np.zeros(slot.shape.as_list())) for slot in slots])
-        return train_on_batch(*arrays)
-
-    monkeypatch.setattr(bench.network.model, 'train_on_batch', forgetful, raising=False)
-    require_flagged(bench.train()['momentum and decay'], 'momentum is lost')
+def test_a_loss_scale_that_is_not_divided_out(bench):
+    """The optimiser takes the gradients of the loss; the graph gives those of the scaled loss, without the division."""
+    optimizer = bench.network.model.optimizer
+    gradients_of = optimizer.get_gradients
+    with mock.patch.object(optimizer, 'get_gradients', lambda loss, params: [
+            gradient * fixture.LOSS_SCALE for gradient in gradients_of(loss, params)]), bench.steps_anew():
+        require_flagged(bench.train()['gradients'],
+                        '1024 times as large. Likely cause: the loss scale is not divided out')
 
 
 def test_a_frozen_layer(bench):
     layer = bench.network.model.get_layer('conv_dw_4')
     layer.trainable = False
     try:
-        outcomes = bench.train()
+        with bench.steps_anew():
+            outcomes = bench.train()
     finally:
         layer.trainable = True
     gradients = outcomes['gradients']
     assert gradients.status == FAIL
     assert 'Those of conv_dw_4/depthwise_kernel are 0. Likely cause: frozen weights' in gradients.text
     require_flagged(outcomes['updates'], 'frozen weights, conv_dw_4/depthwise_kernel', 'conv_dw_4/depthwise_kernel')
+
+
+def test_batchnorm_in_the_wrong_phase_in_training(bench):
+    """Its moving averages stand still."""
+    with bench.steps_anew(phase=0):
+        require_flagged(bench.train()['BatchNorm averages'],
+                        'None moves. Likely cause: BatchNorm is in the wrong phase')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('size', SIZES)
+def test_an_optimiser_without_momentum(monkeypatch, size):
+    """It keeps no velocities at all."""
+    def sgd(name, learning_rate, *, momentum, decay, loss_scale):
+        made = tf.keras.optimizers.SGD(learning_rate, momentum=0, decay=decay)
+        nima._scale_loss(made, loss_scale)
+        return made
+
+    monkeypatch.setattr(nima, 'optimizer', sgd)
+    with device.open_run('cpu', threads=2) as run:
+        require_flagged(Bench(size, run).train()['updates'], 'momentum is lost: there are no velocities')
 
 
 # --- the state
@@ -205,10 +248,9 @@ def restore_weights_alone(model, start):
 restore = resume.restore
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('planted', [False, True], ids=['none', 'an optimiser state that is not restored'])
+@pytest.mark.parametrize('planted', [pytest.param(False, id='none', marks=pytest.mark.slow),
+                                     pytest.param(True, id='an optimiser state that is not restored')])
 def test_an_optimiser_state_that_is_not_restored(bench, monkeypatch, tmp_path, planted):
-    network.compile_model(bench.network.model, bench.run)
     bench.network.set_initial()
     if planted:
         monkeypatch.setattr(resume, 'restore', restore_weights_alone)
@@ -242,13 +284,3 @@ def test_weights_that_are_not_finite_are_not_laid_to_saving(monkeypatch):
     assert (outcome.status, outcome.where) == (FAIL, 'conv1/kernel')
     assert outcome.text.startswith('the weights of conv1/kernel and 0 more are not finite before they are saved')
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize('size', SIZES)
-def test_batchnorm_in_the_wrong_phase_in_training(monkeypatch, size):
-    """Its moving averages stand still."""
-    monkeypatch.setattr(tf.keras.backend, 'set_learning_phase', lambda value, set=tf.keras.backend.set_learning_phase: (
-        set(0)))
-    with device.open_run('cpu', threads=2) as run:
-        require_flagged(Bench(size, run).steps()['BatchNorm averages'],
-                        'None moves. Likely cause: BatchNorm is in the wrong phase')

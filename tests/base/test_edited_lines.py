@@ -70,7 +70,7 @@ def test_unedited_a_copy_trains_and_scores_from_any_folder(project, tmp_path):
     assert code == 0 and re.fullmatch(r'loss  0\.\d{6}     srcc (-?[01]\.\d{6}|nan)', out.splitlines()[-1])
 
 
-@pytest.mark.parametrize('relative', [True, False])
+@pytest.mark.parametrize('relative', [pytest.param(True, marks=pytest.mark.slow), False])
 def test_edited_dataset_paths(project, relative):
     shutil.move(str(project / 'AVA_dataset'), str(project / 'mine'))
     where = './mine' if relative else str(project / 'mine')
@@ -99,6 +99,7 @@ def test_edited_base_model_and_weights(project):
     assert run(project, 'train.py', *TRAIN[2:])[0] == 0
 
 
+@pytest.mark.slow
 def test_edited_names_are_joined_to_their_folders(project, tmp_path):
     sed(project, 'train.py', 's#mobilenet_1_0_224_tf_no_top.h5#mine/base.h5#')
     code, _, err = run(project, 'train.py', *TRAIN[2:], cwd=tmp_path)

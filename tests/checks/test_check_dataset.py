@@ -193,7 +193,8 @@ def test_real_broken_images_next_to_good_images(tmp_path, shared):
         ('undecodable_image', name) for name in sorted(verdicts) if not verdicts[name].startswith('ok')]
 
 
-@pytest.mark.parametrize('command', [['-m', 'utils.check_dataset'], [str(ROOT / 'utils' / 'check_dataset.py')]])
+@pytest.mark.parametrize('command', [
+    ['-m', 'utils.check_dataset'], pytest.param([str(ROOT / 'utils' / 'check_dataset.py')], marks=pytest.mark.slow)])
 def test_both_ways_to_start_it_from_any_folder(dataset, tmp_path, command):
     def run(*flags):
         environment = {**os.environ, 'PYTHONPATH': str(ROOT) if command[0] == '-m' else ''}

@@ -213,6 +213,7 @@ def test_releases_train_alike(trained, one, other):
     np.testing.assert_allclose(*losses, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_ctrl_c_closes_every_session(tmp_path, data):
     adapter = Adapter(tmp_path / 'stopped', 'r1.9.0', NPU_INIT)
     process = adapter.start('train', *data.flags, *TINY, '--epochs', '100000', '--TMP_MODEL_PATF', tmp_path / 'model',

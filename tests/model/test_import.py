@@ -283,6 +283,7 @@ def test_a_file_that_was_not_imported_names_the_command(script, weights, dataset
             train.main([*common, '--weights', str(weights), '--batchsize', '4'])
 
 
+@pytest.mark.slow
 def test_the_named_command_runs_as_printed(weights, tmp_path):
     source = tmp_path / "other people's.h5"
     source.write_bytes(weights.read_bytes())
@@ -414,6 +415,7 @@ def test_nearest_takes_the_pixel_at_the_centre(dataset):
     assert (ours != legacy).any()
 
 
+@pytest.mark.slow
 def test_the_imported_aesthetic_model_gives_its_makers_scores(shared, tmp_path):
     source = shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'
     model = tmp_path / 'model.h5'

@@ -67,6 +67,7 @@ def test_only_the_head_changes_and_the_checkpoint_is_a_complete_nima(trained):
     assert history.history['loss'][1] < history.history['loss'][0]
 
 
+@pytest.mark.slow
 def test_the_features_are_those_of_the_network_and_are_reused(trained, capsys):
     import tensorflow as tf
 

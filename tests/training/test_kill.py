@@ -34,6 +34,7 @@ def project(tmp_path_factory):
     return kill.Project(tmp_path_factory.mktemp('project'), epochs=1000)
 
 
+@pytest.mark.slow
 def test_signals_stop_the_shell_script_with_the_state_saved(project, tmp_path):
     model = tmp_path / 'model'
     state = checkpoint.state_path(str(model))

@@ -510,6 +510,7 @@ def adapt(monkeypatch, **rule):
     monkeypatch.setattr(loss_scaling.LossScaling.__init__, '__defaults__', (None, loss_scaling.Rule(**rule)))
 
 
+@pytest.mark.slow
 def test_a_dynamic_loss_scale_is_stored_and_continues(dataset, tmp_path, stop_at, monkeypatch, capsys):
     """Without an overflow the weights are those of the static scale; the scale grows every three steps."""
     adapt(monkeypatch, initial=2.0 ** 10, interval=3)
