@@ -89,7 +89,7 @@ def main(argv=None):
     if index == len(stages):
         report_done(start, stages[-1], group.report)
     elif flags.demo:
-        dataset.make(DEMO_DATASET)
+        dataset.make_for_this_machine(DEMO_DATASET, group.report)
     while index < len(stages):
         history = train(stages[index], start, path, group)
         index, start = next_stage(folder, stages, index, group.report)

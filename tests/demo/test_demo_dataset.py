@@ -222,6 +222,62 @@ def test_a_demo_that_another_process_finished_first_is_kept(tmp_path, monkeypatc
     assert [path.name for path in tmp_path.iterdir()] == ['demo']
 
 
+# --- a slow machine
+
+@pytest.fixture
+def sizes(tmp_path, monkeypatch):
+    """Makes the demo at a speed of drawing; returns how many scenes there are to train on, and what was reported."""
+    monkeypatch.setattr(dataset, 'TRAIN_SIZE', 8)
+    monkeypatch.setattr(dataset, 'FEWER', 4)
+    monkeypatch.setitem(dataset.make.__kwdefaults__, 'val_size', 2)
+    folder = str(tmp_path / 'demo')
+
+    def made(speed):
+        said = []
+        monkeypatch.setattr(dataset, '_scenes_a_second', lambda: speed)
+        dataset.make_for_this_machine(folder, said.append)
+        return json.loads((tmp_path / 'demo' / 'demo.json').read_text())['train_size'], said
+
+    return made
+
+
+def test_a_slow_machine_gets_half_the_demo_and_keeps_it(sizes):
+    said = ['this machine draws 12 scenes a second, where 45 are usual: the demo trains on 4 images an epoch instead '
+            'of 8']
+    assert sizes(12.0) == (4, said)
+    assert sizes(99.0) == (4, [])
+
+
+def test_a_usual_machine_gets_the_whole_demo_and_keeps_it(sizes):
+    assert sizes(dataset.USUAL / 2) == (8, [])
+    assert sizes(12.0) == (8, [])
+
+
+def test_another_process_may_have_found_the_machine_faster(sizes, tmp_path, monkeypatch):
+    write = dataset._write
+
+    def other_first(folder, manifest):
+        monkeypatch.setattr(dataset, '_write', write)
+        dataset.make(str(tmp_path / 'demo'), train_size=8)
+        write(folder, manifest)
+
+    monkeypatch.setattr(dataset, '_write', other_first)
+    assert sizes(12.0)[0] == 8
+
+
+def test_what_is_no_demo_is_refused_on_a_slow_machine_too(sizes, tmp_path):
+    dataset.make(str(tmp_path / 'demo'), train_size=8, val_size=1)
+    with pytest.raises(InputError, match='holds another demo dataset than train_size 8, val_size 2, '):
+        sizes(12.0)
+
+
+def test_the_speed_is_that_of_drawing(monkeypatch):
+    ticks = iter([10.0, 10.0 + dataset.TIMED / 50])
+    monkeypatch.setattr(dataset.time, 'perf_counter', lambda: next(ticks))
+    monkeypatch.setattr(dataset.os, 'sched_getaffinity', lambda _: {3})
+    assert dataset._scenes_a_second() == pytest.approx(25)  # 50 a second, of one core
+
+
 # --- mistakes and the command
 
 @pytest.mark.parametrize('name, value, smallest', [('train_size', 0, 1), ('val_size', -1, 1), ('seed', -1, 0)])

@@ -4,8 +4,9 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 from numpy.random import RandomState
@@ -19,6 +20,9 @@ from utils.demo.scenes import KINDS, degrade, draw_scene
 
 VERSION = 1  # raise it whenever a seed no longer gives the same files
 TRAIN_SIZE, VAL_SIZE = DEMO['train_size'], DEMO['val_size']
+FEWER = TRAIN_SIZE // 2  # on a slow machine
+USUAL = 45.0  # scenes a second, where the demo takes about five minutes; half of that is slow
+TIMED = 32    # scenes
 JPEG_QUALITY = 90
 BEST_MEAN, WORST_MEAN, VOTE_STD = 8.0, 2.0, 1.4  # the std of votes on one image is AVA's own
 
@@ -41,19 +45,28 @@ def _plan(train_size: int, val_size: int, seed: int) -> Dict[str, Any]:
     return {'version': VERSION, 'seed': seed, 'train_size': train_size, 'val_size': val_size, 'scenes': scenes}
 
 
-def _exists(folder: str, manifest: Dict[str, Any]) -> bool:
-    """Whether `folder` holds exactly this demo; InputError if it holds anything else, which stays as it is."""
+def _found(folder: str) -> Any:
+    """The manifest of the demo in `folder`, None where nothing is there; InputError if it holds anything else."""
     if not os.path.lexists(folder) or (os.path.isdir(folder) and not os.listdir(folder)):
-        return False
+        return None
     try:
-        found = reading.read_json(os.path.join(folder, 'demo.json'))
+        return reading.read_json(os.path.join(folder, 'demo.json'))
     except (OSError, ValueError) as error:
         raise InputError(f'{folder} exists and is no demo dataset: it has no readable demo.json. Remove it or choose '
                          'another folder') from error
-    if found == manifest:
-        return True
+
+
+def _exists(folder: str, manifest: Dict[str, Any]) -> bool:
+    """Whether `folder` holds exactly this demo; InputError if it holds anything else, which stays as it is."""
+    found = _found(folder)
+    if found is None or found == manifest:
+        return found is not None
     wanted = ', '.join(f'{name} {manifest[name]}' for name in ('train_size', 'val_size', 'seed', 'version'))
     raise InputError(f'{folder} holds another demo dataset than {wanted}. Remove it or choose another folder')
+
+
+def _drawn(scene: Dict[str, Any], rng: RandomState) -> np.ndarray:
+    return degrade(draw_scene(rng), scene['kind'], scene['amount'], rng)
 
 
 def _write(folder: str, manifest: Dict[str, Any]) -> None:
@@ -64,11 +77,16 @@ def _write(folder: str, manifest: Dict[str, Any]) -> None:
     lines: List[str] = []
     for image_id, scene in progress(manifest['scenes'].items(), len(manifest['scenes']), 'drawing the demo dataset'):
         rng = RandomState((manifest['seed'], int(image_id)))
-        pixels = degrade(draw_scene(rng), scene['kind'], scene['amount'], rng)
-        Image.fromarray(pixels).save(os.path.join(images, image_id + '.jpg'), quality=JPEG_QUALITY)
+        Image.fromarray(_drawn(scene, rng)).save(os.path.join(images, image_id + '.jpg'), quality=JPEG_QUALITY)
         lines.append(' '.join(map(str, (len(lines) + 1, image_id, *draw_votes(scene['amount'], rng), 0, 0, 0))) + '\n')
     Path(folder, 'AVA.txt').write_text(''.join(lines))
     Path(folder, 'demo.json').write_text(json.dumps(manifest, indent=1))
+
+
+def _require_pillow() -> None:
+    if importlib.util.find_spec('PIL') is None:
+        raise InputError('the demo dataset needs Pillow, which this Python does not have. Type '
+                         f"{shlex.quote(sys.executable)} -m pip install 'Pillow<10'")
 
 
 def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE, seed: int = 0) -> None:
@@ -78,9 +96,7 @@ def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE,
     the kind and the amount, 0 to 1, of each scene's degradation. It appears whole or not at all. InputError: Pillow is
     missing, a number is out of range, `folder` cannot be written or holds something else.
     """
-    if importlib.util.find_spec('PIL') is None:
-        raise InputError('the demo dataset needs Pillow, which this Python does not have. Type '
-                         f"{shlex.quote(sys.executable)} -m pip install 'Pillow<10'")
+    _require_pillow()
     manifest = _plan(train_size, val_size, seed)
     folder = os.path.abspath(folder)
     if _exists(folder, manifest):
@@ -91,3 +107,44 @@ def make(folder: str, *, train_size: int = TRAIN_SIZE, val_size: int = VAL_SIZE,
     except InputError:
         if not _exists(folder, manifest):  # another process may have made the same demo meanwhile
             raise
+
+
+def make_for_this_machine(folder: str, report: Callable[[str], Any]) -> None:
+    """make(), with half the scenes to train on where `report` says why; a demo of either size that exists is kept.
+
+    The first scenes are timed: who draws few a second trains slowly too.
+    """
+    size = _size(folder) or _size_for_this_machine(report)
+    try:
+        make(folder, train_size=size)
+    except InputError:
+        other = _size(folder)
+        if other is None or other == size:
+            raise
+        make(folder, train_size=other)  # another process made it meanwhile, and found the machine faster or slower
+
+
+def _size(folder: str) -> Optional[int]:
+    """The scenes to train on of the demo in `folder`; None where there is none of the two sizes."""
+    found = _found(folder)
+    size = found.get('train_size') if isinstance(found, dict) else None
+    return size if size in (TRAIN_SIZE, FEWER) else None
+
+
+def _size_for_this_machine(report: Callable[[str], Any]) -> int:
+    _require_pillow()
+    speed = _scenes_a_second()
+    if speed >= USUAL / 2:
+        return TRAIN_SIZE
+    report(f'this machine draws {speed:.0f} scenes a second, where {USUAL:.0f} are usual: the demo trains on '
+           f'{FEWER} images an epoch instead of {TRAIN_SIZE}')
+    return FEWER
+
+
+def _scenes_a_second() -> float:
+    """The speed at which two cores draw; a single one counts for half."""
+    manifest = _plan(TIMED, 1, seed=0)
+    start = time.perf_counter()
+    for image_id in list(manifest['scenes'])[:TIMED]:
+        _drawn(manifest['scenes'][image_id], RandomState(int(image_id)))
+    return TIMED / (time.perf_counter() - start) * min(2, len(os.sched_getaffinity(0))) / 2

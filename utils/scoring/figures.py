@@ -1,7 +1,7 @@
 """The report's figures, drawn by matplotlib: each as PNG, and as SVG whose colours the page's style sheet sets."""
 import io
 import re
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from utils.scoring.analysis import Bin
 # The colours of the PNGs. In an SVG each becomes the variable of its name, which is another one in the dark.
 COLOURS = {'ink': '#1b1f27', 'muted': '#5b6472', 'grid': '#d8dde6', 'true': '#3f6fb0', 'predicted': '#c2410c'}
 SIDE = 4.4, 3.5          # inches; small, so that the labels are readable on a phone
+SQUARE = 3.5, 3.5        # of what stands beside a plot of equal axes
 PNG_DOTS = 160           # an inch
 MANY = 1500              # images from which a scatter shows cells instead of points
 _STYLE = {'font.family': 'DejaVu Sans', 'font.size': 9, 'axes.spines.top': False, 'axes.spines.right': False,
@@ -56,7 +57,7 @@ def histograms(true: np.ndarray, predicted: np.ndarray) -> Figure:
         axes.yaxis.get_major_locator().set_params(integer=True)
         axes.grid(False, axis='x')
         axes.legend(loc='lower right', bbox_to_anchor=(1, 1), ncol=2)  # above the bars
-    return _figure('histograms', draw)
+    return _figure('histograms', draw, SQUARE)
 
 
 def calibration(bins: Sequence[Bin]) -> Figure:
@@ -101,12 +102,12 @@ def _with_alpha(alpha: float) -> Any:
     return to_rgba(COLOURS['predicted'], alpha)
 
 
-def _figure(name: str, draw: Callable[[Any], None]) -> Figure:
+def _figure(name: str, draw: Callable[[Any], None], side: Tuple[float, float] = SIDE) -> Figure:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE, 'svg.hashsalt': name}):
-        figure = Canvas(figsize=SIDE)
+        figure = Canvas(figsize=side)
         FigureCanvasAgg(figure)
         draw(figure.subplots())
         png, svg = io.BytesIO(), io.BytesIO()
