@@ -111,8 +111,9 @@ class Model:
     def score_pixels(self, pixels: np.ndarray) -> Score:
         """The score of one upright image, uint8 [H, W, 3], RGB."""
         distribution, mean, std = self._session.run(['distribution', 'mean', 'std'], {'image': pixels})
-        if not np.isfinite(distribution).all():
-            raise ScoreError(f'{self.path} predicts NaN: its training diverged. Get another model')
+        if not (distribution.min() >= 0 and abs(distribution.sum() - 1) < 0.01):  # neither holds for NaN
+            found = 'no shares of votes' if np.isfinite(distribution).all() else 'NaN: its training diverged'
+            raise ScoreError(f'{self.path} predicts {found}. Get another model')
         return Score(distribution, float(mean), float(std))
 
     def row(self, path: str, found: Score) -> Tuple[str, float, float, float]:
@@ -238,7 +239,6 @@ def printable(name: str) -> str:
     def code(character: str) -> str:
         number = ord(character) - (0xdc00 if 0xdc80 <= ord(character) <= 0xdcff else 0)  # a byte of a file name
         return f'\\x{number:02x}' if number < 0x100 else f'\\u{number:04x}' if number < 0x10000 else f'\\U{number:08x}'
-
     return ''.join(each if each.isprintable() else code(each) for each in name)
 
 
@@ -289,7 +289,7 @@ if __name__ == '__main__':
         finally:
             sys.stdout.flush()  # at exit it would be too late for a sentence
     except ScoreError as error:
-        sys.exit(f'score.py: error: {error}')
+        sys.exit(f'score.py: error: {printable(str(error))}')
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:

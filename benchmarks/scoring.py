@@ -4,11 +4,13 @@ The original's way is written from its description: a generator that evaluate_ge
 more predict_generator for the scores, in batches of 10, its images decoded one after the other. PyTorch's
 MobileNet (timm mobilenetv1_100, channels_last) takes part where --torch_python names a Python with torch and timm.
 """
+import collections.abc
 import importlib.util
 import os
 import shutil
 import statistics
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -100,8 +102,19 @@ def one_by_one(paths: Any, scores: Any, size: int) -> Any:
         image = tf.compat.v1.image.resize_images(image, (size, size))
         return (tf.cast(image, tf.float32) - 127.5) / 127.5, row
 
-    return step_worker.endless(lambda: tf.data.Dataset.from_tensor_slices((list(paths), scores)).map(parse).repeat(
-        ).batch(ORIGINAL_BATCH))
+    return _InTurn(step_worker.endless(lambda: tf.data.Dataset.from_tensor_slices((list(paths), scores)).map(
+        parse).repeat().batch(ORIGINAL_BATCH)))
+
+
+class _InTurn(collections.abc.Iterator):  # type: ignore[type-arg]
+    """A generator that several threads read: that of a pass may still read ahead when the next pass begins."""
+
+    def __init__(self, batches: Any):
+        self._batches, self._lock = batches, threading.Lock()
+
+    def __next__(self) -> Any:
+        with self._lock:
+            return next(self._batches)
 
 
 def predicting(folder: str, way: str, longest_side: Optional[int] = None) -> Work:

@@ -135,7 +135,7 @@ def test_decoding_alone_asks_for_the_memory_that_predict_asks_for(dataset, tmp_p
 
 
 FIGURES = {
-    'startup': ['from python3 train.py', 'eval.py of 10', 'predict.py of 10', '--help', 'reading '], 'training': [
+    'startup': ['from the start of train.py', 'eval.py of 10', 'predict.py of 10', '--help', 'reading '], 'training': [
         'step of train.py, packed', 'training on a CPU, freed', 'simulated device busy', 'step: freed memory given',
         'step: PyTorch', 'step: last:2', 'all operations', 'images a second, --trainable', 'head alone',
         'peak memory', 'memory of'],

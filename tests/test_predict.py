@@ -24,7 +24,7 @@ from utils.base.errors import InputError
 from utils.base.preprocessing import Preprocessing
 from utils.data import ava, image_files
 from utils.model import build, checkpoint, model_file
-from utils.scoring import score_tables
+from utils.scoring import engines, score_tables
 
 MEAN, STD = 'mean_score_1_to_10', 'standard_deviation'
 ROUNDING = 1e-4  # in scores, between one batch size and another
@@ -113,6 +113,16 @@ def test_a_model_that_predicts_nan(model, dataset, tmp_path, capsys):
     assert capsys.readouterr().out == ''
     with pytest.raises(ValueError):
         list(score_tables.json_array([{MEAN: float('nan')}], [MEAN]))
+
+
+@pytest.mark.parametrize('value', [0.5, -0.1])
+def test_a_model_whose_outputs_are_no_shares_of_votes(monkeypatch, value):
+    """Ten outputs without a softmax, as other heads have, are no distribution."""
+    monkeypatch.setattr(engines.nima, 'predict', lambda *_: np.full((2, 10), value, np.float32))
+    engine = engines.Engine('linear.h5', None, Preprocessing(), 2, None)
+    with pytest.raises(InputError, match=r'^linear\.h5 predicts no shares of votes: they are negative or their sum is '
+                                         r'not 1\. It needs a softmax at its end\. Choose another --checkpoint$'):
+        engine.predict(np.zeros((2, 8, 8, 3), np.float32))
 
 
 def test_png_and_gif_by_content_and_what_is_not_taken(model, tmp_path, capsys):

@@ -250,9 +250,10 @@ def test_a_model_that_is_none(made, tmp_path, monkeypatch):
 def test_a_model_that_predicts_nan(made, monkeypatch):
     _, model, images = made
     loaded = score.Model(str(model))
-    loaded._session = type('Session', (), {'run': lambda *_: (np.full(10, np.nan), np.nan, np.nan)})()
-    with pytest.raises(score.ScoreError, match='predicts NaN: its training diverged'):
-        list(loaded.score([str(images / 'a.png')]))
+    for share, said in ((np.nan, 'NaN: its training diverged'), (0.5, 'no shares of votes'), (-0.1, 'no shares')):
+        loaded._session = type('Session', (), {'run': lambda *_, share=share: (np.full(10, share), share, share)})()
+        with pytest.raises(score.ScoreError, match=f'predicts {said}'):
+            list(loaded.score([str(images / 'a.png')]))
 
 
 def test_packages_that_are_missing_are_named(tmp_path):

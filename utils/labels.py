@@ -50,6 +50,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         raise ava.no_labels(flags.file, bad)
     for sentence in table.about:
         print(sentence)
+    if table.panel.groups is not None:
+        print(f'groups are not kept, as lines of AVA.txt have none. For --group column use {flags.file} itself')
     order = np.arange(len(names))
     if flags.shuffle is not None:
         order = np.random.RandomState(flags.shuffle).permutation(len(names))

@@ -251,6 +251,13 @@ def test_votes_stay_as_typed_and_lines_are_shuffled_by_seed(table, tmp_path):
     assert sorted(line[1] for line in one) == sorted(line[1] for line in plain)
     assert [line[0] for line in one] == [line[0] for line in plain] == list('12345678')
 
+@pytest.mark.parametrize('column, said', [('scene', True), ('light', False)])
+def test_groups_that_lines_of_ava_do_not_have_are_said_to_be_lost(table, tmp_path, capsys, column, said):
+    path = table(f'file,{TEN},{column}\na.jpg,{VOTES_CSV},x\nb.jpg,{VOTES_CSV},y\n', 'groups.csv')
+    labels.main([path, '-o', str(tmp_path / 'AVA.txt')])
+    line = f'groups are not kept, as lines of AVA.txt have none. For --group column use {path} itself\n'
+    assert (line in capsys.readouterr().out) == said
+
 
 def test_nothing_is_overwritten_and_nothing_half_written(table, tmp_path):
     path = table('a.jpg,6\nb.jpg,high\n')

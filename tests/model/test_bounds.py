@@ -27,3 +27,12 @@ def test_an_image_is_scored_alone_whatever_its_batch(layer):
     outer = tf.keras.Input((8, 8, 3))
     with pytest.raises(DistrustError, match='depend on the others of its batch'):
         bounds.require_bounded(tf.keras.Model(outer, inner(outer)), 8)
+
+
+def test_a_layer_that_is_called_twice_is_looked_at_in_both_places():
+    """The same axis is that of rows in one place, and of the batch in the other."""
+    tf.compat.v1.keras.backend.clear_session()
+    softmax, image = tf.keras.layers.Softmax(axis=-2), tf.keras.Input((8, 8, 3))
+    pooled = softmax(tf.keras.layers.GlobalAveragePooling2D()(softmax(image)))
+    with pytest.raises(DistrustError, match='depend on the others of its batch'):
+        bounds.require_bounded(tf.keras.Model(image, pooled), 8)

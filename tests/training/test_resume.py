@@ -402,6 +402,21 @@ def test_a_damaged_note_of_an_overwriting_run_costs_no_run(copy, content, reason
     assert {path.name: path.read_bytes() for path in copy.glob('*.h5')} == files
 
 
+def test_an_old_note_in_a_folder_without_checkpoints_is_replaced_before_the_first_save(shared_data, tmp_path,
+                                                                                       monkeypatch):
+    checkpoint.announce_overwrite(str(tmp_path), 'a' * 32)
+    noted, save = [], checkpoint.save
+
+    def noting(*given, **named):
+        noted.append(checkpoint.overwriting(str(tmp_path)))
+        return save(*given, **named)
+
+    monkeypatch.setattr(checkpoint, 'save', noting)
+    run(shared_data, tmp_path, '--epochs', '1')
+    assert noted[0] == model_file.read(str(tmp_path / 'model_001.h5')).run['id']
+    assert not checkpoint.is_overwritten(str(tmp_path))
+
+
 def test_a_note_that_is_a_pipe_does_not_stop_an_overwriting_run(tmp_path):
     os.mkfifo(str(tmp_path / 'overwrite.json'))
     checkpoint.announce_overwrite(str(tmp_path), 'a' * 32)

@@ -54,8 +54,9 @@ def _require_images_alone(model: tf.keras.Model) -> None:
             _require_images_alone(layer)
             continue
         axes = tf.nest.flatten([getattr(layer, name, None) for name in ('axis', 'axes')])
-        shape = tf.nest.flatten(layer.get_input_at(0))[0].shape
-        if any(axis in (0, -(shape.rank or 0)) for axis in axes):
+        ranks = {tensor.shape.rank or 0 for node in layer.inbound_nodes
+                 for tensor in tf.nest.flatten(node.input_tensors)}
+        if any(axis == 0 or (axis is not None and -axis in ranks) for axis in axes):
             raise DistrustError(f'a layer {layer.name!r} along the axis of the batch: the score of an image would '
                                 'depend on the others of its batch')
 

@@ -10,6 +10,8 @@ from utils.device.device import Run
 from utils.formats import frozen, onnx_model
 from utils.model import build, model_file
 
+NOT_ONE = 0.01  # how far the sum of an image's shares may be from 1; of shares rounded to bfloat16 it is within 0.004
+
 
 class Choice(NamedTuple):
     """Which engine, and how it runs a checkpoint."""
@@ -33,6 +35,9 @@ class Engine(NamedTuple):
         distributions = nima.predict(self.model, images, self.predict_batch)
         if not np.isfinite(distributions).all():
             raise InputError(f'{self.path} predicts NaN: its training diverged. Choose another --checkpoint')
+        if (distributions < 0).any() or (np.abs(distributions.sum(axis=1) - 1) > NOT_ONE).any():
+            raise InputError(f'{self.path} predicts no shares of votes: they are negative or their sum is not 1. It '
+                             'needs a softmax at its end. Choose another --checkpoint')
         return distributions
 
 

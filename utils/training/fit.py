@@ -154,7 +154,7 @@ def _begin_overwrite(start: resume.Start, run: str, group: Group) -> resume.Star
         if group.is_chief:
             checkpoint.finish_overwrite(start.path)
         return start._replace(replaces=False)
-    if start.replaces and start.found and group.is_chief:
+    if start.replaces and group.is_chief and (start.found or checkpoint.is_overwritten(start.folder)):
         checkpoint.announce_overwrite(start.folder, run)
     return start
 
