@@ -4,13 +4,11 @@ The original's way is written from its description: a generator that evaluate_ge
 more predict_generator for the scores, in batches of 10, its images decoded one after the other. PyTorch's
 MobileNet (timm mobilenetv1_100, channels_last) takes part where --torch_python names a Python with torch and timm.
 """
-import collections.abc
 import importlib.util
 import os
 import shutil
 import statistics
 import tempfile
-import threading
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -82,14 +80,15 @@ def original(folder: str, size: int, keep_memory: bool) -> Work:
 
     from utils import nima
     ratings = dataset.ratings(folder)
-    batches = one_by_one(ratings.paths, ratings.distributions.astype('float32'), size)
+    # One generator each: Keras may still read ahead for a pass when the next one begins.
+    first, second = (one_by_one(ratings.paths, ratings.distributions.astype('float32'), size) for _ in range(2))
     model = tf.keras.models.load_model(os.path.join(folder, 'model_001.h5'),
                                        custom_objects={'earth_mover_loss': nima.earth_mover_loss})
 
     def score(count: int) -> None:
         # Keras reads ahead; its default, 10 batches that nobody takes, would be as many as a pass has here.
-        model.evaluate_generator(batches, -(-count // ORIGINAL_BATCH), max_queue_size=1)
-        model.predict_generator(batches, -(-count // ORIGINAL_BATCH), max_queue_size=1)
+        model.evaluate_generator(first, -(-count // ORIGINAL_BATCH), max_queue_size=1)
+        model.predict_generator(second, -(-count // ORIGINAL_BATCH), max_queue_size=1)
 
     return score
 
@@ -102,19 +101,8 @@ def one_by_one(paths: Any, scores: Any, size: int) -> Any:
         image = tf.compat.v1.image.resize_images(image, (size, size))
         return (tf.cast(image, tf.float32) - 127.5) / 127.5, row
 
-    return _InTurn(step_worker.endless(lambda: tf.data.Dataset.from_tensor_slices((list(paths), scores)).map(
-        parse).repeat().batch(ORIGINAL_BATCH)))
-
-
-class _InTurn(collections.abc.Iterator):  # type: ignore[type-arg]
-    """A generator that several threads read: that of a pass may still read ahead when the next pass begins."""
-
-    def __init__(self, batches: Any):
-        self._batches, self._lock = batches, threading.Lock()
-
-    def __next__(self) -> Any:
-        with self._lock:
-            return next(self._batches)
+    return step_worker.endless(lambda: tf.data.Dataset.from_tensor_slices((list(paths), scores)).map(parse).repeat(
+        ).batch(ORIGINAL_BATCH))
 
 
 def predicting(folder: str, way: str, longest_side: Optional[int] = None) -> Work:
