@@ -21,7 +21,7 @@ from utils.demo.scenes import KINDS, degrade, draw_scene
 VERSION = 1  # raise it whenever a seed no longer gives the same files
 TRAIN_SIZE, VAL_SIZE = DEMO['train_size'], DEMO['val_size']
 FEWER = TRAIN_SIZE // 2  # on a slow machine
-USUAL = 45.0  # scenes a second, where the demo takes about five minutes; half of that is slow
+USUAL = 45.0  # scenes a second, of a machine on which the demo takes eight minutes; half of that is slow
 TIMED = 32    # scenes
 JPEG_QUALITY = 90
 BEST_MEAN, WORST_MEAN, VOTE_STD = 8.0, 2.0, 1.4  # the std of votes on one image is AVA's own
