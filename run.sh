@@ -14,7 +14,8 @@ if [[ $file == utils/*.py || $* == '-m utils.rank_table'* ]]; then
 fi
 [[ $file != -m ]] || { file=${2:-}; file=${file//.//}.py; }
 [[ ${1:-}-$file == -m-pip.py || $file == *.py && -f $root/$file ]] || {
-    echo "run.sh: error: '$*' names no script or command of $root. Type for example bash run.sh predict.py --help or \
+    printf -v typed '%q ' "$@"
+    echo "run.sh: error: ${typed% } names no script or command of $root. Type for example bash run.sh predict.py --help or \
 bash run.sh -m utils.labels --help" >&2
     exit 2
 }

@@ -30,10 +30,11 @@ from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence
 try:
     import numpy as np
     from PIL import Image, ImageCms, UnidentifiedImageError
-except ImportError as missing:
+except (ImportError, KeyboardInterrupt) as missing:
     if __name__ != '__main__':
         raise
-    sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime')
+    sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime'
+             if isinstance(missing, ImportError) else 130)
 
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
 ENDINGS = '.jpg', '.jpeg', '.jfif', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'
@@ -255,8 +256,8 @@ def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> int:
-    """Print the scores as the flags say; returns the number of files that could not be scored."""
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    """Print the scores as the flags say; ScoreError at the end where files could not be scored."""
     flags = flags_of(argv)
     files, model, failed = list(find(flags.images, flags.recursive)), Model(flags.model), 0
     lines = csv.writer(sys.stdout, lineterminator='\n')
@@ -274,7 +275,6 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
         sys.stdout.flush()
     if failed:
         raise ScoreError(f'{failed} of {len(files)} files could not be scored (listed above)')
-    return failed
 
 
 if __name__ == '__main__':

@@ -254,6 +254,16 @@ def test_the_preferred_ending_wins(images, names, expected):
     assert found.tolist() == [True]
 
 
+@pytest.mark.parametrize('link', [False, True])
+def test_a_pipe_is_no_image(images, link):
+    folder = images('7.jpg')
+    os.mkfifo(os.path.join(folder, 'pipe' if link else '8.jpg'))
+    if link:
+        os.symlink('pipe', os.path.join(folder, '8.jpg'))
+    os.symlink('nothing', os.path.join(folder, '9.jpg'))  # reading it says what is wrong
+    assert ava.find_images(['7', '8', '9'], folder)[1].tolist() == [True, False, True]
+
+
 def test_an_id_with_an_ending_is_a_file_name(images):
     paths, found = ava.find_images(['a.jpg', 'b.png', 'c.Jpg', 'd.v2'],
                                    images('a.jpg', 'b.png.jpg', 'c.Jpg', 'd.v2.jpg'))
@@ -271,17 +281,17 @@ def test_letters_and_accents_written_another_way_are_the_same_name(images):
 
 def test_the_folder_is_listed_once_and_no_file_asked_for(images, monkeypatch):
     folder = images('7.jpg', '8.jpg')
-    calls, listdir = [], os.listdir
+    calls, scandir = [], os.scandir
 
     def counted(path):
         calls.append(path)
-        return listdir(path)
+        return scandir(path)
 
     def refused(*args, **kwargs):
         raise AssertionError('a file was asked for')
 
-    monkeypatch.setattr(os, 'listdir', counted)
-    for name in ('stat', 'lstat', 'scandir'):
+    monkeypatch.setattr(os, 'scandir', counted)
+    for name in ('stat', 'lstat', 'listdir'):
         monkeypatch.setattr(os, name, refused)
     paths, found = ava.find_images(['7', '8', '9'], folder)
     monkeypatch.undo()
@@ -318,7 +328,7 @@ def test_an_image_folder_without_permission(images, monkeypatch):
         raise PermissionError(13, 'Permission denied')
 
     folder = images('7.jpg')
-    monkeypatch.setattr(os, 'listdir', refused)
+    monkeypatch.setattr(os, 'scandir', refused)
     text = error_of(ava.find_images, ['7'], folder)
     monkeypatch.undo()
     assert text == (f'cannot read {folder}, the folder of images: Permission denied. Change its permissions or '

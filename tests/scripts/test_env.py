@@ -484,7 +484,13 @@ def test_run_without_a_script_of_the_project(commands, words):
     (commands.root / 'README.md').write_text('')
     said, errors, code = commands.run(*words, name='run.sh')
     assert (said, code) == (None, 2) and errors.count('\n') == 1
-    assert errors.startswith(f"run.sh: error: '{' '.join(words)}' names no script or command of {commands.root}. Type ")
+    typed = ' '.join(words) or "''"
+    assert errors.startswith(f'run.sh: error: {typed} names no script or command of {commands.root}. Type ')
+
+
+def test_what_was_typed_is_printed_without_control_codes(commands):
+    said, errors, code = commands.run('\x1b[31mred\n', name='run.sh')
+    assert (said, code) == (None, 2) and errors.startswith(r"run.sh: error: $'\E[31mred\n' names no script ")
 
 
 @pytest.mark.parametrize('words, module', [(['utils/labels.py', 'votes.csv'], 'utils.labels'),

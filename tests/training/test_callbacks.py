@@ -38,6 +38,13 @@ def test_a_folder_instead_of_a_log(tmp_path, name):
         write(tmp_path)
 
 
+@pytest.mark.parametrize('name', NAMES)
+def test_a_pipe_as_the_log_stops_before_the_training(tmp_path, name):
+    os.mkfifo(str(tmp_path / name))
+    with pytest.raises(InputError, match=rf'^cannot write .*{name}: it is a pipe or a device\. Remove it$'):
+        log.EpochLog(str(tmp_path), 'a' * 32, ABOUT).check()
+
+
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='this system has no /dev/full')
 def test_a_full_disk_ends_no_training_and_loses_no_row(tmp_path, capsys):
     epoch_log = log.EpochLog(str(tmp_path), 'a' * 32, ABOUT)

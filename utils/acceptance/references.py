@@ -1,6 +1,5 @@
 """references.json: the figures of a CPU in float32, and how far the emulated precision modes are from them."""
 import functools
-import json
 import os
 import shlex
 from typing import Any, Dict, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, Dict, NamedTuple
 from utils.acceptance import figures
 from utils.acceptance.figures import Figures
 from utils.acceptance.fixture import Size
+from utils.base import reading
 from utils.base.defaults import ROOT
 from utils.base.errors import InputError
 from utils.device.npu_options import NpuOptions
@@ -35,8 +35,7 @@ def content() -> Dict[str, Any]:
     InputError where it cannot be read.
     """
     try:
-        with open(PATH, encoding='utf-8') as stream:
-            found = json.load(stream)
+        found = reading.read_json(PATH)
         return {name: found[name] for name in ('commits', 'host', 'bounds', 'sizes', *found)}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f'{PATH} is missing or damaged ({" ".join(str(error).split())}). Bring it back: git -C '

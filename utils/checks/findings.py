@@ -65,21 +65,16 @@ def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
 
 
 def _decode(dataset: Dataset, written: Callable[[], str], warnings: Dict[str, str]) -> Dict[str, Optional[str]]:
-    """Why TF cannot decode a file, None where it can, by name; pipes and devices are not touched.
+    """Why TF cannot decode a file, None where it can, by name.
 
     `warnings` get what the decoder says of those that it can, see decoder_warnings.held().
     """
     from utils import data_loader
-    paths = {name: os.path.join(dataset.images_folder, name) for name in dataset.images}
-    special = [name for name in dataset.images if os.path.exists(paths[name]) and not os.path.isfile(paths[name])
-               and not os.path.isdir(paths[name])]
-    reasons = {name: dataset.facts[name].problem for name in special}
-    names = [name for name in dataset.images if name not in reasons]
-    verdicts = data_loader.verdicts([paths[name] for name in names], written=written,
+    names = dataset.images
+    verdicts = data_loader.verdicts([os.path.join(dataset.images_folder, name) for name in names], written=written,
                                     warn=lambda index, text: warnings.update({names[index]: text}))
-    for reason, name in zip(progress(verdicts, len(names), 'decoding'), names):  # the bar sees the end of the verdicts
-        reasons[name] = reason
-    return reasons
+    # In this order the bar sees the end of the verdicts.
+    return {name: reason for reason, name in zip(progress(verdicts, len(names), 'decoding'), names)}
 
 
 def _one_coloured(dataset: Dataset, reasons: Dict[str, str]) -> List[str]:

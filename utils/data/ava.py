@@ -107,18 +107,24 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
 def list_images(base_images_path: str, ids: Sequence[str] = ()) -> Set[str]:
     """The names in the folder of images, and those in its sub-folders that `ids` name, as `session1/a.jpg`.
 
-    InputError where there is no folder.
+    Pipes and devices are left out: whoever opened one would wait. InputError where there is no folder.
     """
     try:
-        listing = set(os.listdir(base_images_path))
+        listing = set(_names(base_images_path))
     except tuple(path_hints.NOT_THERE) as error:
         raise _no_images(base_images_path, path_hints.NOT_THERE[type(error)], ids) from error
     except OSError as error:
         raise path_hints.unreadable(base_images_path, error, 'the folder of images') from error
     for below in sorted({os.path.dirname(image_id) for image_id in ids if '/' in image_id}):
         with contextlib.suppress(OSError):
-            listing.update(f'{below}/{name}' for name in os.listdir(os.path.join(base_images_path, below)))
+            listing.update(f'{below}/{name}' for name in _names(os.path.join(base_images_path, below)))
     return listing
+
+
+def _names(folder: str) -> List[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries
+                if entry.is_file() or entry.is_dir() or not os.path.exists(entry.path)]  # a broken link stays
 
 
 def has_image(base_images_path: str) -> Callable[[str], bool]:
