@@ -1,11 +1,12 @@
 """Errors that a user can mend, each printed as one sentence or two."""
+import gc
 import importlib.util
 import os
 import shlex
 import sys
 from typing import Any, Callable, Dict, NoReturn, Optional
 
-from utils.base import interrupts, packages, streams
+from utils.base import garbage, interrupts, packages, streams
 from utils.base.defaults import ROOT, from_root
 from utils.base.text import printable
 
@@ -25,6 +26,7 @@ def run(main: Callable[[], Any], name: str, *, log_only: bool = False) -> Any:
     141. `log_only` is whether what is printed is a log alone, see streams.settle().
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '1')  # as utils/env.sh does: no TensorFlow notes about this CPU
+    garbage.collect_seldom()
     try:
         with interrupts.handled():
             wrong = streams.settle(log_only) or _unfit_packages()
@@ -54,6 +56,8 @@ def run(main: Callable[[], Any], name: str, *, log_only: bool = False) -> Any:
         if type(error).__name__ != 'ResourceExhaustedError':  # TensorFlow's, which is not imported here
             raise
         _end(name, OUT_OF_MEMORY)
+    finally:
+        gc.freeze()  # or the end of Python looks through everything three times
 
 
 def _end(name: str, sentence: str) -> NoReturn:

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Tu
 
 import tensorflow as tf
 
-from utils.base import memory
+from utils.base import garbage, memory
 from utils.base.cores import usable_cores
 from utils.base.errors import InputError
 from utils.device import distribute, npu
@@ -138,6 +138,7 @@ def open_run(device: str, *, threads: Optional[int] = None, seed: int = 0,
     those of NpuOptions that were typed, `group` the processes that train together.
     """
     memory.keep_freed()
+    garbage.collect_as_usual()
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
     chosen = choose(device, group.report)
     _check_engine(group, chosen)
