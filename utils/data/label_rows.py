@@ -186,6 +186,8 @@ def _names_columns(cells: Sequence[str]) -> bool:
         return False  # a mean and a name
     if len(cells) in (12, 15) and all(map(is_number, [cells[0], *cells[2:12]])):
         return False  # AVA's lines
+    if any(map(is_image_name, cells)) and any(map(is_number, cells)):
+        return False  # perhaps with a column more
     return any(not is_number(cell) and not cell.strip().startswith('[') for cell in cells[1:])
 
 
@@ -194,12 +196,14 @@ def _names_of(cells: Sequence[str], where: str) -> List[str]:
     count = len(cells)
     if count == 2 and is_number(cells[0]) and not is_number(cells[1]):
         return ['mean', 'file']
+    if count == 2 and cells[1].strip().startswith('['):
+        return ['file', 'votes']
     names = {2: ['file', 'mean'], 3: ['file', 'mean', 'std'], 11: ['file', *VOTE_NAMES],
              12: ['index', 'file', *VOTE_NAMES], 15: ['index', 'file', *VOTE_NAMES, *AVA_TAGS]}.get(count)
-    if names is None:
+    if names is None or names[0] == 'file' and not all(map(is_number, cells[1:])):
         raise InputError(f'{where}: found {count} columns without names, expected {EXPECTED}: name the columns in '
                          f'the first line, {NAMES}')
-    return ['file', 'votes'] if cells[1].strip().startswith('[') else names
+    return names
 
 
 def _json_parts(text: str, path: str) -> List[Part]:
