@@ -16,7 +16,7 @@ def main(argv=None):
     from utils.model import checkpoint, trust
     folder = flags.TMP_MODEL_PATF or from_root(TMP_MODEL_PATF)
     again = ['bash', from_root('test_1p.sh'), *(sys.argv[1:] if argv is None else argv)]
-    paths = [checkpoint.find(folder, flags.checkpoint or CHECKPOINT, again),
+    paths = [checkpoint.find_or_usual(folder, flags.checkpoint, CHECKPOINT, again),
              *(checkpoint.find(folder, name) for name in flags.compare)]
     trust.start_trials(paths)  # while TensorFlow is imported
 

@@ -13,7 +13,7 @@ def main(argv=None):
     flags = predict_flags(argv)
     from utils.model import checkpoint, trust
     folder, name = edited.lines('eval.py', 'TMP_MODEL_PATF', 'CHECKPOINT')
-    path = checkpoint.find(flags.TMP_MODEL_PATF or from_root(folder), flags.checkpoint or name)
+    path = checkpoint.find_or_usual(flags.TMP_MODEL_PATF or from_root(folder), flags.checkpoint, name)
     trust.start_trials([path])  # while TensorFlow is imported
 
     from utils.data import listing

@@ -90,6 +90,17 @@ def test_a_name_or_a_path(tmp_path):
     assert checkpoint.find('/nowhere', str(path)) == str(path)
 
 
+def test_a_newer_one_is_named_where_nobody_chose(tmp_path, capsys):
+    for epoch in (3, 7, 10):
+        (tmp_path / f'model_{epoch:03d}.h5').write_text('')
+    chosen = str(tmp_path / 'model_007.h5')
+    assert checkpoint.find_or_usual(str(tmp_path), None, 'model_007.h5') == chosen
+    assert capsys.readouterr().err == f'{chosen}: model_010.h5 is newer: --checkpoint newest takes it\n'
+    assert checkpoint.find_or_usual(str(tmp_path), 'model_007.h5', 'model_003.h5') == chosen
+    assert checkpoint.find_or_usual(str(tmp_path), None, 'model_010.h5') == str(tmp_path / 'model_010.h5')
+    assert capsys.readouterr().err == ''
+
+
 def test_what_is_there_is_listed_with_a_command(tmp_path):
     folder = tmp_path / 'my models'
     folder.mkdir()

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from typing import Any, Dict, List, Optional, Sequence
 
 from utils.base import files, reading
@@ -212,6 +213,16 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
     what = f'{path} is a folder with {names}' if inside else f'{path}: no such checkpoint, but {names}'
     other = ', or --checkpoint newest or best (the highest validation SRCC)' if trained and not inside else ''
     raise InputError(f'{what}. Type {_again(command, choice)}{other}')
+
+
+def find_or_usual(folder: str, typed: Optional[str], usual: str, command: Sequence[str] = ()) -> str:
+    """find() of what was typed, or of the usual one: then standard error is told where a later epoch is there too."""
+    path = find(folder, typed or usual, command)
+    trained = existing(folder)
+    if not typed and path in trained[:-1]:
+        print(printable(f'{path}: {os.path.basename(trained[-1])} is newer: --checkpoint newest takes it'),
+              file=sys.stderr)
+    return path
 
 
 def _choose(folder: str, choice: str) -> str:
