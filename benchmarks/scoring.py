@@ -165,6 +165,9 @@ def onnx_runtime(folder: str, size: int) -> Work:
 def pytorch(size: int) -> Work:
     import timm
     import torch
+
+    from utils.base import memory
+    memory.keep_freed()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     made = timm.create_model('mobilenetv1_100', num_classes=10).eval().to(memory_format=torch.channels_last)
     images = (torch.rand(BATCH, 3, size, size) * 2 - 1).contiguous(memory_format=torch.channels_last)

@@ -138,8 +138,11 @@ def endless(rows: Callable[[], Any]) -> Iterator[Any]:
         yield session.run(following)
 
 
-def pytorch(batchsize: int, image_size: int) -> Callable[[int], Any]:
+def pytorch(batchsize: int, image_size: int, keep_memory: bool) -> Callable[[int], Any]:
     """timm's MobileNet, channels last, on one constant batch."""
+    from utils.base import memory
+    if keep_memory:
+        memory.keep_freed()
     import timm
     import torch
     torch.set_num_threads(len(os.sched_getaffinity(0)))

@@ -97,9 +97,12 @@ def _levers(shape: Shape, intel_python: Optional[str], torch_python: Optional[st
     """What each setting does to a step on a CPU: threads, batch, session, memory, builds of TensorFlow, and PyTorch."""
     chosen = dict(list(LEVERS.items())[:2 if shape.quick else None])
     commands = {name: turns.process('step_worker', 'bare', **{**shape.step, **more}) for name, more in chosen.items()}
-    others = {'intel-tensorflow 1.15.2': (intel_python, 'bare'), 'PyTorch, channels last': (torch_python, 'pytorch')}
-    commands.update((name, turns.process('step_worker', way, python, **shape.step))
-                    for name, (python, way) in others.items() if python)
+    others: Dict[str, Any] = {
+        'intel-tensorflow 1.15.2': (intel_python, 'bare', {}),
+        'PyTorch, channels last': (torch_python, 'pytorch', {'keep_memory': True}),
+        'PyTorch, channels last, freed memory given back': (torch_python, 'pytorch', {'keep_memory': False})}
+    commands.update((name, turns.process('step_worker', way, python, **shape.step, **more))
+                    for name, (python, way, more) in others.items() if python)
     images = {name: chosen.get(name, {}).get('batchsize', shape.batchsize) for name in commands}
     speeds = {name: turns.speeds(each, images[name])
               for name, each in turns.take_turns(commands, shape.rounds, amount=1, warm_up=1).items()}
@@ -107,7 +110,7 @@ def _levers(shape: Shape, intel_python: Optional[str], torch_python: Optional[st
         f'step: {name}', each, speeds['as it is'], 'images/s', 'images a second of train_on_batch on a constant batch '
         f'of {images[name]}; {shape}; the baseline is TensorFlow 1.15 with freed memory kept')
         for name, each in speeds.items()] + [turns.skipped(f'step: {name}', 'no Python given')
-                                             for name, (python, _) in others.items() if not python]
+                                             for name, (python, *_) in others.items() if not python]
 
 
 def _operations(shape: Shape) -> turns.Figure:
