@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from benchmarks import real_votes
+from benchmarks import label_count, real_votes
+from utils import data_loader, score_utils
 from utils.base.errors import InputError
 from utils.data import ava, splits
 from utils.training.flags import train_stages
@@ -85,3 +86,46 @@ def test_a_row_is_run_anew_and_scored_again(shared, tmp_path):
         rows = json.loads((tmp_path / 'rows.json').read_text())
         assert [row['row'] for row in rows] == ['closed_form', 'head'] and {row['images'] for row in rows} == {60}
         assert all(np.isfinite(row['srcc']['value']) for row in rows)
+
+
+@pytest.fixture
+def cached(tmp_path):
+    """A folder of BIQ2021, and what a row leaves: labels, and features of which the first is the mean score."""
+    names = [f'ss0{1 + number % 3} ({number}).jpg' for number in range(1000, 1300)]
+    (tmp_path / 'biq' / real_votes.IMAGES).mkdir(parents=True)
+    for name in names:
+        (tmp_path / 'biq' / real_votes.IMAGES / name).write_bytes(b'')
+    means = np.random.RandomState(0).uniform(2, 9, len(names))
+    labels = real_votes.write(list(zip(names, means)), tmp_path / 'train_labels.csv')
+    parts = data_loader.read_parts(30, labels=str(labels), images=str(tmp_path / 'biq' / real_votes.IMAGES),
+                                   group=real_votes.NEIGHBOURS)
+    for part, ratings in (('training', parts.train), ('validation', parts.val)):
+        for size, factor in ((224, 0), (512, 1)):  # the smaller images' features say nothing
+            folder = tmp_path / 'features' / f'{part}-{size}'
+            folder.mkdir(parents=True)
+            rows = np.random.RandomState(1).normal(size=(ratings.count, 8)).astype(np.float32)
+            rows[:, 0] = factor * score_utils.mean_score(ratings.distributions)
+            rows.tofile(str(folder / 'features.f32'))
+            (folder / 'manifest.json').write_text(json.dumps(
+                {'count': ratings.count, 'done': ratings.count, 'preprocessing': {'image_size': size}}))
+    return tmp_path
+
+
+def test_how_many_labels_are_enough(cached, monkeypatch):
+    monkeypatch.setattr(label_count, 'COUNTS', (20, 100, 9000))
+    rows = label_count.measure(quick=False, folder=str(cached / 'biq'), work=str(cached),
+                               picture=str(cached / 'curve.png'))
+    assert [row['images'] for row in rows] == [20, 100, 270]
+    for row in rows[1:]:
+        assert min(row['srcc'] + row['srcc_ss02']) > 0.99 and len(row['srcc']) == 3
+    assert (cached / 'curve.png').read_bytes().startswith(b'\x89PNG')
+    table = label_count.described([{'images': 1000, 'srcc': [0.5, 0.75, 1.0], 'srcc_ss02': [0.25, 0.5, 0.75]}])
+    assert table.splitlines()[-1] == '| 1,000 | 0.750 | 0.500 to 1.000 | 0.500 |'
+
+
+def test_features_that_are_incomplete_are_not_used(cached):
+    for path in cached.glob('features/validation-512/manifest.json'):
+        path.write_text(path.read_text().replace('"done": ', '"done": 1'))
+    assert not label_count.features(cached, 'validation', 30)[:, 0].any()  # those of 224
+    with pytest.raises(InputError, match=r'found no complete features of 31 validation images\. Run benchmarks\.real'):
+        label_count.features(cached, 'validation', 31)
