@@ -38,6 +38,7 @@ ROWS: Dict[str, Tuple[str, ...]] = {
     'head_native_auto': (*HEAD, '--epochs', '10', '--learning_rate', 'auto', *NATIVE),
     'small': ('--recipe', 'small'),
     'small_native': ('--recipe', 'small', *NATIVE),
+    'last_blocks': ('--trainable', 'last:2', '--freeze_batchnorm', '--epochs', '10'),
     'idealo': ('--recipe', 'idealo'),
     'card': ('--recipe', 'card', '--train_size', '2000'),
     'paper': ('--recipe', 'paper', '--train_size', '2000'),
