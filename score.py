@@ -23,18 +23,20 @@ import glob
 import io
 import json
 import os
+import signal
 import sys
 import warnings
 from typing import Any, Dict, Iterable, Iterator, NamedTuple, Optional, Sequence, Tuple, Union
 
+if __name__ == '__main__':
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # NumPy's import would lose a KeyboardInterrupt
 try:
     import numpy as np
     from PIL import Image, ImageCms, UnidentifiedImageError
-except (ImportError, KeyboardInterrupt) as missing:
+except ImportError as missing:
     if __name__ != '__main__':
         raise
-    sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime'
-             if isinstance(missing, ImportError) else 130)
+    sys.exit(f'score.py: error: {missing}. Type {sys.executable} -m pip install numpy pillow onnxruntime')
 
 COLUMNS = 'file', 'mean_score_1_to_10', 'standard_deviation', 'percentile_among_ava_means'
 ENDINGS = '.jpg', '.jpeg', '.jfif', '.png', '.gif', '.bmp', '.webp', '.tif', '.tiff', '.heic', '.heif', '.avif'
@@ -290,8 +292,6 @@ if __name__ == '__main__':
             sys.stdout.flush()  # at exit it would be too late for a sentence
     except ScoreError as error:
         sys.exit(f'score.py: error: {printable(str(error))}')
-    except KeyboardInterrupt:
-        sys.exit(130)
     except OSError as error:
         if error.filename:
             sys.exit(f'score.py: error: cannot read {printable(str(error.filename))}: {error.strerror}')

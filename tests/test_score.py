@@ -4,6 +4,7 @@ import importlib.util
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -262,6 +263,15 @@ def test_packages_that_are_missing_are_named(tmp_path):
                           env={**os.environ, 'PYTHONPATH': str(tmp_path)})
     assert done.returncode == 1 and done.stderr == (
         f'score.py: error: No module named numpy. Type {sys.executable} -m pip install numpy pillow onnxruntime\n')
+
+
+def test_ctrl_c_while_numpy_is_imported_ends_it_in_silence(tmp_path):
+    (tmp_path / 'numpy.py').write_text('import os, signal\n'
+                                       'try:\n    os.kill(os.getpid(), signal.SIGINT)\n    import time; time.sleep(9)\n'
+                                       'except KeyboardInterrupt:\n    raise ImportError("it failed to import")\n')
+    done = subprocess.run([sys.executable, str(ROOT / 'score.py'), 'a.jpg'], capture_output=True, text=True,
+                          env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, '', '')
 
 
 # --- real images, the newest Python

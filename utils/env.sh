@@ -146,6 +146,7 @@ $machine: the package index has it for Linux x86_64 only. On an Ascend server wi
 
 # Makes .venv, or completes one that an interrupted or older set-up left; one process at a time.
 nima_make_venv() (
+    trap 'exit 130' INT
     if type -P flock >/dev/null && ! flock -n 9; then
         echo "Waiting for another start that is setting up $nima_venv" >&2
         flock 9 || true
@@ -199,7 +200,9 @@ nima_set_up() {
 }
 
 export NIMA_PYTHON=''
+trap 'exit 130' INT  # a Python that is tried ends with 1 at Ctrl-C, as one without TensorFlow does
 nima_set_up || return 1
+trap - INT
 # python3 -m would look for utils/ in the current folder first.
 # shellcheck disable=SC2034  # for those who source this file
 nima_module=("$NIMA_PYTHON" -c 'import sys

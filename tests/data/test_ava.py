@@ -260,8 +260,11 @@ def test_a_pipe_is_no_image(images, link):
     os.mkfifo(os.path.join(folder, 'pipe' if link else '8.jpg'))
     if link:
         os.symlink('pipe', os.path.join(folder, '8.jpg'))
-    os.symlink('nothing', os.path.join(folder, '9.jpg'))  # reading it says what is wrong
-    assert ava.find_images(['7', '8', '9'], folder)[1].tolist() == [True, False, True]
+    wrong = {'9': 'nothing', '10': '10.jpg', '11': 'a' * 300, '12': '7.jpg/x'}  # reading these says what is wrong
+    for name, target in wrong.items():
+        os.symlink(target, os.path.join(folder, f'{name}.jpg'))
+    os.symlink('7.jpg', os.path.join(folder, '13.jpg'))
+    assert ava.find_images(['7', '8', *wrong, '13'], folder)[1].tolist() == [True, False, *[True] * 5]
 
 
 def test_an_id_with_an_ending_is_a_file_name(images):

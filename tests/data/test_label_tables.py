@@ -126,6 +126,8 @@ def test_the_results_of_predict_are_labels(table):
     ('a.jpg,5.1,0.3,sea\n', ':1: found 4 columns without names, expected a file name and ten votes'),
     ('a.jpg,5.1,sea\nb.jpg,5.2,sea\n', ':1: found 3 columns without names, expected a file name and ten votes'),
     ('1,a.jpg,5.1\n', ':1: found 3 columns without names, expected a file name and ten votes'),
+    ('a.jpg,1,2,x,4,5,6,7,8,9,10\n', ":1: found 'x' votes for score 3, expected a number from 0"),
+    ('1,a.jpg,1,2,x,4,5,6,7,8,9,10\n', ":1: found 'x' votes for score 3, expected a number from 0"),
     ('file,mean\na.jpg,"5,125"\nb.jpg,6\n', ":2: found the mean '5,125', expected a number from 1 to 10"),
     ('file,mean_9_9\na.jpg,9\n', ':1: found a range from 9 to 9, expected two different numbers: the values of the '),
     ('', ': found no lines, expected a file name and ten votes'),

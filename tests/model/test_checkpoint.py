@@ -98,6 +98,36 @@ def test_a_newer_one_is_named_where_nobody_chose(tmp_path, capsys):
     assert capsys.readouterr().err == f'{chosen}: model_010.h5 is newer: --checkpoint newest takes it\n'
     assert checkpoint.find_or_usual(str(tmp_path), 'model_007.h5', 'model_003.h5') == chosen
     assert checkpoint.find_or_usual(str(tmp_path), None, 'model_010.h5') == str(tmp_path / 'model_010.h5')
+    (tmp_path / 'model_012.h5').mkdir()
+    checkpoint.find_or_usual(str(tmp_path), None, 'model_007.h5')
+    (tmp_path / 'overwrite.json').write_text('damaged')  # --checkpoint newest is refused
+    checkpoint.find_or_usual(str(tmp_path), None, 'model_007.h5')
+    assert capsys.readouterr().err == ''
+
+
+def test_while_a_run_is_overwritten_the_new_one_is_newer(tmp_path, capsys, monkeypatch):
+    for epoch in (1, 7, 10):
+        (tmp_path / f'model_{epoch:03d}.h5').write_text('')
+    monkeypatch.setattr(checkpoint, 'overwriting', lambda folder: 'new')
+    monkeypatch.setattr(checkpoint, 'of_run', lambda paths, run: paths[:1])
+    checkpoint.find_or_usual(str(tmp_path), None, 'model_007.h5')
+    assert ': model_001.h5 is newer' in capsys.readouterr().err
+    monkeypatch.setattr(checkpoint, '_best', lambda srccs: str(tmp_path / 'model_007.h5'))
+    monkeypatch.setattr(checkpoint, '_val_srccs', lambda paths: [])
+    assert checkpoint.find_or_usual(str(tmp_path), None, 'best') == str(tmp_path / 'model_007.h5')
+    assert capsys.readouterr().err == ''
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path, capsys, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, 'Permission denied')
+
+    (tmp_path / 'model_007.h5').write_text('')
+    monkeypatch.setattr(os, 'listdir', refused)
+    for typed in (None, 'model_007.h5'):
+        assert checkpoint.find_or_usual(str(tmp_path), typed, 'model_007.h5') == str(tmp_path / 'model_007.h5')
+    with pytest.raises(InputError, match='^cannot read .*, the folder of checkpoints: Permission denied. Change its'):
+        checkpoint.find(str(tmp_path), 'newest')
     assert capsys.readouterr().err == ''
 
 

@@ -478,6 +478,28 @@ def test_pip_is_that_of_the_python_that_runs_the_project(tmp_path):
     assert done.returncode == 0 and sys.prefix in done.stdout
 
 
+def interrupting(place):
+    """A stand-in of a program at which Ctrl-C comes, and which ends with 1, as Python 3.7 does."""
+    return script(place, '#!/usr/bin/env bash\ntrap "" INT\nkill -s INT 0\nsleep 0.2\nexit 1\n')
+
+
+def test_ctrl_c_while_a_python_is_tried_ends_the_script(machine):
+    machine.base_python()
+    (machine.tools / 'sleep').symlink_to(shutil.which('sleep'))
+    interrupting(machine.bin / 'python3')
+    assert machine.run('train.py', name='run.sh') == (None, '', 130)
+    assert machine.noted() == []
+
+
+def test_ctrl_c_while_the_environment_is_made_ends_the_script(machine):
+    (machine.tools / 'sleep').symlink_to(shutil.which('sleep'))
+    machine.base_python()
+    interrupting(machine.venv / 'bin' / 'python')
+    said, errors, code = machine.run('train.py', name='run.sh')
+    assert (said, code) == (None, 130) and 'error' not in errors
+    assert machine.noted() == []
+
+
 @pytest.mark.parametrize('words', [
     [], ['pip.py'], ['pip'], ['predct.py'], ['-m'], ['-m', 'utils.lables'], ['utils'], ['README.md'], ['']])
 def test_run_without_a_script_of_the_project(commands, words):

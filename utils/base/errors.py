@@ -1,5 +1,4 @@
 """Errors that a user can mend, each printed as one sentence or two."""
-import gc
 import importlib.util
 import os
 import shlex
@@ -57,7 +56,7 @@ def run(main: Callable[[], Any], name: str, *, log_only: bool = False) -> Any:
             raise
         _end(name, OUT_OF_MEMORY)
     finally:
-        gc.freeze()  # or the end of Python looks through everything three times
+        garbage.keep()
 
 
 def _end(name: str, sentence: str) -> NoReturn:

@@ -10,10 +10,17 @@ def collect_seldom() -> None:
 
 
 def collect_as_usual() -> None:
-    """Once packages are imported: what is there stays, and is not looked through again; what is made from now on is.
+    """Once a device is open: what is there stays, and is not looked through again; what is made from now on is.
 
-    Nothing changes where a program calls this project's functions, and not its commands.
+    Commands that open none go on as they are. Nothing changes where a program calls this project's functions, and not
+    its commands.
     """
     if gc.get_threshold()[0] == _SELDOM:
-        gc.freeze()
+        keep()
         gc.set_threshold(*_USUAL)
+
+
+def keep() -> None:
+    """Look no longer through what is there: at its end Python would do so three times."""
+    if hasattr(gc, 'freeze'):  # Python 3.6, which is refused in a sentence, has none
+        gc.freeze()

@@ -123,8 +123,13 @@ def list_images(base_images_path: str, ids: Sequence[str] = ()) -> Set[str]:
 
 def _names(folder: str) -> List[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in entries
-                if entry.is_file() or entry.is_dir() or not os.path.exists(entry.path)]  # a broken link stays
+        return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)  # known from the listing
+                or entry.is_dir(follow_symlinks=False) or not _is_special(entry.path)]
+
+
+def _is_special(path: str) -> bool:
+    """Whether a path leads to a pipe, a device or a socket; a link that leads nowhere does not."""
+    return not os.path.isfile(path) and not os.path.isdir(path) and os.path.exists(path)
 
 
 def has_image(base_images_path: str) -> Callable[[str], bool]:

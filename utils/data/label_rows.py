@@ -200,7 +200,7 @@ def _names_of(cells: Sequence[str], where: str) -> List[str]:
         return ['file', 'votes']
     names = {2: ['file', 'mean'], 3: ['file', 'mean', 'std'], 11: ['file', *VOTE_NAMES],
              12: ['index', 'file', *VOTE_NAMES], 15: ['index', 'file', *VOTE_NAMES, *AVA_TAGS]}.get(count)
-    if names is None or names[0] == 'file' and not all(map(is_number, cells[1:])):
+    if names is None or count == 3 and not all(not cell.strip() or is_number(cell) for cell in cells[1:]):
         raise InputError(f'{where}: found {count} columns without names, expected {EXPECTED}: name the columns in '
                          f'the first line, {NAMES}')
     return names

@@ -36,11 +36,17 @@ def state_path(folder: str) -> str:
 
 
 def existing(folder: str) -> List[str]:
-    """Paths of the checkpoints in `folder`, oldest epoch first; none where there is no folder."""
+    """Paths of the checkpoints in `folder`, oldest epoch first; none where there is no folder.
+
+    InputError where it cannot be listed.
+    """
     try:
         names = os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):  # not asked before: rank 0 may remove it meanwhile
         return []
+    except OSError as error:
+        raise InputError(f'cannot read {folder}, the folder of checkpoints: {error.strerror}. Change its permissions '
+                         'or choose another --TMP_MODEL_PATF') from error
     found = [match for match in map(_NAME.fullmatch, names) if match]
     return [os.path.join(folder, match.group()) for match in sorted(found, key=lambda match: int(match.group(1)))]
 
@@ -216,12 +222,14 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
 
 
 def find_or_usual(folder: str, typed: Optional[str], usual: str, command: Sequence[str] = ()) -> str:
-    """find() of what was typed, or of the usual one: then standard error is told where a later epoch is there too."""
+    """find() of what was typed, or of the usual one: then standard error is told where `newest` is another one."""
     path = find(folder, typed or usual, command)
-    trained = existing(folder)
-    if not typed and path in trained[:-1]:
-        print(printable(f'{path}: {os.path.basename(trained[-1])} is newer: --checkpoint newest takes it'),
-              file=sys.stderr)
+    if not typed and usual not in CHOICES:
+        with contextlib.suppress(InputError, OSError):
+            newest = _choose(folder, 'newest')
+            if newest != path and path in existing(folder) and os.path.isfile(newest):
+                print(printable(f'{path}: {os.path.basename(newest)} is newer: --checkpoint newest takes it'),
+                      file=sys.stderr)
     return path
 
 
