@@ -49,3 +49,8 @@ def test_what_is_there_is_looked_through_no_longer():
         gc.unfreeze()
     gc.collect()
     assert cycle() is None
+
+
+def test_a_python_without_freezing_is_not_refused_here(monkeypatch):
+    monkeypatch.delattr(gc, 'freeze')  # Python 3.6: what is wrong with it is said in a sentence
+    assert errors.run(lambda: 1, 'command') == 1
