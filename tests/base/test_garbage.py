@@ -2,8 +2,17 @@
 import gc
 import weakref
 
+import pytest
+
 from utils.base import errors, garbage
 from utils.device import device
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_kept():
+    gc.unfreeze()
+    yield
+    gc.unfreeze()
 
 
 class Node:
@@ -28,10 +37,7 @@ def test_a_command_looks_seldom_until_its_device_is_open():
         with device.open_run('cpu'):
             return before, (gc.get_threshold(), freed_after(5000))
 
-    try:
-        seldom, opened = errors.run(main, 'command')
-    finally:
-        gc.unfreeze()
+    seldom, opened = errors.run(main, 'command')
     assert seldom == ((50000, *usual[1:]), False) and opened == (usual, True)
     assert gc.get_threshold() == usual
 
@@ -41,16 +47,15 @@ def test_what_is_there_is_looked_through_no_longer():
     garbage.collect_as_usual()  # in no command
     assert gc.get_freeze_count() == 0
     garbage.collect_seldom()
-    try:
-        garbage.collect_as_usual()
-        gc.collect()
-        assert cycle() is not None and gc.get_freeze_count() > 10 ** 5
-    finally:
-        gc.unfreeze()
+    garbage.collect_as_usual()
+    gc.collect()
+    assert cycle() is not None and gc.get_freeze_count() > 10 ** 5
+    gc.unfreeze()
     gc.collect()
     assert cycle() is None
 
 
 def test_a_python_without_freezing_is_not_refused_here(monkeypatch):
+    usual = gc.get_threshold()
     monkeypatch.delattr(gc, 'freeze')  # Python 3.6: what is wrong with it is said in a sentence
-    assert errors.run(lambda: 1, 'command') == 1
+    assert errors.run(lambda: 1, 'command') == 1 and gc.get_threshold() == usual

@@ -17,10 +17,10 @@ def collect_as_usual() -> None:
     """
     if gc.get_threshold()[0] == _SELDOM:
         keep()
-        gc.set_threshold(*_USUAL)
 
 
 def keep() -> None:
-    """Look no longer through what is there: at its end Python would do so three times."""
+    """collect_as_usual(), at the end of a command: there Python would look through everything three times."""
+    gc.set_threshold(*_USUAL)
     if hasattr(gc, 'freeze'):  # Python 3.6, which is refused in a sentence, has none
         gc.freeze()
