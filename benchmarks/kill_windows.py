@@ -1,4 +1,5 @@
 """Kills where a file is replaced or grows: --overwrite, validation, packing, cached features, predict.py --output."""
+import os
 import random
 import shutil
 import sys
@@ -34,7 +35,8 @@ class Window(NamedTuple):
 def state_of(folder: Path) -> Any:
     """The names, files and sizes in a folder or of a file."""
     found = []
-    for path in [folder, *sorted(folder.rglob('*'))]:
+    below = [Path(place, name) for place, *names in os.walk(str(folder)) for name in sum(names, [])]
+    for path in [folder, *sorted(below)]:  # os.walk passes over a folder that is gone meanwhile
         try:
             stat = path.stat()
             found.append((str(path), stat.st_ino, stat.st_size))
