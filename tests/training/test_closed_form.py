@@ -128,9 +128,10 @@ def test_auto_needs_cached_features(typed, capsys):
     assert '--learning_rate auto needs --trainable head and cached features' in capsys.readouterr().err
 
 
-def test_the_defaults_of_a_head_on_cached_features():
-    card, head = train_flags([]), train_flags(['--trainable', 'head'])
-    assert (card.dropout, card.learning_rate, head.dropout, head.learning_rate) == (0.75, 1e-4, 0, 0.01)
+def test_the_defaults_on_cached_features():
+    card, head, last = (train_flags(words) for words in ([], ['--trainable', 'head'], ['--trainable', 'last:2']))
+    assert [(each.dropout, each.learning_rate) for each in (card, head, last)] == [(0.75, 1e-4), (0, 0.01), (0, 0.001)]
+    assert train_flags(['--trainable', 'last:2', '--crops', 'fresh']).learning_rate == 1e-4
     assert train_flags(['--trainable', 'head', '--dropout', '0.5']).dropout == 0.5
     assert train_flags(['--trainable', 'head', '--crops', 'fresh']).dropout == 0.75
 
