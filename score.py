@@ -44,9 +44,8 @@ KINDS = 'JPEG', 'PNG', 'GIF', 'BMP', 'WEBP', 'TIFF', 'AVIF', 'HEIF'  # by a file
 NO_FILE = 'a pipe, a device or a folder, expected a file'  # which may keep its reader waiting
 MAX_PIXELS = 100 * 10 ** 6                      # a few hundred bytes can claim billions
 LONGEST_SIDE, SHRINK_BEYOND = 640, 1.25         # AVA's images; see shrunk()
-ORIENTATION = 0x0112                            # EXIF's tag, and how each of its values becomes upright
 UPRIGHT = {2: 'FLIP_LEFT_RIGHT', 3: 'ROTATE_180', 4: 'FLIP_TOP_BOTTOM', 5: 'TRANSPOSE', 6: 'ROTATE_270',
-           7: 'TRANSVERSE', 8: 'ROTATE_90'}
+           7: 'TRANSVERSE', 8: 'ROTATE_90'}     # by EXIF's orientation, the tag 0x0112
 Path = Union[str, 'os.PathLike[str]']
 
 
@@ -147,7 +146,7 @@ def read(path: str, longest_side: int = LONGEST_SIDE) -> np.ndarray:
             image = Image.open(stream, formats=readable_kinds())
             if image.size[0] * image.size[1] > MAX_PIXELS:
                 raise ValueError(f'more than {MAX_PIXELS // 10 ** 6} megapixels: {image.size[0] * image.size[1]}')
-            way = UPRIGHT.get(image.getexif().get(ORIENTATION, 1)) if image.format != 'TIFF' else None
+            way = UPRIGHT.get(image.getexif().get(0x0112, 1)) if image.format != 'TIFF' else None
             if image.format == 'TIFF':
                 image.load()  # Pillow turns it itself
                 if image.mode in 'IF':
@@ -253,13 +252,12 @@ def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF; '
                                                                   'HEIC with the package pillow-heif), or a folder')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
-    parser.add_argument('--model', metavar='FILE', help='NAME_image.onnx, which utils/export.py writes (default: the '
-                                                        'one beside this file or in the current folder)')
+    parser.add_argument('--model', metavar='FILE', help='NAME_image.onnx (default: in the current folder or beside score.py)')
     return parser.parse_args(argv)
 
 
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Print the scores as the flags say; ScoreError at the end where files could not be scored."""
+def main(argv: Optional[Sequence[str]] = None) -> int:
+    """Print the scores as the flags say; returns the number of files that could not be scored."""
     flags = flags_of(argv)
     files, model, failed = list(find(flags.images, flags.recursive)), Model(flags.model), 0
     lines = csv.writer(sys.stdout, lineterminator='\n')
@@ -277,6 +275,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
         sys.stdout.flush()
     if failed:
         raise ScoreError(f'{failed} of {len(files)} files could not be scored (listed above)')
+    return failed
 
 
 if __name__ == '__main__':

@@ -35,7 +35,7 @@ class Window(NamedTuple):
 def state_of(folder: Path) -> Any:
     """The names, files and sizes in a folder or of a file."""
     found = []
-    below = [Path(place, name) for place, *names in os.walk(str(folder)) for name in sum(names, [])]
+    below = [Path(place, name) for place, folders, names in os.walk(str(folder)) for name in folders + names]
     for path in [folder, *sorted(below)]:  # os.walk passes over a folder that is gone meanwhile
         try:
             stat = path.stat()

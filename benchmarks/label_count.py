@@ -14,7 +14,9 @@ import numpy as np
 
 from benchmarks import real_votes, turns
 from utils import data_loader, score_utils
+from utils.base import files
 from utils.base.errors import InputError, require_packages
+from utils.data import ava
 from utils.training import closed_form
 from utils.training.feature_rows import DATA
 
@@ -38,10 +40,10 @@ def features(work: Path, part: str, count: int) -> np.ndarray:
 def measure(*, quick: bool, folder: str, work: str, picture: Optional[str]) -> List[Dict[str, Any]]:
     if picture:
         require_packages('--picture', {'matplotlib': 'matplotlib'}, 'requirements-report.txt')
-    labels = str(Path(work, 'train_labels.csv').resolve())
-    total = len(Path(labels).read_text(encoding='utf-8').splitlines()) - 1
-    train, val, _ = data_loader.read_parts(max(10, total // 10), labels=labels, group=real_votes.NEIGHBOURS,
-                                           images=str(Path(folder, real_votes.IMAGES).resolve()))
+    labels, images = (str(Path(path).resolve()) for path in (Path(work, 'train_labels.csv'),
+                                                             Path(folder, real_votes.IMAGES)))
+    size = real_votes.val_size(ava.read(labels, images).count)
+    train, val, _ = data_loader.read_parts(size, labels=labels, images=images, group=real_votes.NEIGHBOURS)
     known, left_out = (features(Path(work), *part) for part in (('training', train.count), ('validation', val.count)))
     inside = np.array([name.startswith(SUBSET) for name in val.ids])
     means, true = (score_utils.mean_score(part.distributions) for part in (train, val))
@@ -56,7 +58,8 @@ def measure(*, quick: bool, folder: str, work: str, picture: Optional[str]) -> L
         draws = np.array([ranked(count, seed) for seed in range(DRAWS)])
         rows.append({'images': count, 'srcc': draws[:, 0].tolist(), f'srcc_{SUBSET}': draws[:, 1].tolist()})
     if picture:
-        draw(rows, picture)
+        with files.writing(picture, 'Choose another --picture'):
+            draw(rows, picture)
     return rows
 
 

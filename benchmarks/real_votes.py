@@ -62,6 +62,11 @@ def read(folder: Path, part: str) -> List[Tuple[str, float]]:
     return [(names[name.lower()], 1 + 9 * share) for name, share in rows if name.lower() in names]
 
 
+def val_size(images: int) -> int:
+    """How many of so many training images are for validation."""
+    return max(10, images // 10)
+
+
 def write(rows: Sequence[Tuple[str, float]], path: Path) -> Path:
     """A label file of means, as train.py reads it."""
     with open(path, 'w', newline='', encoding='utf-8') as stream:
@@ -148,7 +153,7 @@ def measure(*, quick: bool, folder: str, work: str, row: Sequence[str], seeds: S
     parts = {part: read(source, part)[:60 if quick else images if part == 'train' else None] for part in PARTS}
     labels = {part: write(rows, target / f'{part}_labels.csv') for part, rows in parts.items()}
     names, true = [name for name, _ in parts['test']], np.array([mean for _, mean in parts['test']])
-    more = list(map(str, [*(QUICK if quick else ()), '--val_size', max(10, len(parts['train']) // 10), *flags.split()]))
+    more = list(map(str, [*(QUICK if quick else ()), '--val_size', val_size(len(parts['train'])), *flags.split()]))
 
     def scored(each: str, number: int) -> Trained:
         place = target / (f'{each}_seed{number}' if number else each)

@@ -123,6 +123,14 @@ def test_how_many_labels_are_enough(cached, monkeypatch):
     assert table.splitlines()[-1] == '| 1,000 | 0.750 | 0.500 to 1.000 | 0.500 |'
 
 
+def test_a_folder_without_a_row_is_named(cached, tmp_path):
+    with pytest.raises(InputError, match=r'train_labels\.csv'):
+        label_count.measure(quick=True, folder=str(cached / 'biq'), work=str(tmp_path / 'nothing'), picture=None)
+    with pytest.raises(InputError, match='^cannot write .*Choose another --picture$'):
+        label_count.measure(quick=True, folder=str(cached / 'biq'), work=str(cached),
+                            picture=str(tmp_path / 'no' / 'a.png'))
+
+
 def test_features_that_are_incomplete_are_not_used(cached):
     for path in cached.glob('features/validation-512/manifest.json'):
         path.write_text(path.read_text().replace('"done": ', '"done": 1'))

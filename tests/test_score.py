@@ -63,7 +63,7 @@ def test_the_csv_is_that_of_predict(made, capsys):
     checkpoint, model, images = made
     predict.main([str(images), '--checkpoint', str(checkpoint), '--device', 'cpu', '--format', 'csv'])
     expected = capsys.readouterr().out
-    score.main([str(images), '--model', str(model)])
+    assert score.main([str(images), '--model', str(model)]) == 0
     found = capsys.readouterr().out
     assert found.splitlines()[0] == expected.splitlines()[0] == ','.join(score_tables.COLUMNS)
     assert [row['file'] for row in rows_of(found)] == [row['file'] for row in rows_of(expected)]

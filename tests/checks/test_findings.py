@@ -275,16 +275,27 @@ def test_one_colour_large_rotated_and_other_content(dataset, monkeypatch):
         ('rotated', '1003.jpg', 'has the EXIF orientation 3, which --exif_orientation applies or ignores')]
 
 
-def test_a_pipe_is_no_image(dataset):
-    (dataset.images / '1001.jpg').unlink()
-    for name in ('1001.jpg', '1012.jpg'):
-        os.mkfifo(str(dataset.images / name))
+def test_a_pipe_among_the_images_is_not_read(dataset):
+    os.mkfifo(str(dataset.images / '1012.jpg'))
     try:
         findings = check_dataset.main([*dataset.flags, '--list', str(dataset.folder / 'list.tsv')])
     finally:
-        for name in ('1001.jpg', '1012.jpg'):
-            os.remove(str(dataset.images / name))
-    assert [(finding.kind, finding.name) for finding in findings] == [('label_without_image', '1001')]
+        os.remove(str(dataset.images / '1012.jpg'))
+    assert [(finding.kind, finding.name) for finding in findings] == [
+        ('image_without_label', '1012.jpg'), ('undecodable_image', '1012.jpg')]
+    assert findings[1].reason == 'found something that is no file'
+
+
+def test_a_pipe_in_the_place_of_a_labelled_image_is_named(dataset):
+    path = dataset.images / '1001.jpg'
+    path.unlink()
+    os.mkfifo(str(path))
+    try:
+        findings = check_dataset.main([*dataset.flags, '--list', str(dataset.folder / 'list.tsv')])
+    finally:
+        path.unlink()
+    assert [(finding.kind, finding.name) for finding in findings] == [
+        ('label_without_image', '1001'), ('undecodable_image', '1001.jpg')]
 
 
 # --- AVA's known facts

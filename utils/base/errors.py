@@ -56,7 +56,7 @@ def run(main: Callable[[], Any], name: str, *, log_only: bool = False) -> Any:
             raise
         _end(name, OUT_OF_MEMORY)
     finally:
-        garbage.keep()
+        garbage.freeze()
 
 
 def _end(name: str, sentence: str) -> NoReturn:

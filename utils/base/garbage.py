@@ -1,26 +1,25 @@
-"""When Python looks for reference cycles: seldom while packages are imported, whose million objects all stay."""
+"""How often Python collects garbage: seldom while packages are imported, whose million objects are never freed."""
 import gc
 
-_USUAL, _SELDOM = gc.get_threshold(), 50000  # new objects between two looks
+_USUAL, _SELDOM = gc.get_threshold(), 50000  # new objects between two collections
 
 
 def collect_seldom() -> None:
-    """At the start of a command: looking through what is being imported takes a fifth of the time of eval.py."""
+    """For the start of a command: collecting during the imports takes a fifth of the time of eval.py."""
     gc.set_threshold(_SELDOM)
 
 
 def collect_as_usual() -> None:
-    """Once a device is open: what is there stays, and is not looked through again; what is made from now on is.
+    """For the end of the imports, before training or scoring: exempt all objects so far, and use Python's thresholds.
 
-    Commands that open none go on as they are. Nothing changes where a program calls this project's functions, and not
-    its commands.
+    It does nothing without collect_seldom(), as when another program calls this project's functions.
     """
     if gc.get_threshold()[0] == _SELDOM:
-        keep()
+        freeze()
 
 
-def keep() -> None:
-    """collect_as_usual(), at the end of a command: there Python would look through everything three times."""
+def freeze() -> None:
+    """For the end of a command too, when Python would collect everything three times."""
     gc.set_threshold(*_USUAL)
-    if hasattr(gc, 'freeze'):  # Python 3.6, which is refused in a sentence, has none
+    if hasattr(gc, 'freeze'):  # not in Python 3.6, whose users get an error in one sentence
         gc.freeze()

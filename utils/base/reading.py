@@ -10,6 +10,11 @@ _BLOCK = 1 << 20
 _SHELL = '/dev/stdin', '/dev/fd/', '/proc/self/fd/'  # the shell's <(command) among them
 
 
+def is_special(path: str) -> bool:
+    """Whether a path leads to a pipe, a device or a socket, whose reader waits; a link that leads nowhere does not."""
+    return not os.path.isfile(path) and not os.path.isdir(path) and os.path.exists(path)
+
+
 def open_file(path: str) -> BinaryIO:
     """An ordinary file, open for reading bytes; OSError for a pipe or a device too, none of which is waited for."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -69,7 +69,8 @@ def open_dataset(labels_path: str, images_folder: str, *, split: str = splits.LA
     ids, distributions = (np.concatenate([getattr(file.labels, name) for file in files])
                           for name in ('ids', 'distributions'))
     paths, found = ava.find_images(ids, images_folder)
-    images = sorted(name for name in ava.list_images(images_folder, ids) if name.lower().endswith(ENDINGS))
+    images = sorted(name for name in ava.list_images(images_folder, ids, special=True)
+                    if name.lower().endswith(ENDINGS))
     dataset = Dataset(files, images_folder, ids, distributions, paths, found, images, {}, None, '',
                       val_size is not None or len(files) > 1)
     dataset = _divided(dataset, options.val_path or split, val_size)

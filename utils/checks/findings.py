@@ -9,6 +9,7 @@ from typing import Callable, Dict, Iterator, List, NamedTuple, Optional, Sequenc
 
 import numpy as np
 
+from utils.base import reading
 from utils.base.progress import progress
 from utils.checks import ava_facts, decoder_warnings
 from utils.checks.datasets import Dataset
@@ -65,16 +66,19 @@ def _by_headers(dataset: Dataset) -> Dict[str, Optional[str]]:
 
 
 def _decode(dataset: Dataset, written: Callable[[], str], warnings: Dict[str, str]) -> Dict[str, Optional[str]]:
-    """Why TF cannot decode a file, None where it can, by name.
+    """Why TF cannot decode a file, None where it can, by name; pipes and devices are not touched.
 
     `warnings` get what the decoder says of those that it can, see decoder_warnings.held().
     """
     from utils import data_loader
-    names = dataset.images
-    verdicts = data_loader.verdicts([os.path.join(dataset.images_folder, name) for name in names], written=written,
+    paths = {name: os.path.join(dataset.images_folder, name) for name in dataset.images}
+    reasons = {name: dataset.facts[name].problem for name in dataset.images if reading.is_special(paths[name])}
+    names = [name for name in dataset.images if name not in reasons]
+    verdicts = data_loader.verdicts([paths[name] for name in names], written=written,
                                     warn=lambda index, text: warnings.update({names[index]: text}))
-    # In this order the bar sees the end of the verdicts.
-    return {name: reason for reason, name in zip(progress(verdicts, len(names), 'decoding'), names)}
+    for reason, name in zip(progress(verdicts, len(names), 'decoding'), names):  # the bar sees the end of the verdicts
+        reasons[name] = reason
+    return reasons
 
 
 def _one_coloured(dataset: Dataset, reasons: Dict[str, str]) -> List[str]:
@@ -131,7 +135,7 @@ def labels_without_image(checked: Checked) -> Details:
 
 def images_without_label(checked: Checked) -> Details:
     """The image files that no label names; training never reads them."""
-    used = set(checked.dataset.label_of)
+    used = set(map(checked.dataset.name_of, checked.dataset.paths))  # a pipe with a label is none of them
     for name in checked.dataset.images:
         if name not in used:
             yield name, 'found no label that names it: add one or take the file away'

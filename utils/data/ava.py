@@ -6,6 +6,7 @@ from typing import Any, Callable, Container, Dict, Iterator, List, NamedTuple, O
 
 import numpy as np
 
+from utils.base import reading
 from utils.base.errors import InputError
 from utils.base.label_options import AS_USUAL, LabelOptions
 from utils.base.scores import SCORES  # noqa: F401  others read it here
@@ -104,32 +105,28 @@ def find_images(ids: Sequence[str], base_images_path: str) -> Tuple[np.ndarray, 
     return np.array(paths, dtype=object), mask
 
 
-def list_images(base_images_path: str, ids: Sequence[str] = ()) -> Set[str]:
+def list_images(base_images_path: str, ids: Sequence[str] = (), *, special: bool = False) -> Set[str]:
     """The names in the folder of images, and those in its sub-folders that `ids` name, as `session1/a.jpg`.
 
-    Pipes and devices are left out: whoever opened one would wait. InputError where there is no folder.
+    Pipes and devices are left out unless `special`. InputError where there is no folder.
     """
     try:
-        listing = set(_names(base_images_path))
+        listing = set(_names(base_images_path, special))
     except tuple(path_hints.NOT_THERE) as error:
         raise _no_images(base_images_path, path_hints.NOT_THERE[type(error)], ids) from error
     except OSError as error:
         raise path_hints.unreadable(base_images_path, error, 'the folder of images') from error
     for below in sorted({os.path.dirname(image_id) for image_id in ids if '/' in image_id}):
         with contextlib.suppress(OSError):
-            listing.update(f'{below}/{name}' for name in _names(os.path.join(base_images_path, below)))
+            listing.update(f'{below}/{name}' for name in _names(os.path.join(base_images_path, below), special))
     return listing
 
 
-def _names(folder: str) -> List[str]:
+def _names(folder: str, special: bool) -> List[str]:
     with os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_file(follow_symlinks=False)  # known from the listing
-                or entry.is_dir(follow_symlinks=False) or not _is_special(entry.path)]
-
-
-def _is_special(path: str) -> bool:
-    """Whether a path leads to a pipe, a device or a socket; a link that leads nowhere does not."""
-    return not os.path.isfile(path) and not os.path.isdir(path) and os.path.exists(path)
+        return [entry.name for entry in entries if special
+                or entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)  # from the listing alone
+                or not reading.is_special(entry.path)]
 
 
 def has_image(base_images_path: str) -> Callable[[str], bool]:

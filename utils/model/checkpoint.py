@@ -222,7 +222,7 @@ def find(folder: str, checkpoint: str, command: Sequence[str] = ()) -> str:
 
 
 def find_or_usual(folder: str, typed: Optional[str], usual: str, command: Sequence[str] = ()) -> str:
-    """find() of what was typed, or of the usual one: then standard error is told where `newest` is another one."""
+    """find() of the typed checkpoint, or of the usual one; then it prints to standard error if there is a newer one."""
     path = find(folder, typed or usual, command)
     if not typed and usual not in CHOICES:
         with contextlib.suppress(InputError, OSError):

@@ -82,7 +82,7 @@ class EpochLog:
     def check(self) -> None:
         """Raise InputError where a log that is there cannot be written; nothing in it changes."""
         for path in (self._csv, self._summary):
-            if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+            if reading.is_special(path):
                 raise InputError(f'cannot write {path}: it is a pipe or a device. Remove it')
             with files.writing(path, CURE), contextlib.suppress(FileNotFoundError), open(path, 'r+'):
                 pass
