@@ -252,7 +252,7 @@ def flags_of(argv: Optional[Sequence[str]]) -> argparse.Namespace:
     parser.add_argument('images', nargs='+', metavar='PATH', help='an image (JPEG, PNG, GIF, BMP, WebP, TIFF, AVIF; '
                                                                   'HEIC with the package pillow-heif), or a folder')
     parser.add_argument('-r', '--recursive', action='store_true', help='look into the folders of folders too')
-    parser.add_argument('--model', metavar='FILE', help='NAME_image.onnx (default: in the current folder or beside score.py)')
+    parser.add_argument('--model', metavar='FILE', help='NAME_image.onnx (default: in . or beside score.py)')
     return parser.parse_args(argv)
 
 
