@@ -28,8 +28,9 @@ PARTS = {'train': 'Train (Images and MOS).csv', 'test': 'Test (Images and MOS).c
 IMAGES = 'Images'
 SUBSETS = 'ss01', 'ss02', 'ss03'
 NEIGHBOURS = r'(ss\d+ \(\d*)\d\)'  # file numbers that differ in the last digit alone: scenes and bursts
-BASELINE, UNTRAINED = 'closed_form', 'idealo_untrained'
+BASELINE, UNTRAINED, TUNED = 'closed_form', 'idealo_untrained', 'idealo_last_blocks'
 HEAD, NATIVE = ('--trainable', 'head'), ('--input', 'native')
+LAST_BLOCKS = '--trainable', 'last:2', '--freeze_batchnorm', '--epochs', '10'
 ROWS: Dict[str, Tuple[str, ...]] = {
     BASELINE: (*HEAD, '--epochs', '1', '--learning_rate', '1e-9'),
     'head': (*HEAD, '--epochs', '10'),
@@ -38,11 +39,12 @@ ROWS: Dict[str, Tuple[str, ...]] = {
     'head_native_auto': (*HEAD, '--epochs', '10', '--learning_rate', 'auto', *NATIVE),
     'small': ('--recipe', 'small'),
     'small_native': ('--recipe', 'small', *NATIVE),
-    'last_blocks': ('--trainable', 'last:2', '--freeze_batchnorm', '--epochs', '10'),
+    'last_blocks': LAST_BLOCKS,
     'idealo': ('--recipe', 'idealo'),
     'card': ('--recipe', 'card', '--train_size', '2000'),
     'paper': ('--recipe', 'paper', '--train_size', '2000'),
     UNTRAINED: (),
+    TUNED: LAST_BLOCKS,
 }
 SEEDLESS = 'closed_form_native', UNTRAINED
 IMPORT = '--resize', 'nearest', '--padding', 'symmetric'  # as idealo's weights were trained
@@ -97,14 +99,15 @@ def trained(row: str, folder: Path, labels: Dict[str, Path], images: Path, flags
     return (time.monotonic() - start) / 60
 
 
-def imported(weights: Optional[str], folder: Path) -> float:
-    """Import idealo's weights into `folder` where they are not there; returns the minutes of training, 0."""
+def imported(row: str, weights: Optional[str], folder: Path) -> Path:
+    """The model file in `folder` of idealo's weights, imported where it is not there yet."""
     if weights is None:
-        raise InputError(f'--row {UNTRAINED} needs --idealo FILE, the weights of their aesthetic MobileNet')
-    if not list(folder.glob('*.h5')):
+        raise InputError(f'--row {row} needs --idealo FILE, the weights of their aesthetic MobileNet')
+    model = folder / 'model_001.h5'
+    if not model.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        run('-m', 'utils.models', 'import', os.path.abspath(weights), *IMPORT, '-o', folder / 'model_001.h5')
-    return 0.0
+        run('-m', 'utils.models', 'import', os.path.abspath(weights), *IMPORT, '-o', model)
+    return model
 
 
 def scores(folder: Path, images: Path, names: Sequence[str]) -> np.ndarray:
@@ -157,8 +160,11 @@ def measure(*, quick: bool, folder: str, work: str, row: Sequence[str], seeds: S
 
     def scored(each: str, number: int) -> Trained:
         place = target / (f'{each}_seed{number}' if number else each)
-        minutes = imported(idealo, place) if each == UNTRAINED else trained(
-            each, place, labels, source / IMAGES, [*more, '--seed', str(number)])
+        given, minutes = [*more, '--seed', str(number)], 0.0
+        if each in (UNTRAINED, TUNED):
+            given += ['--weights', str(imported(each, idealo, target / UNTRAINED))]
+        if each != UNTRAINED:
+            minutes = trained(each, place, labels, source / IMAGES, given)
         predicted = scores(place, source / IMAGES, names)
         return Trained(score_utils.srcc(true, predicted), minutes, predicted)
 
@@ -189,5 +195,5 @@ if __name__ == '__main__':
                     'help': f'of {", ".join(ROWS)} (default: head)'},
                seeds={'type': seed, 'nargs': '+', 'default': [0], 'metavar': 'N', 'help': 'of each row (default: 0)'},
                images={'type': int, 'metavar': 'N', 'help': 'training images, the first N (default: all)'},
-               idealo={'metavar': 'FILE', 'help': f'weights for the row {UNTRAINED}'},
+               idealo={'metavar': 'FILE', 'help': f'weights for the rows {UNTRAINED} and {TUNED}'},
                flags={'default': '', 'metavar': 'FLAGS', 'help': "more of train.py's flags, such as '--threads 2'"})

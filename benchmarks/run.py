@@ -15,8 +15,8 @@ from typing import Any, Dict, Optional, Sequence
 
 from benchmarks import turns
 
-PYTHONS = {'intel_python': ('training',), 'torch_python': ('training', 'scoring')}
-MEASUREMENTS = 'startup', 'training', 'scoring', 'loader', 'scaling', 'kill'
+PYTHONS = {'intel_python': ('training',), 'torch_python': ('training', 'network'), 'new_python': ('network',)}
+MEASUREMENTS = 'startup', 'training', 'scoring', 'network', 'loader', 'scaling', 'kill'
 
 
 def measured(name: str, argv: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ from typing import Any, Callable, Dict, Iterator, Optional, Sequence, Tuple
 
 from benchmarks import dataset, turns
 
+VAL_SIZE = 100  # of train.py
 WEIGHTS = turns.SHARED / 'weights' / 'mobilenet_1_0_224_tf_no_top.RECONSTRUCTED.h5'
 
 
@@ -46,7 +47,7 @@ def train(folder: str, batchsize: int, image_size: int, records: Optional[str] =
             time.sleep(device_seconds)
             return 0.1
         tf.keras.Model.train_on_batch = sleep
-    script.main([*dataset.paths(folder), '--val_size', '100', '--weights', weights(image_size), '--batchsize',
+    script.main([*dataset.paths(folder), '--val_size', str(VAL_SIZE), '--weights', weights(image_size), '--batchsize',
                  str(batchsize), '--image_size', str(image_size), '--device', 'cpu', '--TMP_MODEL_PATF',
                  os.path.join(folder, f'model-{os.getpid()}'), *(['--records', records] if records else [])])
 
@@ -138,8 +139,8 @@ def endless(rows: Callable[[], Any]) -> Iterator[Any]:
         yield session.run(following)
 
 
-def pytorch(batchsize: int, image_size: int, keep_memory: bool) -> Callable[[int], Any]:
-    """timm's MobileNet, channels last, on one constant batch."""
+def pytorch(batchsize: int, image_size: int, keep_memory: bool = True, frozen: bool = False) -> Callable[[int], Any]:
+    """timm's MobileNet, channels last, on one constant batch; `frozen` is --freeze_batchnorm."""
     from utils.base import memory
     if keep_memory:
         memory.keep_freed()
@@ -149,6 +150,10 @@ def pytorch(batchsize: int, image_size: int, keep_memory: bool) -> Callable[[int
     torch.manual_seed(0)
     model = timm.create_model('mobilenetv1_100', num_classes=10, drop_rate=0.75).train()
     model = model.to(memory_format=torch.channels_last)
+    if frozen:
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.eval().requires_grad_(False)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, nesterov=True)
     images = torch.rand(batchsize, 3, image_size, image_size) * 2 - 1
     images = images.to(memory_format=torch.channels_last)

@@ -19,10 +19,28 @@ DEVICE_SECONDS = 0.1459  # of the card's Ascend 910 for a batch of 100
 BUSY = {'JPEG files': 0.95, 'packed dataset': 0.99}
 LINES = 250000           # of labels, in the measurement of memory
 SHOWN = 8                # operations
+FROZEN = {'trained': ['all', True]}  # --freeze_batchnorm
 LEVERS: Dict[str, Dict[str, Any]] = {  # settings of step_worker.bare
     'as it is': {}, 'freed memory given back': {'keep_memory': False}, 'grappler off': {'grappler': False},
     '1 thread': {'threads': 1}, '4 threads': {'threads': 4}, 'batch 10': {'batchsize': 10},
-    'learning phase fed': {'fed_phase': True}, 'XLA': {'xla': True}}
+    'learning phase fed': {'fed_phase': True}, 'XLA': {'xla': True}, 'BatchNorm frozen': FROZEN}
+
+
+class Other(NamedTuple):
+    """A step of another build or library."""
+
+    python: str  # intel or torch
+    way: str     # a function of step_worker
+    more: Dict[str, Any] = {}
+
+
+INTEL, TORCH = 'intel-tensorflow 1.15.2', 'PyTorch, channels last'
+OTHERS = {
+    INTEL: Other('intel', 'bare'), f'{INTEL}, BatchNorm frozen': Other('intel', 'bare', FROZEN),
+    TORCH: Other('torch', 'pytorch'), f'{TORCH}, BatchNorm frozen': Other('torch', 'pytorch', {'frozen': True}),
+    f'{TORCH}, freed memory given back': Other('torch', 'pytorch', {'keep_memory': False})}
+BESIDE_PYTORCH = {'as it is': TORCH, INTEL: TORCH, 'BatchNorm frozen': f'{TORCH}, BatchNorm frozen',
+                  f'{INTEL}, BatchNorm frozen': f'{TORCH}, BatchNorm frozen'}
 
 
 class Shape(NamedTuple):
@@ -46,20 +64,20 @@ def measure(*, quick: bool, rounds: Optional[int], intel_python: Optional[str],
             torch_python: Optional[str]) -> List[turns.Figure]:
     shape = Shape(True, rounds or 1, 32, 10, 64) if quick else Shape(False, rounds or 5, 224, 32, dataset.LONG_SIDE)
     large = shape._replace(batchsize=10 if quick else 100)
-    return [*_steps(shape), *_busy(large), *_levers(shape, intel_python, torch_python), _operations(shape),
-            *_blocks(shape), *_head(large), _peak(large), _flat(quick)]
+    return [*_steps(shape), *_busy(large), *_levers(shape, {'intel': intel_python, 'torch': torch_python}),
+            _operations(shape), *_blocks(shape), *_head(large), _peak(large), _flat(quick)]
 
 
-def _sources(folder: str, shape: Shape) -> Dict[str, Dict[str, str]]:
-    """Where images come from, as arguments of step_worker.train."""
-    dataset.link(folder, 300 if shape.quick else 1000, shape.side)
-    return {'JPEG files': {},
-            'packed dataset': {'records': dataset.pack(folder, 'raw', val_size=100, image_size=shape.image_size)}}
+def _sources(folder: str, shape: Shape, steps: int) -> Dict[str, Dict[str, str]]:
+    """Where images come from, as arguments of step_worker.train; an epoch has more than `steps` steps."""
+    dataset.link(folder, step_worker.VAL_SIZE + shape.batchsize * (steps + 1), shape.side)
+    return {'JPEG files': {}, 'packed dataset': {'records': dataset.pack(
+        folder, 'raw', val_size=step_worker.VAL_SIZE, image_size=shape.image_size)}}
 
 
 def _steps(shape: Shape) -> List[turns.Figure]:
     with tempfile.TemporaryDirectory() as folder:
-        sources = _sources(folder, shape)
+        sources = _sources(folder, shape, 1 + shape.rounds)
         commands = {name: turns.process('step_worker', 'train', folder=folder, **shape.step, **more)
                     for name, more in sources.items()}
         commands['bare'] = turns.process('step_worker', 'bare', **shape.step)
@@ -81,7 +99,7 @@ def _busy(shape: Shape) -> List[turns.Figure]:
     """The share of the time for which train.py keeps a device busy that a sleeping stand-in simulates."""
     device, amount, figures = DEVICE_SECONDS * shape.batchsize / 100, 2 if shape.quick else 9, []
     with tempfile.TemporaryDirectory() as folder:
-        for name, more in _sources(folder, shape).items():
+        for name, more in _sources(folder, shape, amount * (1 + shape.rounds)).items():
             command = turns.process('step_worker', 'train', folder=folder, **shape.step, **more, device_seconds=device)
             taken = turns.take_turns({name: command}, shape.rounds, amount=amount, warm_up=amount)[name]
             busy = [device / each for each in turns.seconds(taken, amount)]
@@ -93,24 +111,24 @@ def _busy(shape: Shape) -> List[turns.Figure]:
     return figures
 
 
-def _levers(shape: Shape, intel_python: Optional[str], torch_python: Optional[str]) -> List[turns.Figure]:
+def _levers(shape: Shape, pythons: Dict[str, Optional[str]]) -> List[turns.Figure]:
     """What each setting does to a step on a CPU: threads, batch, session, memory, builds of TensorFlow, and PyTorch."""
     chosen = dict(list(LEVERS.items())[:2 if shape.quick else None])
     commands = {name: turns.process('step_worker', 'bare', **{**shape.step, **more}) for name, more in chosen.items()}
-    others: Dict[str, Any] = {
-        'intel-tensorflow 1.15.2': (intel_python, 'bare', {}),
-        'PyTorch, channels last': (torch_python, 'pytorch', {'keep_memory': True}),
-        'PyTorch, channels last, freed memory given back': (torch_python, 'pytorch', {'keep_memory': False})}
-    commands.update((name, turns.process('step_worker', way, python, **shape.step, **more))
-                    for name, (python, way, more) in others.items() if python)
+    commands.update((name, turns.process('step_worker', other.way, pythons[other.python], **shape.step, **other.more))
+                    for name, other in OTHERS.items() if pythons[other.python])
     images = {name: chosen.get(name, {}).get('batchsize', shape.batchsize) for name in commands}
     speeds = {name: turns.speeds(each, images[name])
               for name, each in turns.take_turns(commands, shape.rounds, amount=1, warm_up=1).items()}
     return [turns.compared(
         f'step: {name}', each, speeds['as it is'], 'images/s', 'images a second of train_on_batch on a constant batch '
         f'of {images[name]}; {shape}; the baseline is TensorFlow 1.15 with freed memory kept')
-        for name, each in speeds.items()] + [turns.skipped(f'step: {name}', 'no Python given')
-                                             for name, (python, *_) in others.items() if not python]
+        for name, each in speeds.items()] + [turns.compared(
+            f'step beside PyTorch: {name}', speeds[name], speeds[other], 'images/s', 'images a second, and of PyTorch '
+            f'with the same layers in the same mode, both with freed memory kept; {shape}', least=0.8)
+            for name, other in BESIDE_PYTORCH.items() if name in speeds and other in speeds] + [
+                turns.skipped(f'step: {name}', 'no Python given')
+                for name, other in OTHERS.items() if not pythons[other.python]]
 
 
 def _operations(shape: Shape) -> turns.Figure:
@@ -128,8 +146,7 @@ def _blocks(shape: Shape) -> List[turns.Figure]:
     """Fewer layers, and BatchNorm on its moving averages, beside all layers."""
     ways = {'last:1, cached maps': ('cached', ['last:1', False]), 'last:2, cached maps': ('cached', ['last:2', False]),
             'last:2, cached maps, BatchNorm frozen': ('cached', ['last:2', True]),
-            'last:7, cached maps, BatchNorm frozen': ('cached', ['last:7', True]),
-            'all layers, BatchNorm frozen': ('bare', ['all', True])}
+            'last:7, cached maps, BatchNorm frozen': ('cached', ['last:7', True])}
     if shape.quick:
         ways = dict(list(ways.items())[2:3])
     commands = {name: turns.process('step_worker', way, **shape.step, trained=trained)

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, make_model
 
 from benchmarks import dataset as drawn
-from benchmarks import scaling, scoring, turns
+from benchmarks import network, scaling, scoring, turns
 from utils.base import memory
 from utils.base.errors import InputError
 
@@ -110,16 +110,17 @@ def test_imported_scores_without_its_data(missing, tmp_path):
                'its images: type --weights or --images\n')
 
 
-def test_scoring_without_its_python(tmp_path):
-    assert run('scoring', '--torch_python', tmp_path / 'none') == (
-        1, '', f'scoring: error: --torch_python: found no program {tmp_path / "none"}, expected a Python with torch '
-               'and timm: correct it or leave it out\n')
+@pytest.mark.parametrize('flag, packages', [('torch', 'torch and timm'), ('new', 'onnxruntime and openvino')])
+def test_network_without_its_python(flag, packages, tmp_path):
+    assert run('network', f'--{flag}_python', tmp_path / 'none') == (
+        1, '', f'network: error: --{flag}_python: found no program {tmp_path / "none"}, expected a Python with '
+               f'{packages}: correct it or leave it out\n')
     code, _, err = run('scoring', '--rounds', 0)
     assert code == 2 and "argument --rounds: found '0', expected a whole number from 1" in err
 
 
 def test_a_measurement_that_fails_is_told_and_an_exit_code(tmp_path):
-    code, out, err = run('run', '--quick', '--only', 'scoring', '--torch_python', tmp_path / 'none')
+    code, out, err = run('run', '--quick', '--only', 'network', '--torch_python', tmp_path / 'none')
     assert code == 1 and 'failed: exit code 1' in out and 'found no program' in err
 
 
@@ -139,8 +140,8 @@ FIGURES = {
         'step of train.py, packed', 'training on a CPU, freed', 'simulated device busy', 'step: freed memory given',
         'step: PyTorch', 'step: last:2', 'all operations', 'images a second, --trainable', 'head alone',
         'peak memory', 'memory of'],
-    'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'predict.py, 12 mega',
-                'network alone', 'forward alone'],
+    'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'predict.py, 12 mega'],
+    'network': ['network alone, tf', 'network alone, PyTorch', 'network alone, newest', 'forward alone'],
     'loader': ['host, a step fed', *(f'{way}, cores: 1' for way in ('published', 'decode + resize',
                                                                     'loader, JPEG files', 'packed, raw'))],
     'scaling': ['two processes, together', 'projection, 8'], 'kill': ['SIGKILLs']}
@@ -170,7 +171,11 @@ def test_scoring_compares_engines_whose_scores_agree(tmp_path):
     rows, _ = measured(tmp_path, 'scoring', '--quick')
     values = {row['figure']: row['value'] for row in rows}
     assert values['mean score, openvino: largest difference'] <= 1e-4
-    assert {f'{part}, {way}' for part in (scoring.PREDICT, scoring.NETWORK) for way in scoring.ENGINES} <= set(values)
+    assert {f'{scoring.PREDICT}, {way}' for way in scoring.ENGINES} <= set(values)
+    rows, _ = measured(tmp_path, 'network', '--quick', '--new_python', sys.executable)
+    names = [row['figure'] for row in rows]
+    assert {f'{network.NETWORK}, {way}' for way in scoring.ENGINES} <= set(names)
+    assert {name.split(', ')[1].rsplit(' ', 1)[0] for name in names} > {'ONNX Runtime', 'OpenVINO'}
 
 
 @pytest.mark.slow

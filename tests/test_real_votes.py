@@ -57,13 +57,28 @@ def test_the_figures_of_a_row():
 def test_a_model_of_others_is_imported_once_and_asked_for(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(real_votes, 'run', lambda *words, **_: calls.append(list(map(str, words))))
-    assert real_votes.imported('their.hdf5', tmp_path / 'row') == 0
-    assert calls[0][1:3] == ['utils.models', 'import'] and calls[0][-1] == str(tmp_path / 'row' / 'model_001.h5')
-    (tmp_path / 'row' / 'model_001.h5').write_bytes(b'')
-    real_votes.imported('their.hdf5', tmp_path / 'row')
+    model = tmp_path / 'row' / 'model_001.h5'
+    assert real_votes.imported('idealo_untrained', 'their.hdf5', tmp_path / 'row') == model
+    assert calls[0][1:3] == ['utils.models', 'import'] and calls[0][-1] == str(model)
+    model.write_bytes(b'')
+    assert real_votes.imported('idealo_untrained', 'their.hdf5', tmp_path / 'row') == model
     assert len(calls) == 1
-    with pytest.raises(InputError, match='^--row idealo_untrained needs --idealo FILE, the weights of their'):
-        real_votes.imported(None, tmp_path / 'other')
+    with pytest.raises(InputError, match='^--row idealo_last_blocks needs --idealo FILE, the weights of their'):
+        real_votes.imported('idealo_last_blocks', None, tmp_path / 'other')
+
+
+def test_the_last_blocks_of_a_model_of_others_start_from_it(tmp_path, monkeypatch):
+    trainings, folder = [], make_folder(tmp_path / 'biq')
+    shutil.copy(str(folder / real_votes.PARTS['train']), str(folder / real_votes.PARTS['test']))
+    monkeypatch.setattr(real_votes, 'run', lambda script, *words, **_: trainings.append(list(map(str, words)))
+                        if script == 'train.py' else None)
+    monkeypatch.setattr(real_votes, 'scores', lambda *_: np.array([5.0, 6.0]))
+    rows = real_votes.measure(quick=False, folder=str(folder), work=str(tmp_path / 'work'), images=None, flags='',
+                              row=['idealo_untrained', 'idealo_last_blocks'], seeds=[0], idealo='their.hdf5')
+    assert [row['row'] for row in rows] == ['closed_form', 'idealo_untrained', 'idealo_last_blocks']
+    _, last_blocks = trainings  # the untrained model is only scored
+    assert last_blocks[last_blocks.index('--weights') + 1] == str(tmp_path / 'work/idealo_untrained/model_001.h5')
+    assert last_blocks[last_blocks.index('--trainable') + 1] == 'last:2'
 
 
 @pytest.mark.parametrize('row', sorted(set(real_votes.ROWS) - {real_votes.UNTRAINED}))
