@@ -19,11 +19,11 @@ DEVICE_SECONDS = 0.1459  # of the card's Ascend 910 for a batch of 100
 BUSY = {'JPEG files': 0.95, 'packed dataset': 0.99}
 LINES = 250000           # of labels, in the measurement of memory
 SHOWN = 8                # operations
-FROZEN = {'trained': ['all', True]}  # --freeze_batchnorm
-LEVERS: Dict[str, Dict[str, Any]] = {  # settings of step_worker.bare
-    'as it is': {}, 'freed memory given back': {'keep_memory': False}, 'grappler off': {'grappler': False},
+PLAIN, FROZEN = 'as it is', 'BatchNorm frozen'
+SETTINGS: Dict[str, Dict[str, Any]] = {  # of step_worker.bare
+    PLAIN: {}, 'freed memory given back': {'keep_memory': False}, 'grappler off': {'grappler': False},
     '1 thread': {'threads': 1}, '4 threads': {'threads': 4}, 'batch 10': {'batchsize': 10},
-    'learning phase fed': {'fed_phase': True}, 'XLA': {'xla': True}, 'BatchNorm frozen': FROZEN}
+    'learning phase fed': {'fed_phase': True}, 'XLA': {'xla': True}, FROZEN: {'trained': ['all', True]}}
 
 
 class Other(NamedTuple):
@@ -36,11 +36,10 @@ class Other(NamedTuple):
 
 INTEL, TORCH = 'intel-tensorflow 1.15.2', 'PyTorch, channels last'
 OTHERS = {
-    INTEL: Other('intel', 'bare'), f'{INTEL}, BatchNorm frozen': Other('intel', 'bare', FROZEN),
-    TORCH: Other('torch', 'pytorch'), f'{TORCH}, BatchNorm frozen': Other('torch', 'pytorch', {'frozen': True}),
+    INTEL: Other('intel', 'bare'), f'{INTEL}, {FROZEN}': Other('intel', 'bare', SETTINGS[FROZEN]),
+    TORCH: Other('torch', 'pytorch'), f'{TORCH}, {FROZEN}': Other('torch', 'pytorch', {'frozen': True}),
     f'{TORCH}, freed memory given back': Other('torch', 'pytorch', {'keep_memory': False})}
-BESIDE_PYTORCH = {'as it is': TORCH, INTEL: TORCH, 'BatchNorm frozen': f'{TORCH}, BatchNorm frozen',
-                  f'{INTEL}, BatchNorm frozen': f'{TORCH}, BatchNorm frozen'}
+BESIDE_PYTORCH = {PLAIN: TORCH, INTEL: TORCH, FROZEN: f'{TORCH}, {FROZEN}', f'{INTEL}, {FROZEN}': f'{TORCH}, {FROZEN}'}
 
 
 class Shape(NamedTuple):
@@ -64,8 +63,9 @@ def measure(*, quick: bool, rounds: Optional[int], intel_python: Optional[str],
             torch_python: Optional[str]) -> List[turns.Figure]:
     shape = Shape(True, rounds or 1, 32, 10, 64) if quick else Shape(False, rounds or 5, 224, 32, dataset.LONG_SIDE)
     large = shape._replace(batchsize=10 if quick else 100)
-    return [*_steps(shape), *_busy(large), *_levers(shape, {'intel': intel_python, 'torch': torch_python}),
-            _operations(shape), *_blocks(shape), *_head(large), _peak(large), _flat(quick)]
+    pythons = {'intel': intel_python, 'torch': torch_python}
+    return [*_steps(shape), *_busy(large), *_settings(shape), *_libraries(shape, pythons), _operations(shape),
+            *_blocks(shape), *_head(large), _peak(large), _flat(quick)]
 
 
 def _sources(folder: str, shape: Shape, steps: int) -> Dict[str, Dict[str, str]]:
@@ -111,24 +111,37 @@ def _busy(shape: Shape) -> List[turns.Figure]:
     return figures
 
 
-def _levers(shape: Shape, pythons: Dict[str, Optional[str]]) -> List[turns.Figure]:
-    """What each setting does to a step on a CPU: threads, batch, session, memory, builds of TensorFlow, and PyTorch."""
-    chosen = dict(list(LEVERS.items())[:2 if shape.quick else None])
+def _settings(shape: Shape) -> List[turns.Figure]:
+    """What each setting does to a step on a CPU: threads, batch, session, memory, BatchNorm."""
+    chosen = dict(list(SETTINGS.items())[:2 if shape.quick else None])
     commands = {name: turns.process('step_worker', 'bare', **{**shape.step, **more}) for name, more in chosen.items()}
+    taken = turns.take_turns(commands, shape.rounds, amount=1, warm_up=1)
+    speeds = {name: turns.speeds(each, chosen[name].get('batchsize', shape.batchsize)) for name, each in taken.items()}
+    return [_beside_plain(name, each, speeds[PLAIN], shape) for name, each in speeds.items()]
+
+
+def _libraries(shape: Shape, pythons: Dict[str, Optional[str]]) -> List[turns.Figure]:
+    """A step of other builds of TensorFlow, and of PyTorch."""
+    skipped = [turns.skipped(f'step: {name}', 'no Python given') for name, other in OTHERS.items()
+               if not pythons[other.python]]
+    if len(skipped) == len(OTHERS):
+        return skipped
+    commands = {name: turns.process('step_worker', 'bare', **shape.step, **SETTINGS[name]) for name in (PLAIN, FROZEN)}
     commands.update((name, turns.process('step_worker', other.way, pythons[other.python], **shape.step, **other.more))
                     for name, other in OTHERS.items() if pythons[other.python])
-    images = {name: chosen.get(name, {}).get('batchsize', shape.batchsize) for name in commands}
-    speeds = {name: turns.speeds(each, images[name])
-              for name, each in turns.take_turns(commands, shape.rounds, amount=1, warm_up=1).items()}
-    return [turns.compared(
-        f'step: {name}', each, speeds['as it is'], 'images/s', 'images a second of train_on_batch on a constant batch '
-        f'of {images[name]}; {shape}; the baseline is TensorFlow 1.15 with freed memory kept')
-        for name, each in speeds.items()] + [turns.compared(
-            f'step beside PyTorch: {name}', speeds[name], speeds[other], 'images/s', 'images a second, and of PyTorch '
-            f'with the same layers in the same mode, both with freed memory kept; {shape}', least=0.8)
-            for name, other in BESIDE_PYTORCH.items() if name in speeds and other in speeds] + [
-                turns.skipped(f'step: {name}', 'no Python given')
-                for name, other in OTHERS.items() if not pythons[other.python]]
+    taken = turns.take_turns(commands, shape.rounds, amount=1, warm_up=1)
+    speeds = {name: turns.speeds(each, shape.batchsize) for name, each in taken.items()}
+    figures = [_beside_plain(name, each, speeds[PLAIN], shape) for name, each in speeds.items() if name in OTHERS]
+    figures += [turns.compared(
+        f'step beside PyTorch: {name}', speeds[name], speeds[other], 'images/s', 'images a second, and of PyTorch with '
+        f'the same layers, BatchNorm in the same mode, both with freed memory kept; {shape}', least=0.8)
+        for name, other in BESIDE_PYTORCH.items() if name in speeds and other in speeds]
+    return figures + skipped
+
+
+def _beside_plain(name: str, mine: List[float], plain: List[float], shape: Shape) -> turns.Figure:
+    return turns.compared(f'step: {name}', mine, plain, 'images/s', 'images a second of train_on_batch on a constant '
+                          f'batch; {shape}; the baseline is TensorFlow 1.15 with freed memory kept')
 
 
 def _operations(shape: Shape) -> turns.Figure:
