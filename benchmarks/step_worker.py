@@ -52,7 +52,7 @@ def train(folder: str, batchsize: int, image_size: int, records: Optional[str] =
                  os.path.join(folder, f'model-{os.getpid()}'), *(['--records', records] if records else [])])
 
 
-def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappler: bool = True, xla: bool = False,
+def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappler: bool = True,
           fed_phase: bool = False, trained: Sequence[Any] = ('all', False), **compiling: Any) -> Any:
     """The network of train.py, compiled, in a session with these settings."""
     from utils.base import memory
@@ -70,8 +70,6 @@ def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappl
     if not grappler:
         config.graph_options.rewrite_options.disable_meta_optimizer = True
         config.graph_options.rewrite_options.remapping = RewriterConfig.OFF
-    if xla:
-        config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.ON_2
     tf.compat.v1.set_random_seed(0)
     tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=config))
     if not fed_phase:

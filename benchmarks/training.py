@@ -23,7 +23,7 @@ PLAIN, FROZEN = 'as it is', 'BatchNorm frozen'
 SETTINGS: Dict[str, Dict[str, Any]] = {  # of step_worker.bare
     PLAIN: {}, 'freed memory given back': {'keep_memory': False}, 'grappler off': {'grappler': False},
     '1 thread': {'threads': 1}, '4 threads': {'threads': 4}, 'batch 10': {'batchsize': 10},
-    'learning phase fed': {'fed_phase': True}, 'XLA': {'xla': True}, FROZEN: {'trained': ['all', True]}}
+    'learning phase fed': {'fed_phase': True}, FROZEN: {'trained': ['all', True]}}
 
 
 class Other(NamedTuple):
