@@ -5,7 +5,6 @@ ONNX Runtime takes part in the version of requirements-export.txt, and with Open
 where --torch_python names one with torch and timm.
 """
 import os
-import shutil
 import statistics
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from typing import Any, Dict, List, Optional
 from benchmarks import scoring, turns
 from benchmarks.scoring import Work
 from utils.base.cores import usable_cores
-from utils.base.errors import InputError
 
 BATCH = 64
 FORWARD = 5, 10, 16, 20, 32, 50, 100  # batches of TensorFlow
@@ -36,6 +34,9 @@ def network(folder: str, size: int, way: str) -> Work:
 
 def onnx_runtime(path: str, size: int) -> Work:
     import onnxruntime
+
+    from utils.base import memory
+    memory.keep_freed()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = usable_cores()
     session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
@@ -46,6 +47,9 @@ def onnx_runtime(path: str, size: int) -> Work:
 def open_vino(path: str, size: int) -> Work:
     """OpenVINO of any version, with the settings of the engine openvino."""
     import openvino
+
+    from utils.base import memory
+    memory.keep_freed()
     noise, core = _noise(BATCH, size), openvino.Core()
     network = core.read_model(path)
     network.reshape(noise.shape)
@@ -85,11 +89,8 @@ def forward_alone(folder: str, size: int) -> Work:
 
 def measure(*, quick: bool, rounds: Optional[int], torch_python: Optional[str],
             new_python: Optional[str]) -> List[turns.Figure]:
-    for flag, python, packages in (('torch', torch_python, 'torch and timm'),
-                                   ('new', new_python, 'onnxruntime and openvino')):
-        if python and not shutil.which(python):
-            raise InputError(f'--{flag}_python: found no program {python}, expected a Python with {packages}: correct '
-                             'it or leave it out')
+    turns.require_python('--torch_python', torch_python, 'torch and timm')
+    turns.require_python('--new_python', new_python, 'onnxruntime and openvino')
     size, count, rounds = (32, BATCH, rounds or 1) if quick else (224, 5 * BATCH, rounds or 5)
     missing = scoring.missing_packages()
     with tempfile.TemporaryDirectory() as folder:
@@ -122,10 +123,13 @@ def _runtimes(folder: str, model: str, size: int, new_python: Optional[str]) -> 
     subprocess.run([sys.executable, '-m', 'utils.export', model, '--format', 'onnx', '--output', exported], check=True,
                    cwd=str(turns.ROOT), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     path = os.path.join(exported, 'onnx', 'model_001.onnx')
-    return {f'{NETWORK}, {name} {_version(python, package)}': turns.process('network', function, python, path=path,
-                                                                            size=size)
-            for python, names in ((sys.executable, ['ONNX Runtime']), (new_python, list(PACKAGES))) if python
-            for name in names for function, package in [PACKAGES[name]]}
+    commands = {}
+    for python, names, where in (sys.executable, ['ONNX Runtime'], ''), (new_python, PACKAGES, ' of --new_python'):
+        for name, (function, package) in PACKAGES.items():
+            if python and name in names:
+                commands[f'{NETWORK}, {name} {_version(python, package)}{where}'] = turns.process(
+                    'network', function, python, path=path, size=size)
+    return commands
 
 
 def _version(python: str, package: str) -> str:

@@ -82,6 +82,13 @@ def built(image_size: int, *, keep_memory: bool = True, threads: int = 0, grappl
     return model
 
 
+def _fill_pool(batchsize: int, image_size: int) -> None:
+    """Memory of float32 images taken at once, as train.py takes it."""
+    from utils import data_loader
+    from utils.base import memory
+    memory.fill_pool(data_loader.POOL_BATCHES * batchsize * image_size ** 2 * 3 * 4)
+
+
 def constant_batch(batchsize: int, size: int) -> Tuple[Any, Any]:
     import numpy as np
     random = np.random.RandomState(0)
@@ -89,9 +96,12 @@ def constant_batch(batchsize: int, size: int) -> Tuple[Any, Any]:
             random.dirichlet(np.ones(10), batchsize).astype(np.float32))
 
 
-def bare(batchsize: int, image_size: int, **settings: Any) -> Callable[[int], Any]:
+def bare(batchsize: int, image_size: int, keep_memory: bool = True, **settings: Any) -> Callable[[int], Any]:
     """train_on_batch of the same model on one constant batch."""
-    model, batch = built(image_size, **settings), constant_batch(batchsize, image_size)
+    model = built(image_size, keep_memory=keep_memory, **settings)
+    if keep_memory:
+        _fill_pool(batchsize, image_size)
+    batch = constant_batch(batchsize, image_size)
     return lambda steps: [model.train_on_batch(*batch) for _ in range(steps)]
 
 
@@ -109,6 +119,8 @@ def cached(batchsize: int, image_size: int, trained: Sequence[Any]) -> Callable[
 def reference(folder: str, batchsize: int, image_size: int, keep_memory: bool) -> None:
     """The reference script's way, from its description: fit_generator on a session's generator, the phase fed."""
     model, ratings = built(image_size, keep_memory=keep_memory, fed_phase=True), dataset.ratings(folder)
+    if keep_memory:
+        _fill_pool(batchsize, image_size)
     batches = published(ratings.paths, ratings.distributions.astype('float32'), batchsize, image_size)
     model.fit_generator(batches, steps_per_epoch=ratings.count // batchsize, verbose=2, callbacks=[turns_callback()])
 

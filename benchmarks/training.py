@@ -34,7 +34,7 @@ class Other(NamedTuple):
     more: Dict[str, Any] = {}
 
 
-INTEL, TORCH = 'intel-tensorflow 1.15.2', 'PyTorch, channels last'
+INTEL, TORCH = 'intel-tensorflow', 'PyTorch, channels last'
 OTHERS = {
     INTEL: Other('intel', 'bare'), f'{INTEL}, {FROZEN}': Other('intel', 'bare', SETTINGS[FROZEN]),
     TORCH: Other('torch', 'pytorch'), f'{TORCH}, {FROZEN}': Other('torch', 'pytorch', {'frozen': True}),
@@ -61,6 +61,8 @@ class Shape(NamedTuple):
 
 def measure(*, quick: bool, rounds: Optional[int], intel_python: Optional[str],
             torch_python: Optional[str]) -> List[turns.Figure]:
+    turns.require_python('--intel_python', intel_python, 'intel-tensorflow')
+    turns.require_python('--torch_python', torch_python, 'torch and timm')
     shape = Shape(True, rounds or 1, 32, 10, 64) if quick else Shape(False, rounds or 5, 224, 32, dataset.LONG_SIDE)
     large = shape._replace(batchsize=10 if quick else 100)
     pythons = {'intel': intel_python, 'torch': torch_python}
@@ -131,7 +133,7 @@ def _libraries(shape: Shape, pythons: Dict[str, Optional[str]]) -> List[turns.Fi
                     for name, other in OTHERS.items() if pythons[other.python])
     taken = turns.take_turns(commands, shape.rounds, amount=1, warm_up=1)
     speeds = {name: turns.speeds(each, shape.batchsize) for name, each in taken.items()}
-    figures = [_beside_plain(name, each, speeds[PLAIN], shape) for name, each in speeds.items() if name in OTHERS]
+    figures = [_beside_plain(name, each, speeds[PLAIN], shape) for name, each in speeds.items() if name != PLAIN]
     figures += [turns.compared(
         f'step beside PyTorch: {name}', speeds[name], speeds[other], 'images/s', 'images a second, and of PyTorch with '
         f'the same layers, BatchNorm in the same mode, both with freed memory kept; {shape}', least=0.8)
@@ -157,19 +159,18 @@ def _operations(shape: Shape) -> turns.Figure:
 
 def _blocks(shape: Shape) -> List[turns.Figure]:
     """Fewer layers, and BatchNorm on its moving averages, beside all layers."""
-    ways = {'last:1, cached maps': ('cached', ['last:1', False]), 'last:2, cached maps': ('cached', ['last:2', False]),
-            'last:2, cached maps, BatchNorm frozen': ('cached', ['last:2', True]),
-            'last:7, cached maps, BatchNorm frozen': ('cached', ['last:7', True])}
+    ways = {'last:1': ('last:1', False), 'last:2': ('last:2', False), f'last:2, {FROZEN}': ('last:2', True),
+            f'last:7, {FROZEN}': ('last:7', True)}
     if shape.quick:
         ways = dict(list(ways.items())[2:3])
-    commands = {name: turns.process('step_worker', way, **shape.step, trained=trained)
-                for name, (way, trained) in {'all layers': ('bare', ['all', False]), **ways}.items()}
+    commands = {name: turns.process('step_worker', 'cached', **shape.step, trained=trained)
+                for name, trained in ways.items()}
+    commands['all layers'] = turns.process('step_worker', 'bare', **shape.step)
     taken = turns.take_turns(commands, shape.rounds, amount=1, warm_up=1)
     images = {name: turns.speeds(each, shape.batchsize) for name, each in taken.items()}
     return [turns.compared(f'step: {name}', images[name], images['all layers'], 'images/s', 'images a second of '
-                           f'train_on_batch on a constant batch, and of all layers; {shape}',
-                           least=5 if way == 'cached' and trained[0] != 'last:7' else None)
-            for name, (way, trained) in ways.items()]
+                           f'train_on_batch on a constant batch of cached maps, and of all layers; {shape}',
+                           least=None if name.startswith('last:7') else 5) for name in ways]
 
 
 def _head(shape: Shape) -> List[turns.Figure]:
@@ -187,9 +188,9 @@ def _head(shape: Shape) -> List[turns.Figure]:
         wall = time.perf_counter() - started
         whole = _epochs(f'{folder}/all', *common, '--epochs', 2, '--train_size', full)
     speeds = [statistics.median(row['images_per_second'] for row in rows[1:]) for rows in (head, whole)]
-    return [turns.compared('images a second, --trainable head', speeds[:1], speeds[1:], '',
-                           'of an epoch, as train.py reports it: the median of the epochs after the first, and the '
-                           f'second epoch of {full} with all layers', least=20),
+    return [turns.compared('--trainable head, beside all layers', speeds[:1], speeds[1:], 'images/s',
+                           'images a second of an epoch, as train.py reports them: the median of the epochs after '
+                           f'the first, and the second epoch of {full} with all layers', least=20),
             turns.reported('head alone: validation SRCC', head[-1]['val_srcc'] or 0.0, '',
                            f'of {val} drawn scenes after {epochs} epochs on {train}; {wall:.0f} s with features and '
                            f'checkpoints, {epochs * train / wall:.0f} images a second; by epoch: '

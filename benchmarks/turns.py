@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import statistics
@@ -69,6 +70,13 @@ class Figure(NamedTuple):
 def process(module: str, function: str, python: Optional[str] = None, **given: Any) -> List[str]:
     """The command of a worker: what the function of benchmarks/ makes of `given` does so many units of work a turn."""
     return [python or sys.executable, '-c', CALL, module, function, json.dumps(given)]
+
+
+def require_python(flag: str, python: Optional[str], packages: str) -> None:
+    """InputError where the Python of a flag is given and not there."""
+    if python and not shutil.which(python):
+        raise errors.InputError(f'{flag}: found no program {python}, expected a Python with {packages}: correct it or '
+                                'leave it out')
 
 
 class Worker:

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, make_model
 
 from benchmarks import dataset as drawn
-from benchmarks import network, scaling, scoring, turns
+from benchmarks import network, scaling, scoring, training, turns
 from utils.base import memory
 from utils.base.errors import InputError
 
@@ -110,18 +110,43 @@ def test_imported_scores_without_its_data(missing, tmp_path):
                'its images: type --weights or --images\n')
 
 
-@pytest.mark.parametrize('flag, packages', [('torch', 'torch and timm'), ('new', 'onnxruntime and openvino')])
-def test_network_without_its_python(flag, packages, tmp_path):
-    assert run('network', f'--{flag}_python', tmp_path / 'none') == (
-        1, '', f'network: error: --{flag}_python: found no program {tmp_path / "none"}, expected a Python with '
+@pytest.mark.parametrize('name, flag, packages', [
+    ('network', 'torch', 'torch and timm'), ('network', 'new', 'onnxruntime and openvino'),
+    ('training', 'torch', 'torch and timm'), ('training', 'intel', 'intel-tensorflow')])
+def test_a_python_that_is_not_there_is_named_before_anything_is_measured(name, flag, packages, tmp_path):
+    assert run(name, f'--{flag}_python', tmp_path / 'none') == (
+        1, '', f'{name}: error: --{flag}_python: found no program {tmp_path / "none"}, expected a Python with '
                f'{packages}: correct it or leave it out\n')
+
+
+def test_rounds_are_at_least_one():
     code, _, err = run('scoring', '--rounds', 0)
     assert code == 2 and "argument --rounds: found '0', expected a whole number from 1" in err
 
 
-def test_a_measurement_that_fails_is_told_and_an_exit_code(tmp_path):
+def test_a_measurement_that_fails_is_reported_with_an_exit_code(tmp_path):
     code, out, err = run('run', '--quick', '--only', 'network', '--torch_python', tmp_path / 'none')
     assert code == 1 and 'failed: exit code 1' in out and 'found no program' in err
+
+
+def test_libraries_stand_beside_tensorflow_and_pytorch(monkeypatch):
+    walls = {'as it is': 4, 'BatchNorm frozen': 3.2, 'intel-tensorflow': 2, 'PyTorch, channels last': 1}
+
+    def take_turns(commands, rounds, **_):
+        return {name: [turns.Turn(walls.get(name, 1), 0, 0, 0)] * rounds for name in commands}
+
+    monkeypatch.setattr(turns, 'take_turns', take_turns)
+    shape = training.Shape(False, 3, 224, 32, 640)
+    figures = {each.figure: each for each in training._libraries(shape, {'intel': 'a', 'torch': 'b'})}
+    assert figures['step: intel-tensorflow'].ratio == 2 and figures['step: PyTorch, channels last'].ratio == 4
+    assert figures['step: BatchNorm frozen'].ratio == 1.25
+    beside = {name: (each.ratio, each.met) for name, each in figures.items() if 'beside' in name}
+    assert beside == {f'step beside PyTorch: {name}': found for name, found in {
+        'as it is': (0.25, False), 'intel-tensorflow': (0.5, False), 'BatchNorm frozen': (0.3125, False),
+        'intel-tensorflow, BatchNorm frozen': (1, True)}.items()}
+    alone = training._libraries(shape, {'intel': 'a', 'torch': None})
+    assert [each.figure for each in alone if each.value is None] == [
+        f'step: PyTorch, channels last{more}' for more in ('', ', BatchNorm frozen', ', freed memory given back')]
 
 
 def test_decoding_alone_asks_for_the_memory_that_predict_asks_for(dataset, tmp_path, monkeypatch):
@@ -138,7 +163,7 @@ def test_decoding_alone_asks_for_the_memory_that_predict_asks_for(dataset, tmp_p
 FIGURES = {
     'startup': ['from the start of train.py', 'eval.py of 10', 'predict.py of 10', '--help', 'reading '], 'training': [
         'step of train.py, packed', 'training on a CPU, freed', 'simulated device busy', 'step: freed memory given',
-        'step: PyTorch', 'step: last:2', 'all operations', 'images a second, --trainable', 'head alone',
+        'step: intel-tensorflow', 'step: PyTorch', 'step: last:2', 'all operations', '--trainable head', 'head alone',
         'peak memory', 'memory of'],
     'scoring': ['scoring, tf, beside the original, freed', 'predict.py, decoding', 'predict.py, 12 mega'],
     'network': ['network alone, tf', 'network alone, PyTorch', 'network alone, newest', 'forward alone'],
@@ -151,7 +176,8 @@ FIGURES = {
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize('names', [['startup'], [name for name in FIGURES if name != 'startup']])
 def test_measurements_run_and_make_tables(names, tmp_path):
-    code, out, err = run('run', '--quick', '--only', *names, '--output', tmp_path / 'figures.json')
+    python = [] if names == ['startup'] else ['--intel_python', sys.executable]
+    code, out, err = run('run', '--quick', '--only', *names, *python, '--output', tmp_path / 'figures.json')
     assert code == 0, out + err
     found = json.loads((tmp_path / 'figures.json').read_text())
     assert found['quick'] is True and found['machine']['cores'] >= 1 and list(found['figures']) == names
@@ -159,6 +185,8 @@ def test_measurements_run_and_make_tables(names, tmp_path):
         assert f'## {name}\n' in out
         for beginning in FIGURES[name]:
             assert any(each['figure'].startswith(beginning) for each in figures), beginning
+        if name == 'training':
+            assert all(each['value'] for each in figures if each['figure'].startswith('step: intel-tensorflow'))
         for each in figures:
             assert f'| {each["figure"]} |' in out and each['how']
             assert (each['value'] is None) == each['how'].startswith('skipped: ')

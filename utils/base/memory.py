@@ -18,7 +18,7 @@ def keep_freed() -> bool:
     """Ask glibc to reuse freed memory instead of returning it to the kernel; returns whether it was asked.
 
     A batch of 100 takes 60 MB, a training step many times that. Returned memory comes back as fresh pages, one by one:
-    a sixth of the loader's time, a fifth of a training step's on a CPU. One arena, or few, keep what is held small and
+    a sixth of the loader's time, a third of a training step's on a CPU. One arena, or few, keep what is held small and
     steady. Call this before any thread starts: a thread may have an arena of its own, which is not affected. Settings
     in the environment, such as MALLOC_ARENA_MAX, are left alone.
     """
