@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import make_dataset
+from PIL import Image
 
 import train
-from utils import nima
+from utils import nima, score_utils
 from utils.base.errors import InputError
 from utils.model import build, model_file
 from utils.training import feature_rows
 from utils.training.flags import train_flags
 
+MOBILENET = tf.keras.applications.MobileNet
 COUNT, VAL = 14, 4
 BLOCK = 'conv_dw_2', 'conv_dw_2_bn', 'conv_pw_2', 'conv_pw_2_bn'
 
@@ -150,6 +152,25 @@ def test_maps_are_rounded_to_eleven_bits():
     assert row.bytes == 200704 and feature_rows.Row((1024,)).bytes == 4096
     values = np.random.RandomState(0).uniform(2 ** -10, 6, 1000).astype(np.float32)
     assert (abs(values.astype(row.dtype) - values) <= values * 2 ** -11).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('layers, most', [('last:2', 1e-4), ('last:13', 0.01)])
+def test_float16_hardly_moves_a_mean_score(layers, most, shared):
+    weights = shared / 'weights' / 'nima_aesthetic_idealo_dequantised.h5'
+    files = sorted((shared / 'biq2021_sample' / 'images').glob('*'))[:10]
+    if not weights.is_file() or not files:
+        pytest.skip('no weights or images in shared')
+    trained = nima.Trained(layers, freeze_batchnorm=True)
+    tf.keras.backend.set_learning_phase(trained.phase)
+    model = nima.with_head(MOBILENET((224, 224, 3), include_top=False, pooling='avg', weights=None), 0, trained)
+    model.compile('sgd', nima.earth_mover_loss)
+    nima.load_weights(model, model_file.read(str(weights)))
+    base, last = nima.on_features(model, trained)
+    images = [np.asarray(Image.open(str(file)).convert('RGB').resize((224, 224)), np.float32) for file in files]
+    maps = base.predict(np.stack(images) / 127.5 - 1)
+    means = [score_utils.mean_score(last.predict(each.astype(np.float32))) for each in (maps, maps.astype(np.float16))]
+    assert 0 < abs(means[0] - means[1]).max() <= most < np.std(means[0]) / 10
 
 
 def test_more_blocks_than_there_are_and_none(data, tmp_path, capsys):
