@@ -65,7 +65,7 @@ def pytorch(size: int) -> Work:
 
     from utils.base import memory
     memory.keep_freed()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(usable_cores())
     made = timm.create_model('mobilenetv1_100', num_classes=10).eval().to(memory_format=torch.channels_last)
     images = (torch.rand(BATCH, 3, size, size) * 2 - 1).contiguous(memory_format=torch.channels_last)
 

@@ -96,10 +96,10 @@ def constant_batch(batchsize: int, size: int) -> Tuple[Any, Any]:
             random.dirichlet(np.ones(10), batchsize).astype(np.float32))
 
 
-def bare(batchsize: int, image_size: int, keep_memory: bool = True, **settings: Any) -> Callable[[int], Any]:
-    """train_on_batch of the same model on one constant batch."""
-    model = built(image_size, keep_memory=keep_memory, **settings)
-    if keep_memory:
+def bare(batchsize: int, image_size: int, pool: bool = False, **settings: Any) -> Callable[[int], Any]:
+    """train_on_batch of the same model on one constant batch; with `pool` memory is taken at once, as by train.py."""
+    model = built(image_size, **settings)
+    if pool:
         _fill_pool(batchsize, image_size)
     batch = constant_batch(batchsize, image_size)
     return lambda steps: [model.train_on_batch(*batch) for _ in range(steps)]
@@ -156,7 +156,9 @@ def pytorch(batchsize: int, image_size: int, keep_memory: bool = True, frozen: b
         memory.keep_freed()
     import timm
     import torch
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+
+    from utils.base.cores import usable_cores
+    torch.set_num_threads(usable_cores())
     torch.manual_seed(0)
     model = timm.create_model('mobilenetv1_100', num_classes=10, drop_rate=0.75).train()
     model = model.to(memory_format=torch.channels_last)

@@ -82,7 +82,7 @@ def _steps(shape: Shape) -> List[turns.Figure]:
         sources = _sources(folder, shape, 1 + shape.rounds)
         commands = {name: turns.process('step_worker', 'train', folder=folder, **shape.step, **more)
                     for name, more in sources.items()}
-        commands['bare'] = turns.process('step_worker', 'bare', **shape.step)
+        commands['bare'] = turns.process('step_worker', 'bare', **shape.step, pool=True)
         ways = {'training on a CPU': False, 'training on a CPU, freed memory kept': True}
         commands.update((name, turns.process('step_worker', 'reference', folder=folder, **shape.step, keep_memory=kept))
                         for name, kept in ways.items())
@@ -209,7 +209,8 @@ def _peak(shape: Shape) -> turns.Figure:
     with tempfile.TemporaryDirectory() as folder:
         dataset.link(folder, shape.batchsize * 12 + 100, shape.side)
         taken = turns.take_turns({'train': turns.process('step_worker', 'train', folder=folder, **shape.step),
-                                  'bare': turns.process('step_worker', 'bare', **shape.step)}, 1, amount=1, warm_up=1)
+                                  'bare': turns.process('step_worker', 'bare', **shape.step, pool=True)}, 1, amount=1,
+                                 warm_up=1)
     mine, bare = ([taken[way][0].peak / 2 ** 20] for way in ('train', 'bare'))
     return turns.compared(f'peak memory of train.py, batch {shape.batchsize}', mine, bare, 'MiB', 'the most that the '
                           f'process held in 2 steps at side {shape.image_size}, from JPEG files of 640 pixels, and one '
